@@ -1,0 +1,1 @@
+"""vje_pyro.data"""

@@ -1,0 +1,51 @@
+"""The protocol that every method obeys: all that the trainer, evaluations and report know."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Loss:
+    """What one training step returns.
+
+    Args:
+        total: Scalar to minimise, with gradient.
+        parts: Named detached scalars, means over the batch's data; in nats where the method is
+            probabilistic (``elbo``, ``direction``, ``radius``, ``kl``), else as the method says.
+        monitors: Named detached scalars that describe the step but are not terms of the loss
+            (``angle`` in degrees, ``scale_mean``, ``clamp_fraction`` …).
+    """
+
+    total: Tensor
+    parts: Mapping[str, Tensor] = field(default_factory=dict)
+    monitors: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+@runtime_checkable
+class Method(Protocol):
+    """A self-supervised method: an ``nn.Module`` that also has these members."""
+
+    num_features: int
+    """Embedding dimension D."""
+
+    def loss(self, views: Tensor) -> Loss:
+        """Loss of one batch of views, shape ``(V, B, C, H, W)``, normalised floats."""
+
+    def embed(self, images: Tensor) -> Tensor:
+        """Embeddings ``(B, D)``, float32, of normalised images ``(B, C, H, W)``."""
+
+
+@runtime_checkable
+class ProbabilisticMethod(Method, Protocol):
+    """A method with a posterior over a latent and a likelihood of the target embedding."""
+
+    def posterior(self, images: Tensor) -> Any:
+        """``q(z | image)``: a Pyro distribution, batch shape ``(B,)``, event shape ``(D,)``."""
+
+    def log_likelihood(
+        self, source: Tensor, target: Tensor, num_samples: int = 16
+    ) -> dict[str, Tensor]:
+        """Per-datum ELBO terms in nats, each ``(B,)``: ``elbo``, ``kl`` and one per factor."""
