@@ -1,0 +1,131 @@
+"""knn-v1: weighted k-nearest-neighbour classification by cosine similarity.
+
+The classifier of Wu et al., "Unsupervised Feature Learning via Non-Parametric Instance
+Discrimination" (CVPR 2018): a test image takes the class with the largest sum of weights
+exp(cosine / 0.1) among its k nearest training images.
+"""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+TEMPERATURE = 0.1
+
+_SIMILARITIES = 1 << 25
+"""How many similarities are held at once (128 MiB as float32); sets the chunk of test images."""
+
+
+def default_k(num_train: int) -> int:
+    """Neighbours of knn-v1: 200, or 20 for a bank of fewer than 20,000 images."""
+    return 200 if num_train >= 20_000 else 20
+
+
+@torch.no_grad()
+def knn_predict(
+    train_x: Tensor,
+    train_y: Tensor,
+    test_x: Tensor,
+    k: int,
+    temperature: float = TEMPERATURE,
+    num_classes: int | None = None,
+) -> Tensor:
+    """Predicted classes, int64, shape ``(M,)``; of classes that tie the lowest is taken.
+
+    Runs in float32 on the device of its arguments, in chunks of test images; nothing is random.
+    A row of zeros has similarity 0 to everything. When several training images tie for the k-th
+    place, ``torch.topk`` decides which of them votes.
+
+    Args:
+        train_x: The bank, float, shape ``(N, D)``; need not be normalised.
+        train_y: Its classes, int64, shape ``(N,)``, each in ``0 … num_classes - 1``.
+        test_x: The queries, float, shape ``(M, D)``.
+        k: How many neighbours vote, 1 to N.
+        temperature: Divides the similarity in the weight; positive.
+        num_classes: How many classes; the largest label plus one when None.
+
+    Raises:
+        ValueError: If shapes, ``k``, ``temperature``, ``num_classes`` or the labels do not fit.
+    """
+    classes = _check(train_x, train_y, test_x, k, temperature, num_classes)
+    bank = normalize(train_x.float(), dim=1)
+    predictions = []
+    for queries in _chunks(test_x, len(bank)):
+        similarity, index = (normalize(queries.float(), dim=1) @ bank.T).topk(k, dim=1)
+        # Relative to the nearest neighbour: the same vote, and no overflow at low temperature.
+        weight = ((similarity - similarity[:, :1]) / temperature).exp()
+        votes = weight.new_zeros(len(queries), classes).scatter_add_(1, train_y[index], weight)
+        predictions.append(votes.argmax(dim=1))
+    return torch.cat(predictions)
+
+
+def knn_accuracy(
+    train_x: Tensor,
+    train_y: Tensor,
+    test_x: Tensor,
+    test_y: Tensor,
+    *,
+    k: int | None = None,
+    temperature: float = TEMPERATURE,
+) -> float:
+    """Fraction of test images that :func:`knn_predict` gets right; knn-v1 by default.
+
+    Args:
+        train_x: The bank, float, shape ``(N, D)``, on any device.
+        train_y: Its classes, int64, shape ``(N,)``.
+        test_x: The queries, float, shape ``(M, D)``, M at least 1.
+        test_y: Their true classes, int64, shape ``(M,)``.
+        k: How many neighbours vote; :func:`default_k` of the bank when None.
+        temperature: Divides the similarity in the weight.
+
+    Raises:
+        ValueError: As :func:`knn_predict`, or if ``test_y`` does not fit ``test_x``.
+    """
+    if len(test_x) == 0 or test_y.shape != (len(test_x),):
+        raise ValueError(
+            f"test_y must hold a class for each of {len(test_x)} (at least 1) test images, "
+            f"got shape {tuple(test_y.shape)}"
+        )
+    k = default_k(len(train_x)) if k is None else k
+    predicted = knn_predict(train_x, train_y, test_x, k, temperature)
+    return (predicted == test_y).float().mean().item()
+
+
+def _chunks(queries: Tensor, bank_size: int) -> Iterator[Tensor]:
+    yield from queries.split(max(1, _SIMILARITIES // bank_size))
+
+
+def _check(
+    train_x: Tensor,
+    train_y: Tensor,
+    test_x: Tensor,
+    k: int,
+    temperature: float,
+    num_classes: int | None,
+) -> int:
+    """The number of classes, once everything fits."""
+    if train_x.ndim != 2 or test_x.ndim != 2 or train_x.shape[1] != test_x.shape[1]:
+        raise ValueError(
+            "train_x and test_x must be matrices with the same number of columns, got shapes "
+            f"{tuple(train_x.shape)} and {tuple(test_x.shape)}"
+        )
+    if train_y.shape != (len(train_x),):
+        raise ValueError(
+            f"train_y must hold a class for each of {len(train_x)} bank images, got shape "
+            f"{tuple(train_y.shape)}"
+        )
+    if not 1 <= k <= len(train_x):
+        raise ValueError(
+            f"k must be between 1 and the size of the bank, got k = {k} for {len(train_x)} images; "
+            "use a smaller k or a larger bank"
+        )
+    if not temperature > 0:
+        raise ValueError(f"temperature must be positive, got {temperature}")
+    low, high = int(train_y.min()), int(train_y.max())
+    classes = high + 1 if num_classes is None else num_classes
+    if low < 0 or high >= classes:
+        raise ValueError(
+            f"labels must be in 0 … {classes - 1}, found {low} … {high} (-1 means unlabelled)"
+        )
+    return classes
