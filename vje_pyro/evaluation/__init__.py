@@ -1,1 +1,24 @@
-"""vje_pyro.evaluation"""
+"""Versioned protocols on frozen features, and results as files."""
+
+from vje_pyro.evaluation.bootstrap import bootstrap_accuracy, t_interval
+from vje_pyro.evaluation.features import Features, extract, pixels
+from vje_pyro.evaluation.knn import knn_accuracy, knn_predict
+from vje_pyro.evaluation.protocols import DEFAULT, PROTOCOLS, evaluate
+from vje_pyro.evaluation.result import Figure, Result
+from vje_pyro.evaluation.spectrum import spectrum
+
+__all__ = [
+    "DEFAULT",
+    "PROTOCOLS",
+    "Features",
+    "Figure",
+    "Result",
+    "bootstrap_accuracy",
+    "evaluate",
+    "extract",
+    "knn_accuracy",
+    "knn_predict",
+    "pixels",
+    "spectrum",
+    "t_interval",
+]

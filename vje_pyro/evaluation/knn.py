@@ -5,8 +5,6 @@ Discrimination" (CVPR 2018): a test image takes the class with the largest sum o
 exp(cosine / 0.1) among its k nearest training images.
 """
 
-from collections.abc import Iterator
-
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
@@ -51,7 +49,7 @@ def knn_predict(
     classes = _check(train_x, train_y, test_x, k, temperature, num_classes)
     bank = normalize(train_x.float(), dim=1)
     predictions = []
-    for queries in _chunks(test_x, len(bank)):
+    for queries in test_x.split(max(1, _SIMILARITIES // len(bank))):
         similarity, index = (normalize(queries.float(), dim=1) @ bank.T).topk(k, dim=1)
         # Relative to the nearest neighbour: the same vote, and no overflow at low temperature.
         weight = ((similarity - similarity[:, :1]) / temperature).exp()
@@ -90,10 +88,6 @@ def knn_accuracy(
     k = default_k(len(train_x)) if k is None else k
     predicted = knn_predict(train_x, train_y, test_x, k, temperature)
     return (predicted == test_y).float().mean().item()
-
-
-def _chunks(queries: Tensor, bank_size: int) -> Iterator[Tensor]:
-    yield from queries.split(max(1, _SIMILARITIES // bank_size))
 
 
 def _check(

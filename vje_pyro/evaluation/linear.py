@@ -55,7 +55,9 @@ class LinearProbe:
         return int(self.classifier.n_iter_.max())
 
 
-def fit_linear(train_x: Floats, train_y: Labels, scaler: StandardScaler | None = None) -> LinearProbe:
+def fit_linear(
+    train_x: Floats, train_y: Labels, scaler: StandardScaler | None = None
+) -> LinearProbe:
     """Fit the classifier of linear-v1.
 
     Args:
@@ -129,5 +131,3 @@ def _train_sgd(x: Tensor, y: Tensor, generator: torch.Generator) -> nn.Linear:
             optimizer.step()
         schedule.step()
     return probe
-
-

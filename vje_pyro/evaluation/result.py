@@ -115,7 +115,9 @@ class Result:
         try:
             figures = {name: Figure(**figure) for name, figure in content.pop("figures").items()}
         except (TypeError, AttributeError) as error:
-            raise VJEError(f"{path}: malformed figures ({error}); evaluate the run again") from error
+            raise VJEError(
+                f"{path}: malformed figures ({error}); evaluate the run again"
+            ) from error
         return cls(figures=figures, **content)
 
 

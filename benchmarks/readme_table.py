@@ -1,0 +1,153 @@
+"""Rewrite the results table of the README from result files; no figure is typed by hand.
+
+    python benchmarks/readme_table.py           # rewrite the table
+    python benchmarks/readme_table.py --check   # exit 1 if that would change the README
+
+Layout. A study is a folder of ``docs/results`` and holds the result files of every method, seed
+and protocol in it, as ``vje evaluate`` wrote them::
+
+    docs/results/<study>/<method>-<features>-seed<seed>-<protocol>.json
+
+Folders may nest; the study is the path below ``docs/results``. File names are for people: all
+that the table says is read from inside the files. JSON files that are not results (a benchmark's
+timings) are ignored; a damaged result is an error.
+
+A row is a study, a method and its features. A figure from several seeds is the mean over seeds
+with a 95 % t-interval over seeds; a figure from one seed keeps the interval of its file (the
+bootstrap over test images; for few labels, t over draws) and is marked with an asterisk. The
+files behind one cell must agree on data digest and settings, else this refuses.
+"""
+
+import argparse
+import sys
+from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+
+from vje_pyro.errors import VJEError
+from vje_pyro.evaluation import Figure, Result, t_interval
+from vje_pyro.evaluation.result import is_result, write_atomically
+
+ROOT = Path(__file__).resolve().parents[1]
+BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
+
+COLUMNS = (
+    ("kNN", "knn-v1", "accuracy"),
+    ("linear", "linear-v1", "accuracy"),
+    ("linear (SGD)", "linear-sgd-v1", "accuracy"),
+    ("1 label", "few-label-v1", "accuracy_1"),
+    ("5 labels", "few-label-v1", "accuracy_5"),
+    ("10 labels", "few-label-v1", "accuracy_10"),
+)
+"""Heading, protocol and figure of each column; one that no file fills is left out."""
+
+NOTE = (
+    "Test accuracy in %. Over several seeds: mean [95 % t-interval over seeds]; "
+    "marked \\*: one seed, [95 % bootstrap over test images] "
+    "(1, 5, 10 labels per class: mean over 10 draws [95 % t-interval over draws])."
+)
+
+Row = tuple[str, str, str]
+
+
+def read_studies(folder: Path) -> dict[Row, dict[str, list[Result]]]:
+    """Results by row (study, method, features) and protocol, each list sorted by seed."""
+    rows: dict[Row, dict[str, list[Result]]] = defaultdict(lambda: defaultdict(list))
+    for path in sorted(folder.rglob("*.json")):
+        if is_result(path):
+            result = Result.read(path)
+            study = path.parent.relative_to(folder).as_posix()
+            rows[study, result.method, result.features][result.protocol].append(result)
+    for row, protocols in rows.items():
+        for protocol, results in protocols.items():
+            results.sort(key=lambda result: result.seed)
+            _check_comparable(" / ".join((*row, protocol)), results)
+    return rows
+
+
+def table(rows: dict[Row, dict[str, list[Result]]]) -> str:
+    """The Markdown table and the note below it."""
+    if not rows:
+        return "No results yet."
+    protocols = {protocol for row in rows.values() for protocol in row}
+    columns = [column for column in COLUMNS if column[1] in protocols]
+    lines = [_line(["study", "method", "features", *(name for name, _, _ in columns), "seeds"])]
+    lines.append(_line(["---"] * (len(columns) + 4)))
+    for row in sorted(rows):
+        cells = [_cell(rows[row].get(protocol, []), figure) for _, protocol, figure in columns]
+        seeds = {len(results) for results in rows[row].values()}
+        lines.append(_line([*row, *cells, "–".join(map(str, sorted(seeds)))]))
+    return "\n".join([*lines, "", NOTE])
+
+
+def update(readme: str, content: str) -> str:
+    """The README's text with ``content`` between the markers.
+
+    Raises:
+        VJEError: If the markers are not there, once each and in order.
+    """
+    if (
+        readme.count(BEGIN) != 1
+        or readme.count(END) != 1
+        or readme.index(BEGIN) > readme.index(END)
+    ):
+        raise VJEError(f"the README must hold one line {BEGIN} and after it one line {END}")
+    before, rest = readme.split(BEGIN)
+    return f"{before}{BEGIN}\n{content}\n{END}{rest.split(END)[1]}"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description="Rewrite the results table of the README.")
+    parser.add_argument("--check", action="store_true", help="only say whether it is up to date")
+    parser.add_argument("--results", type=Path, default=ROOT / "docs" / "results")
+    parser.add_argument("--readme", type=Path, default=ROOT / "README.md")
+    options = parser.parse_args(arguments)
+    try:
+        old = options.readme.read_text(encoding="utf-8")
+        new = update(old, table(read_studies(options.results)))
+    except (VJEError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    if new == old:
+        return 0
+    if options.check:
+        command = "python benchmarks/readme_table.py"
+        print(f"{options.readme} is not up to date: run '{command}'", file=sys.stderr)
+        return 1
+    write_atomically(options.readme, new)
+    return 0
+
+
+def _cell(results: list[Result], name: str) -> str:
+    figures = [result.figures[name] for result in results]
+    if not figures:
+        return ""
+    if len(figures) == 1:
+        return _show(figures[0]) + "\\*"
+    return _show(t_interval([figure.value for figure in figures], over="seeds"))
+
+
+def _show(figure: Figure) -> str:
+    return f"{100 * figure.value:.1f} [{100 * figure.low:.1f}, {100 * figure.high:.1f}]"
+
+
+def _line(cells: Iterable[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+def _check_comparable(where: str, results: list[Result]) -> None:
+    seeds = [result.seed for result in results]
+    if len(set(seeds)) < len(seeds):
+        raise VJEError(f"{where}: seeds {seeds} repeat; keep one result file a seed")
+    for result in results[1:]:
+        for attribute in ("dataset", "settings"):
+            first, other = getattr(results[0], attribute), getattr(result, attribute)
+            if first != other:
+                raise VJEError(
+                    f"{where}: seeds {seeds[0]} and {result.seed} differ in {attribute} "
+                    f"({first} and {other}); they belong to different studies"
+                )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

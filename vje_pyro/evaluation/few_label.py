@@ -1,0 +1,72 @@
+"""few-label-v1: the probe of linear-v1 with 1, 5 and 10 labels per class, ten draws each.
+
+Every draw takes the same number of images of each class, without replacement. The features are
+standardised with the statistics of the *whole* training split: those need no labels, and ten
+images would estimate them badly.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.preprocessing import StandardScaler
+
+from vje_pyro.evaluation.linear import Floats, Labels, fit_linear
+
+LABELS_PER_CLASS = (1, 5, 10)
+DRAWS = 10
+
+
+def draw(labels: Labels, per_class: int, seed: int) -> NDArray[np.int64]:
+    """Indices of ``per_class`` random images of every class, shape ``(classes * per_class,)``.
+
+    Args:
+        labels: Classes, shape ``(N,)``.
+        per_class: How many images of each class.
+        seed: Seed of the draw.
+
+    Raises:
+        ValueError: If a class has fewer images than that.
+    """
+    classes, counts = np.unique(labels, return_counts=True)
+    if per_class < 1 or counts.min() < per_class:
+        rarest = counts.argmin()
+        raise ValueError(
+            f"cannot draw {per_class} labels per class: class {classes[rarest]} has "
+            f"{counts[rarest]} training images; between 1 and {counts[rarest]} are possible"
+        )
+    rng = np.random.default_rng((seed, per_class))
+    members = (np.flatnonzero(labels == c) for c in classes)
+    return np.concatenate([rng.choice(m, per_class, replace=False) for m in members])
+
+
+def few_label_accuracies(
+    train_x: Floats,
+    train_y: Labels,
+    test_x: Floats,
+    test_y: Labels,
+    *,
+    labels_per_class: Sequence[int] = LABELS_PER_CLASS,
+    draws: int = DRAWS,
+) -> dict[int, list[float]]:
+    """Test accuracy of each draw (seeds 0, 1, …), by labels per class.
+
+    Args:
+        train_x: Features, shape ``(N, D)``.
+        train_y: Classes, shape ``(N,)``.
+        test_x: Features, shape ``(M, D)``.
+        test_y: Classes, shape ``(M,)``.
+        labels_per_class: How many labels per class.
+        draws: How many draws for each of these.
+
+    Raises:
+        ValueError: As :func:`draw` and :func:`~vje_pyro.evaluation.linear.fit_linear`.
+    """
+    scaler = StandardScaler().fit(train_x)
+
+    def accuracy(per_class: int, seed: int) -> float:
+        chosen = draw(train_y, per_class, seed)
+        probe = fit_linear(train_x[chosen], train_y[chosen], scaler)
+        return float(np.mean(probe.predict(test_x) == test_y))
+
+    return {m: [accuracy(m, seed) for seed in range(draws)] for m in labels_per_class}
