@@ -1,0 +1,193 @@
+"""A run as the report sees one: digits through a small method, with logs and results."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyro.distributions as dist
+import pytest
+import torch
+from sklearn.datasets import load_digits
+from sklearn.decomposition import PCA
+from torch import Tensor, nn
+
+from vje_pyro.errors import DataError
+from vje_pyro.evaluation.result import Figure, Result
+
+FEATURES = 24
+EPOCHS = 20
+
+
+@dataclass(frozen=True)
+class FakeArray:
+    images: Tensor
+    labels: Tensor
+    classes: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+
+@dataclass
+class FakeSource:
+    splits: dict[str, FakeArray]
+    name: str = "digits"
+    channels: int = 1
+    image_size: int = 8
+    num_classes: int = 10
+
+    def split(self, name: str) -> FakeArray:
+        if name not in self.splits:
+            raise DataError(f"digits has no split {name!r}; it has {', '.join(self.splits)}")
+        return self.splits[name]
+
+
+class Baseline(nn.Module):
+    """Principal components with a fixed nonlinearity: an embedding without a posterior."""
+
+    def __init__(self, images: Tensor) -> None:
+        super().__init__()
+        flat = images.flatten(1).double().numpy() / 255
+        pca = PCA(FEATURES, random_state=0).fit(flat)
+        self.encoder = nn.Linear(flat.shape[1], FEATURES)
+        with torch.no_grad():
+            self.encoder.weight.copy_(torch.from_numpy(pca.components_))
+            self.encoder.bias.copy_(-torch.from_numpy(pca.components_ @ pca.mean_))
+        self.num_features = FEATURES
+
+    def embed(self, images: Tensor) -> Tensor:
+        assert not self.training
+        return torch.tanh(1.5 * self.encoder(images.flatten(1)))
+
+
+class Probabilistic(Baseline):
+    """The same with a posterior whose scale grows where an image is far from the components."""
+
+    def posterior(self, images: Tensor) -> dist.Independent:
+        embedding = self.embed(images)
+        rebuilt = torch.addmm(
+            images.flatten(1).mean(0), self.encoder(images.flatten(1)), self.encoder.weight
+        )
+        error = (rebuilt - images.flatten(1)).norm(dim=1, keepdim=True)
+        scale = 0.15 + 0.9 * torch.sigmoid(error - 2 + torch.linspace(-2, 2, FEATURES))
+        return dist.Normal(embedding, scale).to_event(1)
+
+
+@dataclass
+class FakeRun:
+    path: Path
+    config: dict[str, Any]
+    info: dict[str, Any]
+    method: Any
+    source: Any
+    device: str = "cpu"
+
+    def normalize(self, images: Tensor) -> Tensor:
+        assert images.dtype == torch.uint8
+        return images.float() / 255
+
+
+def digits() -> FakeSource:
+    data = load_digits()
+    images = torch.from_numpy((data.images * 255 / 16).astype(np.uint8))[:, None]
+    labels = torch.from_numpy(data.target).long()
+    classes = tuple(str(digit) for digit in range(10))
+    parts = {"pretrain": slice(0, 1400), "train": slice(0, 1400), "test": slice(1400, None)}
+    return FakeSource({k: FakeArray(images[s], labels[s], classes) for k, s in parts.items()})
+
+
+def write_logs(path: Path, alarm: str = "", epoch: int = 3) -> None:
+    """Logs in the format of the trainer, with plausible values."""
+    rng = np.random.default_rng(0)
+    folder = path / "logs"
+    folder.mkdir(parents=True, exist_ok=True)
+    header = (
+        "step,epoch,time,images_per_second,lr,loss,elbo,direction,radius,kl,angle,scale_mean,"
+        "scale_std,clamp_fraction,grad_norm"
+    )
+    rows = [header]
+    last = 2000
+    for step in range(10, last + 1, 10):
+        done = step / last
+        decay = np.exp(-4 * done)
+        kl = 14 + 9 * (1 - decay) + rng.normal(0, 0.3)
+        direction, radius = 41 - 60 * decay + rng.normal(0, 0.7), -1.4 - 3 * decay
+        elbo = direction + radius - kl - (4000 if step == 10 else 0)
+        lr = 2e-3 * min(1.0, done / 0.05) * (0.5 + 0.5 * np.cos(np.pi * done))
+        values = [step, step // 100, 0.04 * step, 6000 + rng.normal(0, 90), lr, -elbo / FEATURES]
+        values += [elbo, direction, radius, kl, 24 + 60 * decay + rng.normal(0, 0.5)]
+        values += [0.35 + 0.6 * decay, 0.1 + 0.05 * done, 0.02 * decay, 2 + rng.gamma(2, 0.4)]
+        rows.append(",".join(f"{value:.6g}" for value in values))
+    (folder / "steps.csv").write_text("\n".join(rows) + "\n")
+    rows = ["epoch,step,time,knn,rankme,active_units,embedding_std,alarms"]
+    for number in range(1, EPOCHS + 1):
+        rise = 1 - np.exp(-number / 4)
+        values = [number, 100 * number, 4 * number, 0.55 + 0.4 * rise, 6 + 13 * rise, 24 * rise, 1]
+        text = alarm if number == epoch else ""
+        rows.append(",".join(f"{value:.5g}" for value in values) + f',"{text}"')
+    (folder / "epochs.csv").write_text("\n".join(rows) + "\n")
+
+
+def write_results(path: Path) -> None:
+    def result(protocol: str, figures: dict[str, Figure], settings: dict[str, Any]) -> None:
+        dataset = {"name": "digits", "train": 1400, "test": 397, "digest": "0" * 64}
+        Result(
+            protocol=protocol,
+            dataset=dataset,
+            method="vje",
+            features="encoder",
+            figures=figures,
+            seed=0,
+            settings=settings,
+            commit="c47b924",
+            versions={"torch": "2.14.1"},
+        ).write(path / "results" / f"{protocol}.json")
+
+    over_images, over_draws = "95% bootstrap over test images", "95% t-interval over 10 draws"
+    result("knn-v1", {"accuracy": Figure(0.9471, 0.9244, 0.9673, 397, over_images)}, {"k": 20})
+    result("linear-v1", {"accuracy": Figure(0.9345, 0.9093, 0.9572, 397, over_images)}, {"C": 1.0})
+    few = {
+        "accuracy_1": Figure(0.7012, 0.6631, 0.7393, 10, over_draws),
+        "accuracy_5": Figure(0.9127, 0.9011, 0.9243, 10, over_draws),
+        "accuracy_10": Figure(0.9411, 0.9362, 0.9460, 10, over_draws),
+    }
+    result("few-label-v1", few, {"labels": [1, 5, 10], "draws": 10})
+
+
+def make_run(path: Path, *, probabilistic: bool = True) -> FakeRun:
+    """A run directory with logs and results, and the object that stands for it."""
+    torch.manual_seed(0)
+    source = digits()
+    method = (Probabilistic if probabilistic else Baseline)(source.splits["train"].images)
+    config = {
+        "seed": 0,
+        "method": {
+            "_target_": "vje_pyro.models.vje.VJE",
+            "beta": 1.0,
+            "direction": {"_target_": "vje_pyro.distributions.SphericalStudentT", "df": 1.0},
+            "radius": {"_target_": "vje_pyro.distributions.RadialStudentT", "df": 5.0},
+            "guide": {"_target_": "vje_pyro.guides.DiagonalNormal", "hidden": 64},
+        },
+        "data": {"_target_": "vje_pyro.data.Digits", "root": None},
+        "optimizer": {"_target_": "torch.optim.AdamW", "lr": 0.002, "weight_decay": 1e-4},
+        "trainer": {"epochs": EPOCHS, "batch_size": 128, "precision": "32-true"},
+    }
+    info = {
+        "command": ["vje", "train", "experiment=digits", "data.root=my data"],
+        "seed": 0,
+        "commit": "c47b9240f1",
+        "created": "2026-02-12T10:00:00+00:00",
+        "versions": {"vje-pyro": "0.1.0", "torch": "2.14.1"},
+    }
+    path.mkdir(parents=True, exist_ok=True)
+    (path / "run.json").write_text(json.dumps(info))
+    write_logs(path)
+    write_results(path)
+    return FakeRun(path, config, info, method.train(), source)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> FakeRun:
+    return make_run(tmp_path / "run")

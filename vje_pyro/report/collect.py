@@ -1,0 +1,238 @@
+"""What a report needs from a run: its logs, its results and what the method says about images."""
+
+import csv
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+from torch import Tensor, nn
+
+from vje_pyro.errors import DataError, VJEError
+from vje_pyro.evaluation.result import Result
+
+SEED = 0
+"""Seed of every random choice that a report makes (which images, which queries)."""
+
+Floats = NDArray[np.floating[Any]]
+
+
+class Run(Protocol):
+    """What :func:`vje_pyro.report.write_report` reads of a run; ``vje_pyro.load`` returns one."""
+
+    path: Path
+    config: dict[str, Any]
+    info: dict[str, Any]
+    method: Any
+    source: Any
+    normalize: Callable[[Tensor], Tensor]
+    device: Any
+
+
+@dataclass(frozen=True)
+class Log:
+    """A CSV log: a float64 column for every name (NaN where blank), and the alarms by row."""
+
+    columns: dict[str, Floats]
+    alarms: tuple[str, ...] = ()
+
+    def get(self, name: str) -> Floats | None:
+        """The column, or None where it is absent or holds no finite number."""
+        column = self.columns.get(name)
+        return column if column is not None and np.isfinite(column).any() else None
+
+    def last(self, name: str) -> float | None:
+        """The last finite number of a column, or None."""
+        column = self.get(name)
+        return None if column is None else float(column[np.isfinite(column)][-1])
+
+
+@dataclass(frozen=True)
+class Results:
+    """The result files of a run, and the files that could not be read with the reason."""
+
+    read: list[tuple[str, Result]] = field(default_factory=list)
+    refused: list[tuple[str, str]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Images drawn from one split, with what the method says about each.
+
+    Args:
+        name: Name of the split.
+        total: Images in the whole split.
+        data: The split itself; pictures are fetched from it when they are shown.
+        indices: Rows of the split that were drawn, ``(n,)``.
+        labels: ``(n,)``, −1 where unlabelled.
+        classes: Class names, ``()`` where unknown.
+        image_size: Side in pixels to which images on disk are brought.
+        embeddings: ``(n, D)``.
+        loc: Posterior means ``(n, D)``, or None without a posterior.
+        scale: Posterior standard deviations ``(n, D)``, or None without a posterior.
+    """
+
+    name: str
+    total: int
+    data: Any
+    indices: NDArray[np.int64]
+    labels: NDArray[np.int64]
+    classes: tuple[str, ...]
+    image_size: int
+    embeddings: Floats
+    loc: Floats | None
+    scale: Floats | None
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    @property
+    def labelled(self) -> bool:
+        """Whether any image has a label."""
+        return bool((self.labels >= 0).any())
+
+    def class_name(self, label: int) -> str:
+        """Name of a class, its number where it has no name, "unlabelled" for −1."""
+        if label < 0:
+            return "unlabelled"
+        return self.classes[label] if label < len(self.classes) else str(label)
+
+    def picture(self, row: int) -> NDArray[np.uint8]:
+        """The image of a row, ``(C, H, W)`` uint8."""
+        batch = _images(self.data, self.indices[row : row + 1], self.image_size)
+        return batch[0].cpu().numpy()
+
+
+def read_log(path: Path) -> Log | None:
+    """Reads a CSV log of the trainer; None where there is none or it has no rows.
+
+    A last line that a killed process left half written is read as far as it goes.
+    """
+    if not path.is_file():
+        return None
+    with path.open(newline="", encoding="utf-8") as file:
+        reader = csv.DictReader(file)
+        rows = list(reader)
+        names = [name for name in reader.fieldnames or () if name != "alarms"]
+    if not rows:
+        return None
+    columns = {name: np.array([_number(row.get(name)) for row in rows]) for name in names}
+    return Log(columns, tuple((row.get("alarms") or "").strip() for row in rows))
+
+
+def read_results(folder: Path) -> Results:
+    """Reads every ``*.json`` of a folder, single figures first; a damaged file is only named."""
+    results = Results()
+    for path in sorted(folder.glob("*.json")):
+        try:
+            results.read.append((path.name, Result.read(path)))
+        except VJEError as error:
+            results.refused.append((path.name, str(error)))
+    results.read.sort(key=lambda named: (len(named[1].figures), named[1].protocol))
+    return results
+
+
+def measure(run: Run, names: tuple[str, ...], limit: int, batch_size: int = 256) -> Sample:
+    """Embeds at most ``limit`` images of the first split in ``names`` that the source has.
+
+    Args:
+        run: The run; its method is put in evaluation mode meanwhile.
+        names: Splits in order of preference.
+        limit: Images to draw at random (fixed seed) from a larger split.
+        batch_size: Images to embed at once.
+
+    Raises:
+        DataError: The data are not there, or the source has none of the splits.
+    """
+    name, data = _first_split(run.source, names)
+    indices = np.arange(len(data))
+    if len(data) > limit:
+        indices = np.sort(np.random.default_rng(SEED).choice(len(data), limit, replace=False))
+    labels = np.asarray(torch.as_tensor(data.labels).cpu(), dtype=np.int64)[indices]
+    size = int(run.source.image_size)
+    parts: list[tuple[Floats, Floats | None, Floats | None]] = []
+    with _evaluating(run.method), torch.inference_mode():
+        for start in range(0, len(indices), batch_size):
+            images = _images(data, indices[start : start + batch_size], size)
+            parts.append(_describe(run, run.normalize(images.to(run.device))))
+    embeddings, loc, scale = (_join(column) for column in zip(*parts, strict=True))
+    assert embeddings is not None
+    return Sample(
+        name, len(data), data, indices, labels, tuple(data.classes), size, embeddings, loc, scale
+    )
+
+
+def split_sizes(source: Any, names: tuple[str, ...]) -> dict[str, int]:
+    """Images in each split that the source has."""
+    sizes = {}
+    for name in names:
+        try:
+            sizes[name] = len(source.split(name))
+        except DataError:
+            continue
+    return sizes
+
+
+def _describe(run: Run, images: Tensor) -> tuple[Floats, Floats | None, Floats | None]:
+    embeddings = _numpy(run.method.embed(images))
+    if not callable(getattr(run.method, "posterior", None)):
+        return embeddings, None, None
+    posterior = run.method.posterior(images)
+    return embeddings, _numpy(posterior.mean), _numpy(posterior.stddev)
+
+
+def _first_split(source: Any, names: tuple[str, ...]) -> tuple[str, Any]:
+    reasons = []
+    for name in names:
+        try:
+            data = source.split(name)
+        except DataError as error:
+            reasons.append(str(error))
+            continue
+        if len(data) > 0:
+            return name, data
+        reasons.append(f"the split {name!r} is empty")
+    raise DataError("; ".join(dict.fromkeys(reasons)))
+
+
+def _images(data: Any, indices: NDArray[np.int64], size: int) -> Tensor:
+    """A batch ``(n, C, H, W)`` uint8 of a split in memory or on disk."""
+    if hasattr(data, "images"):
+        return data.images[torch.as_tensor(indices)]
+    pictures = [data.image(int(index)) for index in indices]
+    fitted = [ImageOps.fit(p, (size, size), Image.Resampling.BICUBIC) for p in pictures]
+    return torch.stack([torch.from_numpy(np.array(p)).permute(2, 0, 1) for p in fitted])
+
+
+@contextmanager
+def _evaluating(method: Any) -> Iterator[None]:
+    """Evaluation mode for a while; every submodule gets its own mode back."""
+    modules = list(method.modules()) if isinstance(method, nn.Module) else []
+    modes = [module.training for module in modules]
+    for module in modules:
+        module.training = False
+    try:
+        yield
+    finally:
+        for module, mode in zip(modules, modes, strict=True):
+            module.training = mode
+
+
+def _numpy(tensor: Tensor) -> Floats:
+    return tensor.detach().float().cpu().numpy()
+
+
+def _join(parts: tuple[Any, ...]) -> Floats | None:
+    return None if parts[0] is None else np.concatenate(parts)
+
+
+def _number(text: str | None) -> float:
+    try:
+        return float(text) if text else float("nan")
+    except ValueError:
+        return float("nan")

@@ -1,0 +1,137 @@
+"""Pictures of a report: which images to show, and images as inline PNG."""
+
+import base64
+import io
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from vje_pyro.report.collect import SEED, Floats, Sample
+
+THUMBNAIL = 96
+"""Longest side in pixels of a picture in the report; larger images are reduced to it."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An image to show.
+
+    Args:
+        uri: ``data:`` address of a PNG.
+        width: Pixels.
+        height: Pixels.
+        label: Class in words, "" where unknown.
+        note: A figure to write below it.
+        right: Whether its label is that of the query; None where that has no meaning.
+    """
+
+    uri: str
+    width: int
+    height: int
+    label: str
+    note: str = ""
+    right: bool | None = None
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """A query image and its nearest images in the bank."""
+
+    query: Picture
+    found: list[Picture]
+
+
+def picture(sample: Sample, row: int, note: str = "", right: bool | None = None) -> Picture:
+    """The image of a row of the sample, ready to show."""
+    image = to_pil(sample.picture(row))
+    image.thumbnail((THUMBNAIL, THUMBNAIL))
+    buffer = io.BytesIO()
+    image.save(buffer, format="PNG", optimize=True)
+    uri = "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+    label = sample.class_name(int(sample.labels[row])) if sample.labelled else ""
+    return Picture(uri, image.width, image.height, label, note, right)
+
+
+def to_pil(image: NDArray[np.uint8]) -> Image.Image:
+    """A ``(C, H, W)`` array as a picture: grey from one channel, colours from the first three."""
+    if image.shape[0] >= 3:
+        return Image.fromarray(np.ascontiguousarray(image[:3].transpose(1, 2, 0)))
+    return Image.fromarray(np.ascontiguousarray(image[0]))
+
+
+def entropy(scale: Floats) -> Floats:
+    """Differential entropy in nats ``(n,)`` of diagonal Gaussians with scales ``(n, D)``."""
+    constant = 0.5 * scale.shape[1] * np.log(2 * np.pi * np.e)
+    return constant + np.log(scale.astype(np.float64)).sum(axis=1)
+
+
+def extremes(sample: Sample, count: int = 12) -> tuple[list[Picture], list[Picture]]:
+    """The images of lowest and of highest posterior entropy, most extreme first."""
+    assert sample.scale is not None
+    nats = entropy(sample.scale)
+    order = np.argsort(nats, kind="stable")
+    count = min(count, len(order) // 2)
+
+    def show(rows: NDArray[np.int64]) -> list[Picture]:
+        return [picture(sample, int(row), f"{nats[row]:.1f}") for row in rows]
+
+    return show(order[:count]), show(order[::-1][:count])
+
+
+def similarities(queries: Floats, bank: Floats) -> Floats:
+    """Cosine similarities ``(n, m)``; an embedding of length zero is similar to nothing."""
+
+    def unit(x: Floats) -> Floats:
+        return x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
+
+    return unit(queries) @ unit(bank).T
+
+
+def neighbours(
+    queries: Sample, bank: Sample, rows: NDArray[np.int64], count: int = 8
+) -> list[Neighbours]:
+    """The nearest images in ``bank``, by cosine similarity, of some images of ``queries``."""
+    similarity = _similarity_without_self(queries, bank, rows)
+    count = min(count, len(bank) - (queries.name == bank.name))
+    order = np.argsort(-similarity, axis=1, kind="stable")[:, :count]
+    found = []
+    for position, row in enumerate(rows):
+        label = queries.labels[row]
+        pictures = []
+        for near in order[position]:
+            known = label >= 0 and bank.labels[near] >= 0
+            right = bool(bank.labels[near] == label) if known else None
+            pictures.append(picture(bank, near, f"{similarity[position, near]:.3f}", right))
+        found.append(Neighbours(picture(queries, int(row)), pictures))
+    return found
+
+
+def agreement(queries: Sample, bank: Sample, count: int = 8) -> float | None:
+    """Mean share of the nearest images with the label of the query, over all labelled queries."""
+    rows = np.flatnonzero(queries.labels >= 0)
+    if not len(rows) or not (bank.labels >= 0).all() or len(bank) <= count:
+        return None
+    near = np.argpartition(-_similarity_without_self(queries, bank, rows), count, axis=1)
+    return float((bank.labels[near[:, :count]] == queries.labels[rows, None]).mean())
+
+
+def choose_queries(sample: Sample, count: int = 10) -> NDArray[np.int64]:
+    """Rows drawn at random with a fixed seed, as evenly over the classes as their number allows."""
+    rows = np.random.default_rng(SEED).permutation(len(sample))
+    turn = np.zeros(len(rows), dtype=np.int64)  # how many of its class came before each row
+    seen: dict[int, int] = {}
+    for position, label in enumerate(sample.labels[rows]):
+        turn[position] = seen.get(int(label), 0)
+        seen[int(label)] = turn[position] + 1
+    chosen = rows[np.argsort(turn, kind="stable")[:count]]
+    return chosen[np.argsort(sample.labels[chosen], kind="stable")]
+
+
+def _similarity_without_self(queries: Sample, bank: Sample, rows: NDArray[np.int64]) -> Floats:
+    similarity = similarities(queries.embeddings[rows], bank.embeddings)
+    if queries.name == bank.name:
+        same = queries.indices[rows, None] == bank.indices[None]
+        similarity = np.where(same, -np.inf, similarity)
+    return similarity
