@@ -1,1 +1,1 @@
-"""vje_pyro.training"""
+"""Training of any method: the loop on Lightning Fabric, optimisers, checkpoints, monitors."""

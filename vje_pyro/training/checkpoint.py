@@ -1,0 +1,244 @@
+"""Checkpoints: one safetensors file each, written atomically, read without pickle.
+
+The tensors are ``model.<name>`` and ``optimizer.<parameter name>.<state name>``; everything else
+is JSON in the header (``schema``, ``version``, ``meta``). Nothing in the file is ever executed.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as to_bytes
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from vje_pyro.errors import CheckpointError
+from vje_pyro.training.atomic import write_atomic
+
+SCHEMA = "vje-pyro-checkpoint"
+VERSION = 1
+
+OptimizerState = dict[str, dict[str, Any]]
+"""Optimiser state by parameter name, then by state name; tensors, numbers or None."""
+
+
+@dataclass
+class Checkpoint:
+    """All that is needed to go on from a step.
+
+    Args:
+        step: Optimiser steps done.
+        epoch: Epochs completed.
+        model: State dictionary of the method.
+        optimizer: See :data:`OptimizerState`.
+        config: Resolved configuration of the run.
+        versions: Versions of the packages that wrote the file.
+        extra: Whatever else the writer wants back, as JSON.
+    """
+
+    step: int
+    epoch: int
+    model: dict[str, Tensor]
+    optimizer: OptimizerState = field(default_factory=dict)
+    config: dict[str, Any] = field(default_factory=dict)
+    versions: dict[str, str | None] = field(default_factory=dict)
+    extra: dict[str, Any] = field(default_factory=dict)
+
+
+def save_checkpoint(checkpoint: Checkpoint, *paths: Path) -> None:
+    """Write ``checkpoint`` to each of ``paths``, each atomically and in the order given.
+
+    Raises:
+        CheckpointError: A path cannot be written.
+        TypeError: The model's state holds something that is not a tensor.
+    """
+    data = _serialise(checkpoint)
+    for path in paths:
+        write_atomic(path, data)
+
+
+def load_checkpoint(path: str | Path) -> Checkpoint:
+    """Read a checkpoint to the CPU.
+
+    Raises:
+        CheckpointError: No such file, or one that is truncated, of another schema or version, or
+            not a safetensors file at all (a pickle is refused, never executed).
+    """
+    meta, tensors = _read(Path(path), prefixes=("model.", "optimizer."))
+    model, optimizer = _split(tensors)
+    for parameter, scalars in meta["optimizer"].items():
+        optimizer.setdefault(parameter, {}).update(scalars)
+    return Checkpoint(
+        step=meta["step"],
+        epoch=meta["epoch"],
+        model=model,
+        optimizer=optimizer,
+        config=meta["config"],
+        versions=meta["versions"],
+        extra=meta["extra"],
+    )
+
+
+def load_weights(path: str | Path, module: nn.Module) -> None:
+    """Load only the weights and buffers of a checkpoint into ``module``.
+
+    Args:
+        path: A checkpoint, or a run directory (its last checkpoint is taken).
+        module: Module of the same architecture, on any device.
+
+    Raises:
+        CheckpointError: The file cannot be read (see :func:`load_checkpoint`), or its names or
+            shapes are not those of ``module``; every culprit is named and nothing is changed.
+    """
+    path = Path(path)
+    if path.is_dir():
+        path = path / "checkpoints" / "last.safetensors"
+    _, tensors = _read(path, prefixes=("model.",))
+    load_model_state(module, _split(tensors)[0], path)
+
+
+def load_model_state(module: nn.Module, state: Mapping[str, Tensor], source: Path) -> None:
+    """Load ``state`` into ``module`` after checking every name and shape; see `load_weights`."""
+    own = module.state_dict()
+    problems = [f"{name}: missing in the checkpoint" for name in own if name not in state]
+    problems += [f"{name}: unknown to the model" for name in state if name not in own]
+    problems += [
+        f"{name}: shape {tuple(state[name].shape)} in the checkpoint, {tuple(own[name].shape)} "
+        "in the model"
+        for name in own
+        if name in state and state[name].shape != own[name].shape
+    ]
+    if problems:
+        raise CheckpointError(
+            f"{source} does not fit this {type(module).__name__}: {_shorten(problems)}. "
+            "Build the model with the configuration stored beside the checkpoint (run.json)."
+        )
+    module.load_state_dict(dict(state))
+
+
+def pack_optimizer(optimizer: Optimizer, module: nn.Module) -> OptimizerState:
+    """State of ``optimizer`` by the names its parameters have in ``module``."""
+    return {
+        name: dict(optimizer.state[parameter])
+        for name, parameter in module.named_parameters()
+        if optimizer.state.get(parameter)
+    }
+
+
+def unpack_optimizer(optimizer: Optimizer, module: nn.Module, state: OptimizerState) -> None:
+    """Inverse of :func:`pack_optimizer`.
+
+    The hyper-parameters of the groups stay those of ``optimizer``: they come from the
+    configuration, so that a run may be resumed with a lower learning rate.
+
+    Raises:
+        CheckpointError: The state belongs to another optimiser.
+    """
+    names = {parameter: name for name, parameter in module.named_parameters()}
+    ordered = [
+        names[parameter] for group in optimizer.param_groups for parameter in group["params"]
+    ]
+    strangers = sorted(set(state) - set(ordered))
+    if strangers:
+        raise CheckpointError(
+            f"The checkpoint's optimiser state knows parameters that are not trained now: "
+            f"{_shorten(strangers)}. Resume with the run's own configuration, or start a new run "
+            "with init_from to take over the weights only."
+        )
+    own = optimizer.state_dict()
+    own["state"] = {index: state[name] for index, name in enumerate(ordered) if name in state}
+    optimizer.load_state_dict(own)
+
+
+def _serialise(checkpoint: Checkpoint) -> bytes:
+    tensors = {f"model.{name}": value for name, value in checkpoint.model.items()}
+    scalars: OptimizerState = {}
+    for parameter, state in checkpoint.optimizer.items():
+        for name, value in state.items():
+            if isinstance(value, Tensor):
+                tensors[f"optimizer.{parameter}.{name}"] = value
+            else:
+                scalars.setdefault(parameter, {})[name] = value
+    meta = {
+        "step": checkpoint.step,
+        "epoch": checkpoint.epoch,
+        "optimizer": scalars,
+        "config": checkpoint.config,
+        "versions": checkpoint.versions,
+        "extra": checkpoint.extra,
+    }
+    header = {"schema": SCHEMA, "version": str(VERSION), "meta": json.dumps(meta, default=str)}
+    return to_bytes({name: _detached(name, value) for name, value in tensors.items()}, header)
+
+
+def _detached(name: str, value: object) -> Tensor:
+    """A contiguous copy on the CPU that shares no storage (safetensors refuses shared ones)."""
+    if not isinstance(value, Tensor):
+        raise TypeError(f"{name} is a {type(value).__name__}; a checkpoint holds tensors only")
+    return value.detach().to("cpu", copy=True).contiguous()
+
+
+def _read(path: Path, prefixes: tuple[str, ...]) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    if not path.is_file():
+        raise CheckpointError(f"No checkpoint at {path}. Check the path of the run.")
+    try:
+        with safe_open(path, framework="pt") as file:
+            meta = _checked_meta(path, file.metadata() or {})
+            names = [name for name in file.keys() if name.startswith(prefixes)]  # noqa: SIM118
+            return meta, {name: file.get_tensor(name) for name in names}
+    except (SafetensorError, OSError, ValueError) as error:
+        raise CheckpointError(
+            f"{path} is not a readable checkpoint ({error}): it is truncated, damaged, or not a "
+            "safetensors file. Files of other kinds (pickles, .pt, .ckpt) are never opened. Use "
+            "another checkpoint of the run: best.safetensors or an epoch_*.safetensors."
+        ) from error
+
+
+def _checked_meta(path: Path, header: Mapping[str, str]) -> dict[str, Any]:
+    if header.get("schema") != SCHEMA:
+        raise CheckpointError(
+            f"{path} has the schema {header.get('schema')!r}, expected {SCHEMA!r}: it was not "
+            "written by this trainer. Give a checkpoint of a run of `vje train`."
+        )
+    if header.get("version") != str(VERSION):
+        raise CheckpointError(
+            f"{path} has version {header.get('version')!r} of the schema, this vje-pyro reads "
+            f"version {VERSION}. Install the version of vje-pyro named in the run's run.json."
+        )
+    meta = json.loads(header.get("meta", ""))
+    missing = {"step", "epoch", "optimizer", "config", "versions", "extra"} - set(meta)
+    if missing:
+        raise ValueError(f"the header lacks {sorted(missing)}")
+    return meta
+
+
+def _split(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], OptimizerState]:
+    model: dict[str, Tensor] = {}
+    optimizer: OptimizerState = {}
+    for name, value in tensors.items():
+        kind, _, rest = name.partition(".")
+        if kind == "model":
+            model[rest] = value
+        else:
+            parameter, _, state = rest.rpartition(".")
+            optimizer.setdefault(parameter, {})[state] = value
+    return model, optimizer
+
+
+def find_nonfinite(state: Mapping[str, Tensor]) -> str | None:
+    """Name of the first floating tensor with a NaN or infinity; one transfer from the device."""
+    named = [(name, value) for name, value in state.items() if value.is_floating_point()]
+    if not named:
+        return None
+    finite = torch.stack([value.isfinite().all() for _, value in named]).cpu().tolist()
+    return next((name for (name, _), good in zip(named, finite, strict=True) if not good), None)
+
+
+def _shorten(items: Iterable[str], limit: int = 8) -> str:
+    items = list(items)
+    more = f"; and {len(items) - limit} more" if len(items) > limit else ""
+    return "; ".join(items[:limit]) + more

@@ -1,0 +1,137 @@
+"""The collapse alarm: figures of a run against their normal ranges.
+
+Normal ranges (of healthy runs of this project; an alarm is raised well outside of them):
+
+| figure | normal | collapsed | alarm below (above, for the last) |
+|---|---|---|---|
+| ``rankme`` / min(D, n) | 0.1 to 0.8 | towards 1 / D | 0.02 |
+| ``embedding_std`` | 0.3 to 1 | 0 | 0.05 |
+| ``active_units`` | 0.3 to 1 | 0 | 0.1 |
+| ``kl`` / D, nats | 0.1 to 3 | 0: posterior = prior | 0.01 |
+| ``clamp_fraction`` | 0 to 0.05 | 1: the scale is a constant | 0.25 |
+
+D is the embedding dimension, n the number of monitored images. ``rankme`` finds collapse to few
+dimensions [Garrido2023], ``embedding_std`` to a point [Chen2021], ``active_units`` and ``kl``
+posterior collapse [Burda2016]; the figures are defined in :mod:`vje_pyro.training.monitors`.
+The first epoch is let off, because an untrained network can look collapsed.
+
+References:
+    [Garrido2023] Q. Garrido et al. RankMe: Assessing the downstream performance of pretrained
+        self-supervised representations by their rank. ICML 2023.
+    [Chen2021] X. Chen, K. He. Exploring simple Siamese representation learning. CVPR 2021.
+    [Burda2016] Y. Burda, R. Grosse, R. Salakhutdinov. Importance weighted autoencoders. ICLR 2016.
+"""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from vje_pyro.errors import VJEError
+
+logger = logging.getLogger(__name__)
+
+
+class CollapseError(VJEError):
+    """Training was stopped because the representation collapsed."""
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """Where the alarm begins; see the table above. A threshold of None is not checked."""
+
+    rankme: float | None = 0.02
+    embedding_std: float | None = 0.05
+    active_units: float | None = 0.1
+    kl: float | None = 0.01
+    clamp_fraction: float | None = 0.25
+
+
+def collapse_alarms(
+    figures: Mapping[str, float],
+    num_features: int,
+    num_images: int,
+    thresholds: Thresholds = Thresholds(),
+) -> list[str]:
+    """Describe each figure outside its normal range; figures that are not given are skipped.
+
+    Args:
+        figures: Any of ``rankme``, ``embedding_std``, ``active_units``, ``kl``,
+            ``clamp_fraction``, as in ``epochs.csv`` and ``steps.csv``.
+        num_features: Embedding dimension D.
+        num_images: Images that ``rankme`` was computed from.
+        thresholds: Where the alarm begins.
+    """
+    rank_limit = min(num_features, num_images)
+    checks = [
+        ("rankme", 1 / rank_limit, f"of min(D, n) = {rank_limit}: few directions are used"),
+        ("embedding_std", 1.0, "of an even spread: all images get nearly one embedding"),
+        ("active_units", 1.0, "of the posterior means vary: posterior collapse"),
+        ("kl", 1 / num_features, "nats per dimension: the posterior is the prior"),
+    ]
+    alarms = []
+    for name, unit, meaning in checks:
+        limit = getattr(thresholds, name)
+        value = figures.get(name)
+        # "not >=", so that a NaN rings too
+        if limit is not None and value is not None and not value * unit >= limit:
+            alarms.append(f"{name} {value * unit:.3g} {meaning} (normal: {limit:g} or more)")
+    limit, value = thresholds.clamp_fraction, figures.get("clamp_fraction")
+    if limit is not None and value is not None and not value <= limit:
+        alarms.append(
+            f"clamp_fraction {value:.3g} of the scales are at their bound "
+            f"(normal: {limit:g} or less)"
+        )
+    return alarms
+
+
+@dataclass
+class CollapseAlarm:
+    """Checks an epoch's figures, and is loud when something changes.
+
+    Args:
+        thresholds: Where the alarm begins.
+        on_collapse: ``warn`` goes on; ``stop`` ends the run after a checkpoint.
+        grace_epochs: Epochs at the start that are let off.
+
+    Raises:
+        ValueError: ``on_collapse`` is neither ``warn`` nor ``stop``.
+    """
+
+    thresholds: Thresholds = field(default_factory=Thresholds)
+    on_collapse: Literal["warn", "stop"] = "warn"
+    grace_epochs: int = 1
+
+    def __post_init__(self) -> None:
+        if self.on_collapse not in ("warn", "stop"):
+            raise ValueError(f"on_collapse is 'warn' or 'stop', got {self.on_collapse!r}")
+        self._ringing: frozenset[str] = frozenset()
+
+    def check(
+        self, figures: Mapping[str, float], epoch: int, num_features: int, num_images: int
+    ) -> list[str]:
+        """Alarms after ``epoch`` epochs; logged when their kinds differ from the last call's."""
+        if epoch <= self.grace_epochs:
+            return []
+        alarms = collapse_alarms(figures, num_features, num_images, self.thresholds)
+        kinds = frozenset(alarm.split()[0] for alarm in alarms)
+        if kinds != self._ringing:
+            _ring(alarms, epoch)
+        self._ringing = kinds
+        return alarms
+
+
+def _ring(alarms: list[str], epoch: int) -> None:
+    if not alarms:
+        logger.warning("Collapse alarm over: all figures are normal after epoch %d.", epoch)
+        return
+    edge = "!" * 78
+    listed = "\n".join(f"!!  {alarm}" for alarm in alarms)
+    logger.warning(
+        "\n%s\n!!  COLLAPSE ALARM after epoch %d\n%s\n!!  What helps: a lower learning rate, "
+        "weight decay, stronger views; vje_pyro.training.collapse explains the ranges.\n%s",
+        edge,
+        epoch,
+        listed,
+        edge,
+    )

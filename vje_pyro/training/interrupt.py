@@ -1,0 +1,56 @@
+"""Ctrl-C and SIGTERM as a request to stop after the step that is running."""
+
+import signal
+import threading
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+
+class Interrupted(KeyboardInterrupt):
+    """Training stopped on request, after a checkpoint; ``exit_code`` is the shell's convention.
+
+    Args:
+        signum: The signal that asked for it.
+        step: Steps done.
+        checkpoint: Where the run goes on from.
+    """
+
+    def __init__(self, signum: int, step: int, checkpoint: Path) -> None:
+        self.exit_code = 128 + signum
+        self.step = step
+        self.checkpoint = checkpoint
+        super().__init__(
+            f"Stopped by {signal.Signals(signum).name} after step {step}; the checkpoint is "
+            f"{checkpoint}. Give the same command with resume=true to go on from there."
+        )
+
+
+class InterruptRequest:
+    """Context in which the first SIGINT or SIGTERM is noted; a second one stops at once.
+
+    Outside the main thread, where Python allows no signal handlers, nothing is caught.
+    """
+
+    signals = (signal.SIGINT, signal.SIGTERM)
+
+    def __init__(self) -> None:
+        self.signum: int | None = None
+        self._previous: dict[int, Any] = {}
+
+    def __enter__(self) -> "InterruptRequest":
+        if threading.current_thread() is threading.main_thread():
+            self._previous = {number: signal.signal(number, self._note) for number in self.signals}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._restore()
+
+    def _note(self, signum: int, frame: FrameType | None) -> None:
+        self._restore()  # so that the next one has its usual effect, at once
+        self.signum = signum
+
+    def _restore(self) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+        self._previous = {}

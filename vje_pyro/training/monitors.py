@@ -1,0 +1,201 @@
+"""Figures of the representation during training: online kNN, RankMe, spread, active units.
+
+References:
+    [Garrido2023] Q. Garrido et al. RankMe: Assessing the downstream performance of pretrained
+        self-supervised representations by their rank. ICML 2023.
+    [Chen2021] X. Chen, K. He. Exploring simple Siamese representation learning. CVPR 2021.
+    [Burda2016] Y. Burda, R. Grosse, R. Salakhutdinov. Importance weighted autoencoders. ICLR 2016.
+    [Wu2018] Z. Wu et al. Unsupervised feature learning via non-parametric instance
+        discrimination. CVPR 2018. (the weighted kNN)
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vje_pyro.training.collapse import CollapseAlarm
+
+Score = Callable[[Tensor, Tensor, Tensor, Tensor], float]
+"""``score(bank_x, bank_y, query_x, query_y)``: accuracy of kNN (tensors on the CPU)."""
+
+
+class ImageSplit(Protocol):
+    """Images in memory, ``uint8 (N, C, H, W)``, and labels, ``int64 (N,)``, -1 where unknown."""
+
+    images: Tensor
+    labels: Tensor
+
+
+def rankme(embeddings: Tensor) -> float:
+    """Effective rank: exp of the entropy of the normalised singular values [Garrido2023].
+
+    Args:
+        embeddings: ``(n, D)``, not centred, as in the paper.
+
+    Returns:
+        A number between 1 (one direction) and min(n, D); NaN if an embedding is not finite.
+    """
+    x = embeddings.double()
+    if not x.isfinite().all():
+        return float("nan")
+    # The smaller Gram matrix has the same non-zero spectrum and is much cheaper than an SVD.
+    gram = x.T @ x if x.shape[0] >= x.shape[1] else x @ x.T
+    singular = torch.linalg.eigvalsh(gram).clamp_min(0).sqrt()
+    shares = singular / singular.sum().clamp_min(torch.finfo(x.dtype).tiny) + 1e-7
+    return float(torch.exp(-(shares * shares.log()).sum()))
+
+
+def embedding_std(embeddings: Tensor) -> float:
+    """Spread of the unit-length embeddings, in units of an even spread [Chen2021].
+
+    Args:
+        embeddings: ``(n, D)``.
+
+    Returns:
+        √D times the standard deviation over the images, averaged over the features: 1 if the
+        directions are spread evenly, 0 if all images share one.
+    """
+    unit = F.normalize(embeddings.float(), dim=1)
+    return float(unit.std(dim=0).mean() * unit.shape[1] ** 0.5)
+
+
+def active_units(means: Tensor, threshold: float = 0.01) -> float:
+    """Fraction of latent features whose posterior mean varies over the data [Burda2016].
+
+    Args:
+        means: Posterior means, ``(n, D)``.
+        threshold: Variance above which a feature is active.
+    """
+    return float((means.float().var(dim=0) > threshold).float().mean())
+
+
+def monitor_split(size: int, bank: int, queries: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Disjoint indices for the kNN bank and the queries, drawn from one split.
+
+    Args:
+        size: Images in the split.
+        bank: Most images to take for the bank.
+        queries: Most images to take as queries; never more than a fifth of the split.
+        seed: Seed of the draw.
+
+    Returns:
+        Bank indices and query indices, int64.
+
+    Raises:
+        ValueError: Fewer than 5 images, or nothing to be drawn.
+    """
+    if size < 5 or bank < 1 or queries < 1:
+        raise ValueError(
+            f"monitoring needs at least 5 images, 1 for the bank and 1 query; got {size} images, "
+            f"bank={bank}, queries={queries}"
+        )
+    order = torch.randperm(size, generator=torch.Generator().manual_seed(seed))
+    queries = min(queries, size // 5)
+    return order[queries : queries + bank], order[:queries]
+
+
+class Monitor:
+    """Measures a method on a fixed part of the *train* split (never on the test split).
+
+    Args:
+        data: Images to draw from, e.g. ``source.split("train")``.
+        normalize: Turns ``uint8 (B, C, H, W)`` into the method's input.
+        score: Accuracy of kNN; None, or labels that are unknown, leave ``knn`` out.
+        bank: Most images in the kNN bank.
+        queries: Most images whose label is predicted.
+        seed: Seed of the draw; the same one gives the same images.
+        every_epochs: Measure after every so many epochs, and after the last.
+        batch_size: Images per forward pass.
+        alarm: What to make of the figures.
+
+    Raises:
+        ValueError: ``every_epochs`` or ``batch_size`` below 1, or too few images.
+    """
+
+    def __init__(
+        self,
+        data: ImageSplit,
+        normalize: Callable[[Tensor], Tensor],
+        *,
+        score: Score | None = None,
+        bank: int = 4000,
+        queries: int = 1000,
+        seed: int = 0,
+        every_epochs: int = 1,
+        batch_size: int = 512,
+        alarm: CollapseAlarm | None = None,
+    ) -> None:
+        for name, value in (("every_epochs", every_epochs), ("batch_size", batch_size)):
+            if value < 1:
+                raise ValueError(f"{name} must be at least 1, got {value}")
+        self.bank, self.queries = monitor_split(len(data.labels), bank, queries, seed)
+        self.every_epochs = every_epochs
+        self.alarm = alarm or CollapseAlarm()
+        self._normalize = normalize
+        self._batch_size = batch_size
+        chosen = torch.cat([self.bank, self.queries])
+        self._images = data.images[chosen.to(data.images.device)]
+        self._labels = data.labels[chosen.to(data.labels.device)].cpu()
+        labelled = bool((self._labels >= 0).all())
+        self._score = score if labelled else None
+
+    @property
+    def scores(self) -> bool:
+        """Whether ``knn`` is among the figures."""
+        return self._score is not None
+
+    def measure(self, method: Any) -> dict[str, float]:
+        """Figures of ``method`` as it is now; its modes and buffers are left as they were.
+
+        Returns:
+            ``knn`` (accuracy, if labels and score are there), ``rankme``, ``embedding_std`` and,
+            for probabilistic methods, ``active_units``.
+        """
+        cut = len(self.bank)
+        with _evaluating(method):
+            x = self._collect(method, method.embed, self._images)
+            figures = {"rankme": rankme(x), "embedding_std": embedding_std(x)}
+            if self._score is not None:
+                y = self._labels
+                figures["knn"] = float(self._score(x[:cut], y[:cut], x[cut:], y[cut:]))
+            if hasattr(method, "posterior"):
+                queries = self._images[cut:]
+                means = self._collect(method, lambda i: method.posterior(i).mean, queries)
+                figures["active_units"] = active_units(means)
+        return figures
+
+    def check(self, figures: Mapping[str, float], epoch: int, num_features: int) -> list[str]:
+        """Collapse alarms for what :meth:`measure` found, and ``kl`` and ``clamp_fraction``."""
+        return self.alarm.check(figures, epoch, num_features, len(self._labels))
+
+    def _collect(
+        self, method: nn.Module, function: Callable[[Tensor], Tensor], images: Tensor
+    ) -> Tensor:
+        device = next(method.parameters()).device
+        return torch.cat(
+            [
+                function(self._normalize(batch.to(device))).float().cpu()
+                for batch in images.split(self._batch_size)
+            ]
+        )
+
+
+def no_monitor(*_: object, **__: object) -> None:
+    """The choice ``monitor=none``: takes what a monitor takes, and makes none."""
+
+
+@contextmanager
+def _evaluating(module: nn.Module) -> Iterator[None]:
+    """Evaluation mode without gradients; afterwards each submodule is in its own mode again."""
+    modes = [(child, child.training) for child in module.modules()]
+    module.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for child, mode in modes:
+            child.training = mode

@@ -1,0 +1,92 @@
+"""The run directory: its paths, and the rule that it is never silently reused."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from vje_pyro.errors import CheckpointError
+from vje_pyro.training.atomic import leftovers
+
+
+class RunDir:
+    """Paths inside a run directory.
+
+    Args:
+        path: The directory; it need not exist yet.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.run_json = self.path / "run.json"
+        self.checkpoints = self.path / "checkpoints"
+        self.logs = self.path / "logs"
+        self.last = self.checkpoints / "last.safetensors"
+        self.best = self.checkpoints / "best.safetensors"
+
+    def epoch_checkpoint(self, epoch: int) -> Path:
+        """Checkpoint kept after ``epoch`` epochs."""
+        return self.checkpoints / f"epoch_{epoch:04d}.safetensors"
+
+    @contextmanager
+    def claim(self, resume: bool) -> Iterator[None]:
+        """Take the directory for this process until the block ends.
+
+        Args:
+            resume: Go on in a directory that holds a run; else it must not hold one.
+
+        Raises:
+            CheckpointError: The directory holds a run and ``resume`` is off, holds none and it is
+                on, is in use by a running process, or cannot be written.
+        """
+        if resume:
+            self._require_checkpoint()
+        else:
+            self._require_unused()
+        try:
+            self.checkpoints.mkdir(parents=True, exist_ok=True)
+            self.logs.mkdir(exist_ok=True)
+            lock = (self.path / ".lock").open("w")
+        except OSError as error:
+            raise CheckpointError(
+                f"Cannot write in the run directory {self.path}: {error.strerror or error}. "
+                "Choose a directory that is writable."
+            ) from error
+        with lock:
+            self._lock(lock.fileno())
+            for directory in (self.path, self.checkpoints, self.logs):
+                for partial in leftovers(directory):
+                    partial.unlink(missing_ok=True)
+            yield
+
+    def _require_unused(self) -> None:
+        if self.run_json.exists() or any(self.checkpoints.glob("*.safetensors")):
+            raise CheckpointError(
+                f"{self.path} already holds a run, which is never overwritten. Choose another "
+                "run directory, or continue this run with resume=true."
+            )
+
+    def _require_checkpoint(self) -> None:
+        if not self.last.is_file():
+            raise CheckpointError(
+                f"Nothing to resume: {self.last} does not exist. Check the run directory "
+                f"({self.path}), or start a new run without resume."
+            )
+
+    def _lock(self, descriptor: int) -> None:
+        """Hold a lock that the kernel drops when this process ends, however it ends."""
+        try:
+            import fcntl
+        except ImportError:  # not POSIX: two processes in one directory go unnoticed there
+            return
+        try:
+            # A record lock, because worker processes do not inherit it and so cannot outlive it.
+            fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError) as error:
+            raise CheckpointError(
+                f"{self.path} is in use by a training that is still running. Wait for it or stop "
+                "it, or choose another run directory."
+            ) from error
+        except OSError:  # a file system without locks
+            return
+        os.truncate(descriptor, 0)

@@ -1,0 +1,121 @@
+"""One optimiser step on Lightning Fabric: forward, backward, clipping, update."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from vje_pyro.training.optim import param_groups
+
+Scalars = dict[str, Tensor]
+
+
+class _LossModule(nn.Module):
+    """The method's loss as a ``forward`` of plain tuples: what Fabric autocasts and DDP wraps.
+
+    (Fabric neither autocasts other methods on a single device nor lets frozen dataclasses pass.)
+    """
+
+    def __init__(self, method: Any) -> None:
+        super().__init__()
+        self.method = method
+
+    def forward(self, views: Tensor) -> tuple[Tensor, Scalars, Scalars]:
+        loss = self.method.loss(views)
+        return loss.total, dict(loss.parts), dict(loss.monitors)
+
+
+class Stepper:
+    """Moves a method's weights by one step; nothing here waits for the device.
+
+    Args:
+        method: An ``nn.Module`` that obeys :class:`vje_pyro.method.Method`.
+        optimizer: Makes the optimiser from parameter groups.
+        fabric: Gives device, precision and processes.
+        clip_grad_norm: Largest norm of the whole gradient; None does not clip.
+        accumulate: Parts that a batch is split into, one after the other, to save memory. The
+            gradient is that of the whole batch if the loss is a mean over its data.
+
+    Raises:
+        ValueError: A knob out of its range, or a precision or strategy that cannot be used.
+    """
+
+    def __init__(
+        self,
+        method: Any,
+        optimizer: Callable[[list[dict[str, Any]]], Optimizer],
+        fabric: Fabric,
+        clip_grad_norm: float | None = None,
+        accumulate: int = 1,
+    ) -> None:
+        _check(fabric, clip_grad_norm, accumulate)
+        self._fabric = fabric
+        self._clip = clip_grad_norm
+        self._accumulate = accumulate
+        method.to(fabric.device)
+        self._parameters = [p for p in method.parameters() if p.requires_grad]
+        self.optimizer = optimizer(param_groups(method))
+        self._model, self._optimizer = fabric.setup(_LossModule(method), self.optimizer)
+
+    def step(self, views: Tensor) -> tuple[Scalars, Scalars]:
+        """Take a step on ``views``, ``(V, B, C, H, W)``.
+
+        Returns:
+            Terms (``loss``, the loss's parts, ``grad_norm`` before clipping) and monitors,
+            detached scalars on the device.
+        """
+        terms, monitors = self._backward(views)
+        terms["grad_norm"] = self._clip_gradients()
+        self._optimizer.step()
+        self._optimizer.zero_grad(set_to_none=True)
+        return terms, monitors
+
+    def _backward(self, views: Tensor) -> tuple[Scalars, Scalars]:
+        size = views.shape[1]
+        if size < self._accumulate:
+            raise ValueError(
+                f"accumulate={self._accumulate} splits a batch of {size} images into empty parts; "
+                f"use at most {size}"
+            )
+        chunks = views.tensor_split(self._accumulate, dim=1)
+        terms: Scalars = {}
+        monitors: Scalars = {}
+        for number, chunk in enumerate(chunks, start=1):
+            share = chunk.shape[1] / size
+            with self._fabric.no_backward_sync(self._model, enabled=number < len(chunks)):
+                total, parts, extras = self._model(chunk)
+                self._fabric.backward(total * share)
+            _add_share(terms, {"loss": total, **parts}, share)
+            _add_share(monitors, extras, share)
+        return terms, monitors
+
+    def _clip_gradients(self) -> Tensor:
+        if self._clip is None:
+            gradients = [p.grad for p in self._parameters if p.grad is not None]
+            return torch.nn.utils.get_total_norm(gradients)
+        norm = self._fabric.clip_gradients(
+            self._model, self._optimizer, max_norm=self._clip, error_if_nonfinite=False
+        )
+        assert norm is not None
+        return norm
+
+
+def _add_share(sums: Scalars, values: Scalars, share: float) -> None:
+    for name, value in values.items():
+        weighted = value.detach() * share
+        sums[name] = sums[name] + weighted if name in sums else weighted
+
+
+def _check(fabric: Fabric, clip_grad_norm: float | None, accumulate: int) -> None:
+    if accumulate < 1:
+        raise ValueError(f"accumulate must be at least 1, got {accumulate}")
+    if clip_grad_norm is not None and not clip_grad_norm > 0:
+        raise ValueError(f"clip_grad_norm must be positive or null, got {clip_grad_norm}")
+    precision = getattr(fabric.strategy.precision, "precision", None)
+    if precision == "16-mixed":
+        raise ValueError("precision=16-mixed is not supported (no loss scaling); use bf16-mixed")
+    if type(fabric.strategy).__name__ == "DataParallelStrategy":
+        raise ValueError("strategy=dp does not work with Pyro plates; use strategy=ddp")
