@@ -69,8 +69,14 @@ def table(rows: dict[Row, dict[str, list[Result]]]) -> str:
     """The Markdown table and the note below it."""
     if not rows:
         return "No results yet."
-    protocols = {protocol for row in rows.values() for protocol in row}
-    columns = [column for column in COLUMNS if column[1] in protocols]
+    found = {
+        (protocol, name)
+        for row in rows.values()
+        for protocol, results in row.items()
+        for result in results
+        for name in result.figures
+    }
+    columns = [column for column in COLUMNS if column[1:] in found]
     lines = [_line(["study", "method", "features", *(name for name, _, _ in columns), "seeds"])]
     lines.append(_line(["---"] * (len(columns) + 4)))
     for row in sorted(rows):
@@ -119,7 +125,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _cell(results: list[Result], name: str) -> str:
-    figures = [result.figures[name] for result in results]
+    figures = [result.figures[name] for result in results if name in result.figures]
     if not figures:
         return ""
     if len(figures) == 1:

@@ -5,7 +5,6 @@ import os
 import platform
 import subprocess
 import tempfile
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -100,6 +99,8 @@ class Result:
             VJEError: If the file is missing, not JSON, or not a result of this schema version.
         """
         content = _read_json(Path(path))
+        if not isinstance(content, dict):
+            raise VJEError(f"{path}: expected a JSON object, found {type(content).__name__}")
         schema = (content.pop("schema", None), content.pop("schema_version", None))
         if schema != (SCHEMA, SCHEMA_VERSION):
             raise VJEError(
@@ -122,8 +123,13 @@ class Result:
 
 
 def is_result(path: Path | str) -> bool:
-    """Whether a JSON file says that it is a result (of any version)."""
-    return _read_json(Path(path)).get("schema") == SCHEMA
+    """Whether a JSON file says that it is a result (of any version).
+
+    Raises:
+        VJEError: If the file is missing or not JSON.
+    """
+    content = _read_json(Path(path))
+    return isinstance(content, dict) and content.get("schema") == SCHEMA
 
 
 def write_atomically(path: Path, text: str) -> None:
@@ -166,13 +172,10 @@ def package_versions() -> dict[str, str]:
     return versions
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def _read_json(path: Path) -> Any:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise VJEError(f"no result file at {path}; write one with 'vje evaluate RUN'") from error
     except ValueError as error:  # not UTF-8 or not JSON
         raise VJEError(f"{path}: not a JSON file ({error}); evaluate the run again") from error
-    if not isinstance(content, Mapping):
-        raise VJEError(f"{path}: expected a JSON object, found {type(content).__name__}")
-    return dict(content)

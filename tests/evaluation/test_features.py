@@ -1,0 +1,159 @@
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from vje_pyro.data.arrays import ImageArray, to_pil
+from vje_pyro.errors import NonFiniteError
+from vje_pyro.evaluation import Features, extract, pixels
+
+
+class Net(nn.Module):
+    """A method with everything that behaves differently in training."""
+
+    num_features = 5
+
+    def __init__(self):
+        super().__init__()
+        self.encoder = nn.Sequential(
+            nn.Conv2d(3, 5, 3), nn.BatchNorm2d(5), nn.ReLU(), nn.Dropout(0.5)
+        )
+        self.norm = nn.BatchNorm1d(5, affine=False)
+        self.teacher = nn.Sequential(nn.BatchNorm1d(5))
+        self.teacher.eval()  # frozen while the rest trains
+
+    def embed(self, images):
+        assert not torch.is_grad_enabled()
+        return self.encoder(images).mean((2, 3))
+
+    def encode(self, images):
+        return self.norm(self.embed(images))
+
+
+class OnDisk:
+    """A split decoded on demand."""
+
+    def __init__(self, split):
+        self.split = split
+        self.labels = split.labels
+
+    def __len__(self):
+        return len(self.split)
+
+    def image(self, index):
+        return to_pil(self.split.images[index])
+
+    def digest(self):
+        return "on disk"
+
+
+@pytest.fixture
+def split():
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(256, (37, 3, 6, 6), dtype=torch.uint8, generator=generator)
+    return ImageArray(images, torch.arange(37) % 4)
+
+
+@pytest.fixture
+def method():
+    torch.manual_seed(0)
+    method = Net()
+    method.norm.running_mean.fill_(0.3)
+    return method
+
+
+def normalize(images):
+    return images.float() / 255 - 0.5
+
+
+def test_shapes_and_provenance(method, split):
+    features = extract(method, split, normalize, batch_size=10)
+    assert (features.x.shape, features.x.dtype) == ((37, 5), np.float32)
+    assert features.y.tolist() == split.labels.tolist()
+    assert features.y.dtype == np.int64
+    assert features.digest == split.digest()
+
+
+def test_batch_size_does_not_matter(method, split):
+    whole = extract(method, split, normalize)
+    assert np.ptp(whole.x, axis=0).min() > 0.01
+    for batch_size in (1, 10, 37):
+        x = extract(method, split, normalize, batch_size=batch_size).x
+        assert np.allclose(x, whole.x, atol=1e-6)
+
+
+def test_nothing_about_the_method_changes(method, split):
+    method.train()
+    method.teacher.eval()
+    modes = {name: m.training for name, m in method.named_modules()}
+    state = {name: t.clone() for name, t in method.state_dict().items()}
+    extract(method, split, normalize)
+    assert {name: m.training for name, m in method.named_modules()} == modes
+    assert modes["encoder.1"]
+    assert not modes["teacher.0"]
+    assert all(torch.equal(t, state[name]) for name, t in method.state_dict().items())
+    assert all(p.grad is None for p in method.parameters())
+
+
+def test_modes_are_restored_after_an_error(method, split):
+    method.train()
+    with pytest.raises(RuntimeError):
+        extract(method, split, lambda images: normalize(images)[:, :1])
+    assert method.training
+    assert method.encoder.training
+
+
+def test_before_and_after_the_batch_norm(method, split):
+    encoder = extract(method, split, normalize, features="encoder").x
+    norm = extract(method, split, normalize, features="batch-norm").x
+    eps = method.norm.eps
+    assert np.allclose(norm, (encoder - 0.3) / np.sqrt(1 + eps), atol=1e-6)
+
+
+def test_features_that_the_method_does_not_offer(method, split):
+    with pytest.raises(ValueError, match=r"Net has no features 'z'.*'encoder', 'batch-norm'"):
+        extract(method, split, normalize, features="z")
+    method.__class__ = type("Plain", (nn.Module,), {"embed": Net.embed})
+    with pytest.raises(ValueError, match=r"Plain has no features 'batch-norm'.*\['encoder'\]"):
+        extract(method, split, normalize, features="batch-norm")
+
+
+def test_split_on_disk(method, split):
+    expected = extract(method, split, normalize)
+    features = extract(method, OnDisk(split), normalize, batch_size=8, image_size=6)
+    assert np.allclose(features.x, expected.x, atol=1e-6)
+    assert features.digest == "on disk"
+    with pytest.raises(ValueError, match="image_size"):
+        extract(method, OnDisk(split), normalize)
+
+
+def test_images_of_any_size_on_disk(method, split):
+    disk = OnDisk(split)
+    disk.image = lambda i: Image.new("RGB", (20 + i, 50 - i), (i, 100, 200))
+    features = extract(method, disk, normalize, image_size=8)
+    assert features.x.shape == (37, 5)
+
+
+def test_pixels(split):
+    features = pixels(split)
+    assert features.x.shape == (37, 108)
+    assert features.x.dtype == np.float32
+    assert np.allclose(features.x[5] * 255, split.images[5].flatten().numpy())
+    assert features.x.max() <= 1
+    assert features.digest == split.digest()
+
+
+def test_non_finite_features_are_refused(method, split):
+    method.encoder[0].weight.data[0, 0] = torch.nan
+    with pytest.raises(NonFiniteError, match="37 of 37 images have a NaN"):
+        extract(method, split, normalize)
+    x = np.zeros((4, 2), np.float32)
+    x[2, 1] = np.inf
+    with pytest.raises(NonFiniteError, match=r"1 of 4 .* the first is image 2"):
+        Features(x, np.zeros(4, np.int64))
+
+
+def test_features_must_fit_labels():
+    with pytest.raises(ValueError, match=r"\(4, 2\) and \(3,\)"):
+        Features(np.zeros((4, 2), np.float32), np.zeros(3, np.int64))

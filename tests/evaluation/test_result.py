@@ -1,0 +1,127 @@
+import json
+import os
+import re
+
+import pytest
+
+from vje_pyro.errors import VJEError
+from vje_pyro.evaluation import Figure, Result
+from vje_pyro.evaluation import result as result_module
+from vje_pyro.evaluation.result import git_commit, is_result, package_versions, write_atomically
+
+
+@pytest.fixture
+def result():
+    return Result(
+        protocol="knn-v1",
+        dataset={"name": "digits", "train": 1437, "test": 360, "digest": {"train": "ab"}},
+        method="vje",
+        features="encoder",
+        figures={"accuracy": Figure(0.91, 0.88, 0.94, 360, "95% bootstrap over test images")},
+        seed=3,
+        settings={"k": 20, "temperature": 0.1},
+        config={"data": {"name": "digits"}, "lr": 2e-3, "layers": [1, 2]},
+        wall_time_s=1.5,
+    )
+
+
+def test_round_trip(result, tmp_path):
+    path = result.write(tmp_path / "new" / "folder" / result.filename)
+    assert path.name == "vje-encoder-seed3-knn-v1.json"
+    assert Result.read(path) == result
+    content = json.loads(path.read_text())
+    assert (content["schema"], content["schema_version"]) == ("vje-pyro-result", 1)
+    assert [p.name for p in path.parent.iterdir()] == [path.name]
+
+
+def test_says_where_it_comes_from(result):
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00", result.created)
+    assert result.versions.keys() >= {"python", "vje-pyro", "torch", "pyro-ppl", "scikit-learn"}
+    assert result.commit == git_commit()
+
+
+def test_commit_of_a_checkout(tmp_path, monkeypatch):
+    package = tmp_path / "vje_pyro" / "evaluation"
+    monkeypatch.setattr(result_module, "__file__", str(package / "result.py"))
+    assert git_commit() is None  # not a checkout
+
+    git = "git -C {} -c user.name=n -c user.email=e@example.org {} >/dev/null 2>&1"
+    if os.system(git.format(tmp_path, "init")):
+        pytest.skip("git is not installed")
+    os.system(git.format(tmp_path, "commit --allow-empty -m first"))
+    (tmp_path / "tracked").write_text("old")
+    os.system(git.format(tmp_path, "add tracked"))
+    os.system(git.format(tmp_path, "commit -m second"))
+    assert re.fullmatch(r"[0-9a-f]{40}", git_commit())
+    (tmp_path / "tracked").write_text("new")
+    assert re.fullmatch(r"[0-9a-f]{40}-dirty", git_commit())
+
+
+def test_unknown_package(monkeypatch):
+    monkeypatch.setattr(result_module, "PACKAGES", ("no-such-package-anywhere",))
+    assert package_versions()["no-such-package-anywhere"] == "not installed"
+
+
+@pytest.mark.parametrize(
+    ("attribute", "value", "error"),
+    [
+        ("wall_time_s", float("nan"), ValueError),
+        ("config", {"object": object()}, TypeError),
+        ("figures", {"accuracy": Figure(0.5, float("-inf"), 1, 3, "")}, ValueError),
+    ],
+)
+def test_what_json_cannot_hold_leaves_the_old_file(result, tmp_path, attribute, value, error):
+    path = result.write(tmp_path / "result.json")
+    before = path.read_bytes()
+    setattr(result, attribute, value)
+    with pytest.raises(error):
+        result.write(path)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("call", ["fsync", "replace"])
+def test_a_failed_write_leaves_the_old_file(result, tmp_path, monkeypatch, call):
+    path = result.write(tmp_path / "result.json")
+    before = path.read_bytes()
+
+    def full(*_):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(os, call, full)
+    with pytest.raises(OSError, match="disk full"):
+        write_atomically(path, "something else")
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_reading_what_is_not_a_result(result, tmp_path):
+    path = result.write(tmp_path / "result.json")
+    text = path.read_text()
+    content = json.loads(text)
+
+    def refused(message):
+        with pytest.raises(VJEError, match=message):
+            Result.read(path)
+
+    path.write_text(text[: len(text) // 2])
+    refused("result.json: not a JSON file")
+    path.write_text(json.dumps(content | {"schema_version": 2}))
+    refused("version 1, found 'vje-pyro-result' version 2")
+    path.write_text('{"loss": 1}')
+    refused("found None version None")
+    path.write_text("[1, 2]")
+    refused("expected a JSON object, found list")
+    path.write_text(json.dumps({k: v for k, v in content.items() if k != "seed"} | {"sed": 1}))
+    refused(r"missing \['seed'\], unknown \['sed'\]")
+    path.write_text(json.dumps(content | {"figures": {"accuracy": {"value": 1}}}))
+    refused("malformed figures")
+    path.unlink()
+    refused("no result file at .*vje evaluate RUN")
+
+
+def test_is_result(result, tmp_path):
+    assert is_result(result.write(tmp_path / "a.json"))
+    for text in ("[1]", '{"schema": "other"}', '{"schema": null}', "3"):
+        (tmp_path / "b.json").write_text(text)
+        assert not is_result(tmp_path / "b.json")
