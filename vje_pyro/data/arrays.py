@@ -1,0 +1,225 @@
+"""Images in memory: one split as a uint8 tensor, and the conversions that lead there."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional as F
+
+from vje_pyro.data.colour import LUMA
+
+UNLABELLED = -1
+"""The label of an image whose class is not known."""
+
+
+@dataclass(frozen=True)
+class ImageArray:
+    """A split that is held in memory.
+
+    Args:
+        images: uint8, shape ``(N, C, H, W)``.
+        labels: int64, shape ``(N,)``; ``-1`` where the class is not known.
+        classes: Class names in the order of the labels; empty when unknown.
+
+    Raises:
+        TypeError: if ``images`` is not uint8 or ``labels`` is not int64.
+        ValueError: if the shapes do not fit together.
+    """
+
+    images: Tensor
+    labels: Tensor
+    classes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.images.dtype != torch.uint8 or self.labels.dtype != torch.int64:
+            raise TypeError(
+                f"images must be uint8 and labels int64, got {self.images.dtype} and "
+                f"{self.labels.dtype}"
+            )
+        if self.images.dim() != 4 or self.labels.shape != self.images.shape[:1]:
+            raise ValueError(
+                f"images must be (N, C, H, W) and labels (N,), got {tuple(self.images.shape)} "
+                f"and {tuple(self.labels.shape)}"
+            )
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def channels(self) -> int:
+        """Number of channels C."""
+        return self.images.shape[1]
+
+    def image(self, index: int) -> Image.Image:
+        """The image as Pillow sees it: mode L or RGB."""
+        return to_pil(self.images[index])
+
+    def subset(self, indices: Sequence[int] | Tensor) -> "ImageArray":
+        """The images at ``indices``, in that order."""
+        chosen = torch.as_tensor(indices, dtype=torch.int64)
+        return ImageArray(self.images[chosen], self.labels[chosen], self.classes)
+
+    def digest(self) -> str:
+        """SHA-256 (hex) of shape, pixels and labels: the identity of the split in a result."""
+        hasher = hashlib.sha256(str(tuple(self.images.shape)).encode())
+        hasher.update(self.images.cpu().numpy().tobytes())
+        hasher.update(self.labels.cpu().numpy().tobytes())
+        return hasher.hexdigest()
+
+
+def to_pil(image: Tensor) -> Image.Image:
+    """A uint8 tensor ``(C, H, W)`` with 1 or 3 channels as a Pillow image."""
+    pixels = image.cpu().numpy()
+    return Image.fromarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0).copy())
+
+
+def stratified_order(labels: Tensor, seed: int = 0) -> Tensor:
+    """An order of all images whose every prefix holds the classes in proportion.
+
+    Within a class the order is shuffled; image number ``r`` of a class of size ``m`` then stands at
+    ``(r + U) / m`` of the whole, ``U`` uniform and the same for a class. Prefixes are nested: the
+    first 100 are among the first 1000.
+
+    Args:
+        labels: int64, shape ``(N,)``.
+        seed: Seed of the shuffle.
+
+    Returns:
+        int64, shape ``(N,)``, a permutation.
+    """
+    random = np.random.default_rng(seed)
+    values = labels.cpu().numpy()
+    place = np.empty(len(values))
+    for value in np.unique(values):
+        members = random.permutation(np.flatnonzero(values == value))
+        place[members] = (np.arange(len(members)) + random.random()) / len(members)
+    return torch.from_numpy(np.argsort(place, kind="stable"))
+
+
+def resize_images(images: Tensor, size: int) -> Tensor:
+    """Resize uint8 images ``(N, C, H, W)`` to ``(N, C, size, size)``.
+
+    An image that is not square is cropped to its central square first. A whole-number reduction
+    averages boxes of pixels; any other change of size is bilinear with antialiasing.
+    """
+    side = min(images.shape[-2:])
+    top, left = (images.shape[-2] - side) // 2, (images.shape[-1] - side) // 2
+    images = images[..., top : top + side, left : left + side]
+    if side == size:
+        return images.contiguous()
+    parts = [_resize_square(part, size) for part in images.split(4096)]
+    return torch.cat(parts) if parts else images.new_empty(0, images.shape[1], size, size)
+
+
+def _resize_square(images: Tensor, size: int) -> Tensor:
+    if images.shape[-1] % size == 0:
+        resized = F.interpolate(images.float(), size=(size, size), mode="area")
+    else:
+        resized = F.interpolate(images.float(), size=(size, size), mode="bilinear", antialias=True)
+    return resized.round_().clamp_(0, 255).to(torch.uint8)
+
+
+def convert_channels(images: Tensor, channels: int) -> Tensor:
+    """Give uint8 images ``(N, 1 | 3 | 4, H, W)`` the wanted number of channels.
+
+    Grey is repeated, colour becomes grey by the ITU-R 601 luma (as in Pillow), and four channels
+    are RGBA laid on white.
+    """
+    if images.shape[1] == channels:
+        return images
+    if images.shape[1] == 4:
+        alpha = images[:, 3:].float() / 255
+        images = (images[:, :3] * alpha + 255 * (1 - alpha)).round().to(torch.uint8)
+    if channels == 1 and images.shape[1] == 3:
+        weights = torch.tensor(LUMA, device=images.device).view(1, 3, 1, 1)
+        return (images * weights).sum(1, keepdim=True).round().to(torch.uint8)
+    if images.shape[1] == 1:
+        return images.expand(-1, channels, -1, -1).contiguous()
+    if images.shape[1] != channels:
+        raise ValueError(f"cannot turn {images.shape[1]} channels into {channels}")
+    return images
+
+
+def images_to_uint8(images: object, channels: int, image_size: int) -> Tensor:
+    """Turn what a user holds into the uint8 tensor that the library works on.
+
+    Args:
+        images: NumPy array or tensor, uint8 in 0…255 or floating point in [0, 1], of shape
+            ``(N, F)`` (flat grey images, F a square number), ``(N, H, W)``, ``(N, H, W, C)`` or
+            ``(N, C, H, W)`` with C 1, 3 or 4. Where both readings of four dimensions are possible,
+            an array is taken as channels-last and a tensor as channels-first.
+        channels: Channels wanted.
+        image_size: Height and width wanted, in pixels.
+
+    Returns:
+        uint8, shape ``(N, channels, image_size, image_size)``.
+
+    Raises:
+        TypeError: if the values are not numbers of a kind named above.
+        ValueError: if shape or range cannot be read.
+    """
+    channels_first = isinstance(images, Tensor)
+    tensor = images.detach() if isinstance(images, Tensor) else _as_tensor(images)
+    tensor = _channels_first(_bytes(tensor), prefer_first=channels_first)
+    return resize_images(convert_channels(tensor, channels), image_size)
+
+
+def _as_tensor(images: object) -> Tensor:
+    array = np.asarray(images)
+    if array.dtype.kind not in "buif":
+        raise TypeError(f"images must be numbers, got an array of dtype {array.dtype}")
+    if array.dtype.kind == "u" and array.dtype.itemsize > 1:
+        array = array.astype(np.int64)  # torch does little with the wider unsigned types
+    return torch.from_numpy(np.ascontiguousarray(array))
+
+
+def _bytes(images: Tensor) -> Tensor:
+    """Values as uint8: floats from [0, 1], integers from 0…255, booleans as black and white."""
+    if images.dtype == torch.uint8:
+        return images
+    if images.is_complex():
+        raise TypeError(f"images must be real numbers, got {images.dtype}")
+    if images.dtype == torch.bool:
+        return images.to(torch.uint8) * 255
+    if not images.numel():
+        return images.to(torch.uint8)
+    top = 1 if images.is_floating_point() else 255
+    low, high = images.min().item(), images.max().item()
+    if not 0 <= low <= high <= top:  # false for NaN too
+        kind = "floating point images must lie in [0, 1]" if top == 1 else "integers in 0…255"
+        raise ValueError(
+            f"{kind}, got values from {low:g} to {high:g}: divide by the largest possible value "
+            "or pass uint8"
+        )
+    if top == 1:
+        images = (images * 255).round()
+    return images.to(torch.uint8)
+
+
+def _channels_first(images: Tensor, prefer_first: bool) -> Tensor:
+    """Shape ``(N, C, H, W)`` from any of the shapes that ``images_to_uint8`` reads."""
+    shape = tuple(images.shape)
+    if images.dim() == 2:
+        side = round(shape[1] ** 0.5)
+        if side * side != shape[1] or not side:
+            raise ValueError(
+                f"flat images need a square number of pixels each, got shape {shape}: reshape "
+                "them to (N, H, W) or (N, H, W, C)"
+            )
+        return images.reshape(-1, 1, side, side)
+    if images.dim() == 3:
+        return images[:, None]
+    if images.dim() == 4:
+        first, last = shape[1] in (1, 3, 4), shape[3] in (1, 3, 4)
+        if first and (prefer_first or not last):
+            return images
+        if last:
+            return images.permute(0, 3, 1, 2)
+    raise ValueError(
+        f"cannot read images of shape {shape}: pass (N, H, W), (N, H, W, C), (N, C, H, W) with 1, "
+        "3 or 4 channels, or flat square grey images (N, H*W)"
+    )
