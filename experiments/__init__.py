@@ -1,1 +1,1 @@
-"""vje_pyro.experiments"""
+"""One small script per job, and the Hydra configuration. Installed as ``vje_pyro.experiments``."""

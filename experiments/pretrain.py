@@ -1,0 +1,280 @@
+"""Train a method on a data set: ``vje train experiment=digits [override …]``."""
+
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import hydra
+import pyro
+import torch
+from hydra.core.hydra_config import HydraConfig
+from lightning_fabric import Fabric
+from omegaconf import DictConfig, OmegaConf
+from vje_pyro.experiments.reporting import reported
+
+from vje_pyro.building import build, check_trusted
+from vje_pyro.data import (
+    DataSource,
+    ImageArray,
+    ImageFiles,
+    Normalize,
+    ResidentLoader,
+    StreamingLoader,
+    Views,
+)
+from vje_pyro.errors import VJEError
+from vje_pyro.evaluation import knn_accuracy
+from vje_pyro.run import read_run_json
+from vje_pyro.training.checkpoint import load_weights
+from vje_pyro.training.loop import FitResult, Loader, fit
+from vje_pyro.training.monitors import Monitor
+from vje_pyro.training.run_dir import RunDir
+from vje_pyro.training.seeding import seed_step
+
+logger = logging.getLogger(__name__)
+
+CONFIG_DIR = Path(__file__).resolve().parent / "conf"
+
+# What may differ when a run goes on: where it computes and reads, never what it computes.
+_RESUME_OVERRIDES = ("device.", "data.root", "loader.num_workers", "training.progress")
+
+
+def train(config: DictConfig, run_dir: str | Path, resume: bool = False) -> FitResult:
+    """Train what ``config`` describes in ``run_dir``.
+
+    Args:
+        config: As composed from ``experiments/conf/train.yaml``.
+        run_dir: Directory of the run; new, unless ``resume``.
+        resume: Go on from the last checkpoint of ``run_dir``.
+
+    Returns:
+        What :func:`vje_pyro.training.loop.fit` returns.
+
+    Raises:
+        VJEError: If a component, data set, device or directory cannot be used as asked.
+    """
+    RunDir(run_dir).check(resume)
+    _log_to(Path(run_dir) / "train.log")
+    source: DataSource = build(config.data)
+    config = _with_image(config, source)
+    fabric = make_fabric(config.device)
+    fabric.launch()
+
+    torch.manual_seed(config.seed)  # the weights at the start; steps are seeded one by one
+    method = build(config.method).to(memory_format=torch.channels_last)
+    if config.init_from is not None and not resume:
+        load_weights(config.init_from, method)
+    views: Views = build(config.views, image_size=source.image_size, mean=source.mean,
+                         std=source.std)  # fmt: skip
+    loader, make_views = _loader(config, source.split("pretrain"), views, fabric)
+    _log_summary(config, source, method, loader, fabric, run_dir)
+    _validate_first_step(method, loader, make_views, fabric, config.seed)
+    with pyro.validation_enabled(False):  # its checks read values back at every site
+        return fit(
+            method,
+            loader,
+            make_views,
+            fabric=fabric,
+            run_dir=run_dir,
+            optimizer=build(config.optimizer),
+            schedule=build(config.schedule),
+            monitor=_monitor(config, source) if fabric.is_global_zero else None,
+            seed=config.seed,
+            config=OmegaConf.to_container(config, resolve=True),  # type: ignore[arg-type]
+            resume=resume,
+            **config.training,
+        )
+
+
+def make_fabric(device: DictConfig) -> Fabric:
+    """Fabric for a ``device`` configuration.
+
+    Raises:
+        VJEError: If CUDA or MPS is asked for and absent, or Fabric refuses the combination.
+    """
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not available.get(device.accelerator, True):
+        raise VJEError(
+            f"device.accelerator={device.accelerator}, but this machine has none that torch can "
+            f"use: choose device.accelerator=cpu or auto."
+        )
+    accelerator = device.accelerator
+    if accelerator == "auto":
+        accelerator = next((name for name, there in available.items() if there), "cpu")
+    precision = device.precision
+    if precision == "auto":
+        precision = "bf16-mixed" if _has_fast_bfloat16(accelerator) else "32-true"
+    try:
+        return Fabric(
+            accelerator=accelerator,
+            devices=device.devices,
+            num_nodes=device.num_nodes,
+            strategy=device.strategy,
+            precision=precision,
+        )
+    except (ValueError, RuntimeError, TypeError) as error:
+        raise VJEError(f"device={dict(device)} cannot be used: {error}") from error
+
+
+def _has_fast_bfloat16(accelerator: str) -> bool:
+    if accelerator == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    # Without AMX bfloat16 convolutions are emulated, and slower than float32 (measured: 1.5-6x).
+    return accelerator == "cpu" and torch.cpu._is_amx_tile_supported()
+
+
+def _with_image(config: DictConfig, source: DataSource) -> DictConfig:
+    """The configuration with the image size and channels that encoders refer to."""
+    image = {"image": {"channels": source.channels, "size": source.image_size}}
+    merged = OmegaConf.merge(config, image)
+    assert isinstance(merged, DictConfig)
+    return merged
+
+
+def _loader(
+    config: DictConfig, data: ImageArray | ImageFiles, views: Views, fabric: Fabric
+) -> tuple[Loader, Callable[[torch.Tensor], torch.Tensor]]:
+    """Batches, and what makes views of one: arrays that fit stay on the device, files stream."""
+    common: dict[str, Any] = {
+        "seed": config.seed,
+        "device": fabric.device,
+        "rank": fabric.global_rank,
+        "world_size": fabric.world_size,
+    }
+    batch_size = config.loader.batch_size
+    if isinstance(data, ImageArray) and _fits(data, fabric.device):
+        return ResidentLoader(data, batch_size, **common), views
+    workers = config.loader.num_workers
+    loader = StreamingLoader(data, batch_size, views=views, num_workers=workers, **common)
+    return loader, views.from_crops
+
+
+def _fits(data: ImageArray, device: torch.device) -> bool:
+    if device.type != "cuda":
+        return True
+    free, _ = torch.cuda.mem_get_info(device)
+    return data.images.nbytes < free // 2
+
+
+def _monitor(config: DictConfig, source: DataSource) -> Monitor | None:
+    data = source.split("train")
+    if isinstance(data, ImageFiles):
+        wanted = config.monitor.get("bank", 0) + config.monitor.get("queries", 0)
+        data = data.subset(torch.randperm(len(data), generator=_generator(config.seed))[:wanted])
+        data = data.load() if wanted else data
+    normalize = Normalize(source.mean, source.std)
+    monitor: Monitor | None = build(config.monitor)(data, normalize, score=partial(_knn, k=20))
+    return monitor
+
+
+def _generator(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def _knn(
+    bank_x: torch.Tensor,
+    bank_y: torch.Tensor,
+    query_x: torch.Tensor,
+    query_y: torch.Tensor,
+    k: int,
+) -> float:
+    return float(knn_accuracy(bank_x, bank_y, query_x, query_y, k=min(k, len(bank_x))))
+
+
+def _validate_first_step(
+    method: Any,
+    loader: Loader,
+    make_views: Callable[[torch.Tensor], torch.Tensor],
+    fabric: Fabric,
+    seed: int,
+) -> None:
+    """One loss with every check of Pyro on, so that a wrong shape or parameter is named early."""
+    state = {name: value.clone() for name, value in method.state_dict().items()}
+    images, _ = next(iter(loader.epoch(0)))
+    seed_step(seed, 0, fabric.global_rank)
+    try:
+        with pyro.validation_enabled(True), torch.no_grad():
+            method.to(fabric.device).loss(make_views(images))
+    except (ValueError, NotImplementedError) as error:
+        raise VJEError(f"the first step fails: {error}") from error
+    method.load_state_dict(state)  # batch norm statistics have seen the batch
+
+
+def _log_to(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(name)s %(levelname)s %(message)s"))
+    logging.getLogger().addHandler(handler)
+
+
+def _log_summary(
+    config: DictConfig,
+    source: DataSource,
+    method: torch.nn.Module,
+    loader: Loader,
+    fabric: Fabric,
+    run_dir: str | Path,
+) -> None:
+    parameters = sum(p.numel() for p in method.parameters())
+    logger.info("run     %s", run_dir)
+    logger.info("data    %s, %d images to train on", source, len(source.split("pretrain")))
+    logger.info("method  %s, %s parameters", type(method).__name__, f"{parameters:,}")
+    logger.info(
+        "steps   %d epochs of %d steps of %d images on %d × %s, precision %s",
+        config.training.epochs,
+        loader.steps_per_epoch,
+        config.loader.batch_size,
+        fabric.world_size,
+        fabric.device.type,
+        fabric._precision.precision,
+    )
+
+
+def resume(run: str | Path, overrides: Sequence[str] = ()) -> FitResult:
+    """Go on with a run, with its own configuration.
+
+    Args:
+        run: Run directory.
+        overrides: ``key=value`` of where to compute and read; anything that would change what is
+            computed is refused.
+
+    Raises:
+        CheckpointError: If there is nothing to resume, or the run names code of a stranger.
+        VJEError: If an override is refused.
+    """
+    info = read_run_json(Path(run))
+    check_trusted(info["config"])
+    refused = [o for o in overrides if not o.startswith(_RESUME_OVERRIDES)]
+    if refused:
+        raise VJEError(
+            f"a resumed run keeps its configuration, but {refused} would change it: only "
+            f"{_RESUME_OVERRIDES} may differ. For a new run from these weights use "
+            f"init_from={run} without resume."
+        )
+    config = OmegaConf.merge(info["config"], OmegaConf.from_dotlist(list(overrides)))
+    assert isinstance(config, DictConfig)
+    return train(config, run, resume=True)
+
+
+@hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name="train")
+def _from_hydra(config: DictConfig) -> None:
+    with reported():
+        train(config, HydraConfig.get().runtime.output_dir)
+
+
+def main() -> None:
+    """Entry point; Hydra reads ``sys.argv``, except to resume."""
+    runs = [a.removeprefix("resume=") for a in sys.argv[1:] if a.startswith("resume=")]
+    if not runs:
+        _from_hydra()
+        return
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
+    with reported():
+        resume(runs[-1], [a for a in sys.argv[1:] if not a.startswith("resume=")])
+
+
+if __name__ == "__main__":
+    main()

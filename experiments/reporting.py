@@ -1,0 +1,20 @@
+"""Errors as a user of the command line sees them."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from vje_pyro.errors import VJEError
+
+
+@contextmanager
+def reported() -> Iterator[None]:
+    """Turn a user's error into one line and exit code 2, Ctrl-C into exit code 130."""
+    try:
+        yield
+    except VJEError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt as interrupt:
+        print(str(interrupt) or "interrupted", file=sys.stderr)
+        sys.exit(130)

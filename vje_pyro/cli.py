@@ -1,0 +1,47 @@
+"""The console command ``vje``: one word chooses the job."""
+
+import importlib
+import sys
+
+from vje_pyro._version import __version__
+
+# The job's module is imported when it is chosen, so that help and errors come at once.
+_COMMANDS = {
+    "train": ("pretrain", "train a method; Hydra overrides follow (experiment=digits …)"),
+    "evaluate": ("evaluate", "kNN, linear probe and few labels, into result files"),
+    "embed": ("embed", "embeddings and posteriors of a folder of images"),
+    "report": ("report", "the HTML report of a run"),
+    "demo": ("demo", "all of it on scikit-learn's digits, in a few minutes"),
+}
+
+_USAGE = "\n".join(
+    [
+        "usage: vje COMMAND …",
+        "",
+        *(f"  {name:10} {help}" for name, (_, help) in _COMMANDS.items()),
+        "",
+        "vje COMMAND --help tells more. Variational Joint Embedding, version " + __version__,
+    ]
+)
+
+
+def main() -> None:
+    """Entry point of the console command."""
+    arguments = sys.argv[1:]
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(_USAGE)
+        return
+    if arguments[0] in ("-V", "--version"):
+        print(__version__)
+        return
+    if arguments[0] not in _COMMANDS:
+        print(f"error: no command {arguments[0]!r}\n\n{_USAGE}", file=sys.stderr)
+        sys.exit(2)
+    module = importlib.import_module(f"vje_pyro.experiments.{_COMMANDS[arguments[0]][0]}")
+    from vje_pyro.experiments.reporting import reported
+
+    # As if the script itself had been started: Hydra reads sys.argv, and the processes of a
+    # distributed run are started from it.
+    sys.argv = [str(module.__file__), *arguments[1:]]
+    with reported():
+        module.main()

@@ -1,0 +1,203 @@
+"""A finished run, loaded: embeddings, posteriors and likelihoods of any images."""
+
+import json
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from pyro.distributions import Independent, Normal, TorchDistribution
+from sklearn.base import BaseEstimator, TransformerMixin
+from torch import Tensor
+
+from vje_pyro.building import build_trusted
+from vje_pyro.data import DataSource, Normalize, images_to_uint8
+from vje_pyro.errors import CheckpointError, VJEError
+from vje_pyro.training.checkpoint import load_weights
+
+_BATCH_SIZE = 512
+
+
+class Representation(TransformerMixin, BaseEstimator):
+    """A trained method with its preprocessing; what :func:`load` returns.
+
+    Images may be uint8 or floats in [0, 1], arrays ``(N, H, W)`` or ``(N, H, W, C)`` or tensors
+    ``(N, C, H, W)``, of any size: they are brought to the run's size and normalised as in training.
+    It is a scikit-learn transformer, so it fits in a pipeline before any classifier.
+
+    Args:
+        run: Run directory.
+        checkpoint: ``"last"``, ``"best"``, ``"epoch_0010"``, or a path.
+        device: Where to compute.
+        trust: Packages beyond vje_pyro whose classes the run's configuration may name.
+
+    Raises:
+        CheckpointError: If there is no such run or checkpoint, it is damaged, or it names code
+            that is not trusted. Weights are read from safetensors; nothing is ever unpickled.
+    """
+
+    def __init__(
+        self,
+        run: str | Path,
+        checkpoint: str | Path = "last",
+        device: str = "cpu",
+        trust: Sequence[str] = (),
+    ) -> None:
+        self.run = run
+        self.checkpoint = checkpoint
+        self.device = device
+        self.trust = trust
+        self.path = Path(run)
+        self.info = read_run_json(self.path)
+        self.config: dict[str, Any] = self.info["config"]
+        self.method = build_trusted(self.config["method"], trust)
+        load_weights(checkpoint_path(self.path, checkpoint), self.method)
+        self.method.to(device, memory_format=torch.channels_last).eval().requires_grad_(False)
+        self.normalize = Normalize(self.source.mean, self.source.std).to(device)
+
+    @cached_property
+    def source(self) -> DataSource:
+        """The data set that the run was trained on; its files are read when a split is asked."""
+        source: DataSource = build_trusted(self.config["data"], self.trust)
+        return source
+
+    def use_data_root(self, root: str | Path) -> None:
+        """Read the run's data set from another folder than the one it was trained from.
+
+        Raises:
+            VJEError: If the data set has no folder, as the embedded digits.
+        """
+        if "root" not in self.config["data"]:
+            raise VJEError(f"{self.source.name} is not read from a folder: it has no data root.")
+        self.config["data"]["root"] = str(root)
+        self.__dict__.pop("source", None)
+
+    def embed(self, images: Any) -> Tensor:
+        """Embeddings ``(N, D)``, float32, on the CPU."""
+        return self._map(self.method.embed, images)
+
+    def posterior(self, images: Any) -> TorchDistribution:
+        """``q(z | image)``: a Pyro distribution of batch shape ``(N,)`` and event shape ``(D,)``.
+
+        Raises:
+            VJEError: If the method has no posterior.
+        """
+        self._require("posterior")
+
+        def moments(batch: Tensor) -> Tensor:
+            posterior = self.method.posterior(batch)
+            return torch.stack([posterior.mean, posterior.stddev], dim=1)
+
+        loc, scale = self._map(moments, images).unbind(1)
+        return Independent(Normal(loc, scale), 1)
+
+    def log_likelihood(
+        self, source: Any, target: Any = None, num_samples: int = 16
+    ) -> dict[str, Tensor]:
+        """ELBO terms of target images under the posteriors of source images.
+
+        Args:
+            source: Images that the posterior is inferred from.
+            target: As many images, whose embeddings are scored; the source images if None.
+            num_samples: Latent samples that the expectations are averaged over.
+
+        Returns:
+            ``direction``, ``radius`` (expected log-likelihoods), ``kl`` and ``elbo``, each ``(N,)``
+            in nats.
+
+        Raises:
+            VJEError: If the method has no likelihood.
+            ValueError: If the numbers of images differ.
+        """
+        self._require("log_likelihood")
+        first = self._uint8(source)
+        second = first if target is None else self._uint8(target)
+        if len(first) != len(second):
+            raise ValueError(f"{len(first)} source images, but {len(second)} target images.")
+
+        def terms(batch: Tensor) -> Tensor:
+            one, two = (self._input(half) for half in batch.unbind(1))
+            scores = self.method.log_likelihood(one, two, num_samples)
+            names[:] = scores
+            return torch.stack(list(scores.values()), dim=1)
+
+        names: list[str] = []
+        columns = self._batched(terms, torch.stack([first, second], dim=1)).unbind(1)
+        return dict(zip(names, columns, strict=True))
+
+    def fit(self, X: Any = None, y: Any = None) -> "Representation":
+        """Nothing to fit: the representation is trained already."""
+        return self
+
+    def transform(self, X: Any) -> np.ndarray:
+        """Embeddings as a float32 array ``(N, D)``."""
+        return self.embed(X).numpy()
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return True
+
+    def _require(self, name: str) -> None:
+        if not hasattr(self.method, name):
+            raise VJEError(f"{type(self.method).__name__} has no {name}: it is not probabilistic.")
+
+    def _uint8(self, images: Any) -> Tensor:
+        return images_to_uint8(
+            images, channels=self.source.channels, image_size=self.source.image_size
+        )
+
+    def _input(self, images: Tensor) -> Tensor:
+        return self.normalize(images.to(self.device))
+
+    def _map(self, function: Callable[[Tensor], Tensor], images: Any) -> Tensor:
+        return self._batched(lambda batch: function(self._input(batch)), self._uint8(images))
+
+    @staticmethod
+    @torch.inference_mode()
+    def _batched(function: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
+        return torch.cat([function(batch).float().cpu() for batch in images.split(_BATCH_SIZE)])
+
+
+def load(
+    run: str | Path,
+    checkpoint: str | Path = "last",
+    device: str = "cpu",
+    trust: Sequence[str] = (),
+) -> Representation:
+    """Load a trained run; arguments and errors are those of :class:`Representation`."""
+    return Representation(run, checkpoint, device, trust)
+
+
+def read_run_json(run: Path) -> dict[str, Any]:
+    """Content of ``run.json``: configuration, seed, versions, commit, command.
+
+    Raises:
+        CheckpointError: If there is no such run, or the file is damaged.
+    """
+    path = run / "run.json"
+    try:
+        info = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(info["config"], dict):
+            raise ValueError("its configuration is not a mapping")
+    except (FileNotFoundError, NotADirectoryError):
+        raise CheckpointError(
+            f"no run at {run}: {path} does not exist. Give the directory that vje train printed."
+        ) from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{path} is damaged: {error!r}.") from error
+    return dict(info)
+
+
+def checkpoint_path(run: Path, checkpoint: str | Path) -> Path:
+    """File of a checkpoint: a name inside the run, or a path.
+
+    Raises:
+        CheckpointError: If it does not exist; the message lists those that do.
+    """
+    named = run / "checkpoints" / f"{checkpoint}.safetensors"
+    path = named if named.is_file() else Path(checkpoint)
+    if not path.is_file():
+        names = sorted(p.stem for p in (run / "checkpoints").glob("*.safetensors"))
+        raise CheckpointError(f"no checkpoint {str(checkpoint)!r} in {run}; it has {names}.")
+    return path
