@@ -21,6 +21,14 @@ from vje_pyro.training.atomic import write_atomic
 
 SCHEMA = "vje-pyro-checkpoint"
 VERSION = 1
+META = {
+    "step": int,
+    "epoch": int,
+    "optimizer": dict,
+    "config": dict,
+    "versions": dict,
+    "extra": dict,
+}
 
 OptimizerState = dict[str, dict[str, Any]]
 """Optimiser state by parameter name, then by state name; tensors, numbers or None."""
@@ -210,9 +218,11 @@ def _checked_meta(path: Path, header: Mapping[str, str]) -> dict[str, Any]:
             f"version {VERSION}. Install the version of vje-pyro named in the run's run.json."
         )
     meta = json.loads(header.get("meta", ""))
-    missing = {"step", "epoch", "optimizer", "config", "versions", "extra"} - set(meta)
-    if missing:
-        raise ValueError(f"the header lacks {sorted(missing)}")
+    if not isinstance(meta, dict):
+        raise ValueError("the header is not a JSON object")
+    wrong = [name for name, kind in META.items() if not isinstance(meta.get(name), kind)]
+    if wrong:
+        raise ValueError(f"the header lacks {wrong}")
     return meta
 
 

@@ -39,10 +39,7 @@ class RunDir:
             CheckpointError: The directory holds a run and ``resume`` is off, holds none and it is
                 on, is in use by a running process, or cannot be written.
         """
-        if resume:
-            self._require_checkpoint()
-        else:
-            self._require_unused()
+        self.check(resume)
         try:
             self.checkpoints.mkdir(parents=True, exist_ok=True)
             self.logs.mkdir(exist_ok=True)
@@ -58,6 +55,13 @@ class RunDir:
                 for partial in leftovers(directory):
                     partial.unlink(missing_ok=True)
             yield
+
+    def check(self, resume: bool) -> None:
+        """Raise :class:`CheckpointError` unless the directory is free, or can be resumed."""
+        if resume:
+            self._require_checkpoint()
+        else:
+            self._require_unused()
 
     def _require_unused(self) -> None:
         if self.run_json.exists() or any(self.checkpoints.glob("*.safetensors")):

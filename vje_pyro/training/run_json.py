@@ -65,6 +65,7 @@ def versions() -> dict[str, str | None]:
     return found
 
 
+@cache  # the code that runs is the one that was imported
 def git_commit() -> str | None:
     """Commit of the checkout this package runs from, ``-dirty`` if changed; None if installed."""
     package = Path(vje_pyro.__file__).parent

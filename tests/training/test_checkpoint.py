@@ -1,0 +1,237 @@
+"""Checkpoints: round trip, atomic writing, refusal of everything else."""
+
+import errno
+import json
+import os
+import pickle
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import nn
+
+from vje_pyro.errors import CheckpointError
+from vje_pyro.training.checkpoint import (
+    Checkpoint,
+    find_nonfinite,
+    load_checkpoint,
+    load_weights,
+    pack_optimizer,
+    save_checkpoint,
+    unpack_optimizer,
+)
+from vje_pyro.training.optim import LARS, param_groups
+
+OPTIMISERS = {
+    "adamw": lambda groups: torch.optim.AdamW(groups, lr=0.1),
+    "adamw-fused": lambda groups: torch.optim.AdamW(groups, lr=0.1, fused=True),
+    "sgd": lambda groups: torch.optim.SGD(groups, lr=0.1, momentum=0.9, fused=True),
+    "plain sgd": lambda groups: torch.optim.SGD(groups, lr=0.1),
+    "lars": lambda groups: LARS(groups, lr=0.1),
+}
+
+
+def module():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 2))
+
+
+def take_steps(net, optimizer, number):
+    for step in range(number):
+        x = torch.randn(8, 3, generator=torch.Generator().manual_seed(step))
+        optimizer.zero_grad()
+        net(x).pow(2).mean().backward()
+        optimizer.step()
+
+
+@pytest.fixture
+def saved(tmp_path):
+    path = tmp_path / "a.safetensors"
+    checkpoint = Checkpoint(
+        step=7, epoch=1, model=module().state_dict(), config={"a": {"b": [1, None]}}, extra={"x": 1}
+    )
+    save_checkpoint(checkpoint, path)
+    return path
+
+
+def test_round_trip(saved, toy):
+    found = load_checkpoint(saved)
+    assert (found.step, found.epoch, found.config, found.extra) == (
+        7,
+        1,
+        {"a": {"b": [1, None]}},
+        {"x": 1},
+    )
+    assert toy.same_state(found.model, module().state_dict())
+
+
+def test_header_is_readable_json(saved):
+    with safe_open(saved, "pt") as file:
+        header = file.metadata()
+        names = set(file.keys())
+    assert (header["schema"], header["version"]) == ("vje-pyro-checkpoint", "1")
+    assert json.loads(header["meta"])["step"] == 7
+    assert "model.0.weight" in names
+
+
+@pytest.mark.parametrize("name", OPTIMISERS)
+def test_optimizer_state_goes_on_bit_for_bit(tmp_path, name, toy):
+    whole = module()
+    take_steps(whole, OPTIMISERS[name](param_groups(whole)), 3)
+
+    first = module()
+    optimizer = OPTIMISERS[name](param_groups(first))
+    take_steps(first, optimizer, 2)
+    path = tmp_path / "a.safetensors"
+    state = pack_optimizer(optimizer, first)
+    save_checkpoint(Checkpoint(2, 0, first.state_dict(), state), path)
+
+    found, second = load_checkpoint(path), module()
+    optimizer = OPTIMISERS[name](param_groups(second))
+    load_weights(path, second)
+    unpack_optimizer(optimizer, second, found.optimizer)
+    for step in [2]:
+        x = torch.randn(8, 3, generator=torch.Generator().manual_seed(step))
+        second(x).pow(2).mean().backward()
+        optimizer.step()
+    assert toy.same_state(whole.state_dict(), second.state_dict())
+
+
+def test_optimizer_keeps_its_own_hyperparameters():
+    net = module()
+    optimizer = torch.optim.SGD(param_groups(net), lr=0.1, momentum=0.9)
+    take_steps(net, optimizer, 1)
+    other = torch.optim.SGD(param_groups(net), lr=0.01, momentum=0.9)
+    unpack_optimizer(other, net, pack_optimizer(optimizer, net))
+    assert other.param_groups[0]["lr"] == 0.01
+    assert other.state[net[0].weight]["momentum_buffer"].abs().sum() > 0
+
+
+def test_optimizer_state_of_other_parameters_is_refused():
+    net = module()
+    optimizer = torch.optim.SGD(param_groups(net), lr=0.1, momentum=0.9)
+    take_steps(net, optimizer, 1)
+    state = pack_optimizer(optimizer, net) | {"9.weight": {}}
+    with pytest.raises(CheckpointError, match=r"9\.weight"):
+        unpack_optimizer(optimizer, net, state)
+
+
+def test_scalars_and_shared_tensors_survive(tmp_path):
+    weight = torch.arange(6.0).reshape(2, 3)
+    state = {"a": weight, "b": weight, "c": weight.T, "d": torch.tensor(3), "e": torch.empty(0)}
+    path = tmp_path / "a.safetensors"
+    save_checkpoint(Checkpoint(1, 0, state, {"a": {"step": 4, "none": None}}), path)
+    found = load_checkpoint(path)
+    assert found.optimizer == {"a": {"step": 4, "none": None}}
+    for name, value in state.items():
+        assert torch.equal(found.model[name], value)
+
+
+def test_state_that_is_no_tensor_is_refused(tmp_path):
+    with pytest.raises(TypeError, match="x is a int"):
+        save_checkpoint(Checkpoint(1, 0, {"x": 3}), tmp_path / "a.safetensors")
+    assert not list(tmp_path.iterdir())
+
+
+def test_load_weights_of_a_run_directory(saved, tmp_path, toy):
+    (tmp_path / "checkpoints").mkdir()
+    os.replace(saved, tmp_path / "checkpoints" / "last.safetensors")
+    net = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 2))
+    load_weights(tmp_path, net)
+    assert toy.same_state(net.state_dict(), module().state_dict())
+
+
+def test_load_weights_names_every_misfit(saved):
+    net = nn.Sequential(nn.Linear(3, 5), nn.BatchNorm1d(5), nn.Identity(), nn.Linear(5, 2))
+    before = net[0].weight.clone()
+    with pytest.raises(CheckpointError) as caught:
+        load_weights(saved, net)
+    message = str(caught.value)
+    assert "3.weight: missing in the checkpoint" in message
+    assert "2.weight: unknown to the model" in message
+    assert "0.weight: shape (4, 3) in the checkpoint, (5, 3) in the model" in message
+    assert torch.equal(net[0].weight, before)
+
+
+def test_missing(tmp_path):
+    with pytest.raises(CheckpointError, match=r"No checkpoint at .*nowhere"):
+        load_checkpoint(tmp_path / "nowhere.safetensors")
+
+
+@pytest.mark.parametrize("keep", [0, 4, 100, 0.5, -1])
+def test_truncated(saved, keep):
+    data = saved.read_bytes()
+    keep = int(keep * len(data)) if isinstance(keep, float) else keep
+    saved.write_bytes(data[:keep])
+    with pytest.raises(CheckpointError, match="truncated"):
+        load_checkpoint(saved)
+
+
+def test_foreign_safetensors(tmp_path):
+    path = tmp_path / "a.safetensors"
+    save_file({"model.x": torch.ones(1)}, path)
+    with pytest.raises(CheckpointError, match="schema None, expected 'vje-pyro-checkpoint'"):
+        load_checkpoint(path)
+    save_file({"x": torch.ones(1)}, path, {"schema": "vje-pyro-checkpoint", "version": "2"})
+    with pytest.raises(CheckpointError, match="version '2'"):
+        load_checkpoint(path)
+
+
+@pytest.mark.parametrize("meta", ["", "{", "[]", '{"step": 1}', "null"])
+def test_damaged_header(tmp_path, meta):
+    path = tmp_path / "a.safetensors"
+    header = {"schema": "vje-pyro-checkpoint", "version": "1", "meta": meta}
+    save_file({"model.x": torch.ones(1)}, path, header)
+    with pytest.raises(CheckpointError, match="damaged"):
+        load_checkpoint(path)
+
+
+class Malice:
+    def __init__(self, target):
+        self.target = target
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.target),)
+
+
+@pytest.mark.parametrize("container", ["pickle", "torch", "torch-legacy"])
+def test_malicious_pickle_is_not_executed(tmp_path, container):
+    path, target = tmp_path / "last.safetensors", tmp_path / "executed"
+    if container == "pickle":
+        path.write_bytes(pickle.dumps(Malice(target)))
+    else:
+        zipped = container == "torch"
+        torch.save({"model": Malice(target)}, path, _use_new_zipfile_serialization=zipped)
+    for attempt in (load_checkpoint, lambda p: load_weights(p, module())):
+        with pytest.raises(CheckpointError, match="never opened"):
+            attempt(path)
+    assert not target.exists()
+    pickle.loads(pickle.dumps(Malice(target)))  # the weapon was loaded
+    assert target.exists()
+
+
+@pytest.mark.parametrize("call", ["fsync", "replace"])
+def test_full_disk_keeps_the_old_file(saved, monkeypatch, call):
+    before = saved.read_bytes()
+
+    def fail(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, call, fail)
+    with pytest.raises(CheckpointError, match=r"No space left on device.*untouched"):
+        save_checkpoint(Checkpoint(8, 1, module().state_dict()), saved)
+    assert saved.read_bytes() == before
+    assert list(saved.parent.iterdir()) == [saved]
+
+
+def test_missing_directory(tmp_path):
+    with pytest.raises(CheckpointError, match="Cannot write"):
+        save_checkpoint(Checkpoint(1, 0, {}), tmp_path / "no" / "a.safetensors")
+
+
+def test_find_nonfinite():
+    state = {"n": torch.tensor(3), "a": torch.ones(2), "b": torch.tensor([1.0, float("nan")])}
+    assert find_nonfinite(state) == "b"
+    assert find_nonfinite({"n": torch.tensor(3), "a": torch.ones(2)}) is None
+    assert find_nonfinite({}) is None

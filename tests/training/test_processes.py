@@ -1,0 +1,125 @@
+"""Runs that are killed, interrupted or spread over processes."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from vje_pyro.training.checkpoint import load_checkpoint
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("processes")
+    script = Path(__file__).with_name("processes.py")
+    done = subprocess.run(
+        [sys.executable, str(script), str(directory)],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    report = json.loads((directory / "report.json").read_text())
+    return directory, report, done.stdout
+
+
+def last(directory, name):
+    return load_checkpoint(directory / name / "checkpoints" / "last.safetensors")
+
+
+def rows(directory, name, log):
+    with (directory / name / "logs" / log).open() as file:
+        return [
+            {k: v for k, v in row.items() if k not in ("time", "images_per_second")}
+            for row in csv.DictReader(file)
+        ]
+
+
+def test_killed_twenty_times_is_bit_equal(scene, toy):
+    directory, report, _ = scene
+    assert report["killed"]["codes"] == [-9] * 20
+    whole, killed = last(directory, "whole"), last(directory, "killed")
+    assert whole.step == killed.step == 120
+    assert toy.same_state(whole.model, killed.model)
+    assert whole.optimizer.keys() == killed.optimizer.keys()
+    for parameter, state in whole.optimizer.items():
+        assert toy.same_state(state, killed.optimizer[parameter])
+
+
+@pytest.mark.parametrize("kept", ["best.safetensors"])
+def test_killed_run_keeps_the_same_best(scene, toy, kept):
+    directory, _, _ = scene
+    a = load_checkpoint(directory / "whole" / "checkpoints" / kept)
+    b = load_checkpoint(directory / "killed" / "checkpoints" / kept)
+    assert (a.step, a.extra["best"]) == (b.step, b.extra["best"])
+    assert toy.same_state(a.model, b.model)
+
+
+@pytest.mark.parametrize("log", ["steps.csv", "epochs.csv"])
+def test_killed_run_has_the_same_log_rows(scene, log):
+    directory, _, _ = scene
+    whole = rows(directory, "whole", log)
+    assert len(whole) == {"steps.csv": 24, "epochs.csv": 30}[log]
+    assert rows(directory, "killed", log) == whole
+
+
+def test_partial_files_are_cleaned_at_resume(scene):
+    directory, report, _ = scene
+    assert report["killed"]["leftovers"] > 0
+    assert not list((directory / "killed").rglob("*.tmp"))
+
+
+def test_every_resume_is_on_record(scene):
+    directory, _, _ = scene
+    record = json.loads((directory / "killed" / "run.json").read_text())
+    steps = [entry["step"] for entry in record["resumed"]]
+    assert steps == sorted(steps)
+    assert len(steps) >= 15  # a run killed while it wrote run.json leaves no entry
+
+
+@pytest.mark.parametrize(("name", "code"), [("int", 130), ("term", 143)])
+def test_signal_finishes_the_step_and_saves(scene, name, code):
+    directory, report, output = scene
+    result = report["signalled"]
+    assert result[name] == code
+    assert result[f"{name}_step"] == result[f"{name}_rows"] > 3
+    assert f"{directory / name / 'checkpoints' / 'last.safetensors'}" in output
+    assert "resume=true" in output
+
+
+def test_second_interrupt_stops_at_once(scene):
+    _, report, _ = scene
+    assert report["signalled"]["twice"] == 99
+
+
+def test_running_run_is_not_resumed(scene):
+    _, report, _ = scene
+    assert report["in_use"].startswith("CheckpointError")
+    assert "still running" in report["in_use"]
+
+
+def test_two_processes_train_as_one(scene):
+    directory, report, _ = scene
+    assert (report["one"], report["two"]) == (0, 0)
+    one, two = last(directory, "one"), last(directory, "two")
+    assert one.step == two.step == 12
+    for name, value in one.model.items():
+        torch.testing.assert_close(two.model[name], value, rtol=1e-4, atol=1e-6)
+
+
+def test_two_processes_log_global_means(scene):
+    directory, _, _ = scene
+    one, two = rows(directory, "one", "steps.csv"), rows(directory, "two", "steps.csv")
+    assert len(one) == len(two) == 4
+    for a, b in zip(one, two, strict=True):
+        for name in ("loss", "near", "spread", "angle", "grad_norm"):
+            assert float(b[name]) == pytest.approx(float(a[name]), rel=1e-3)
