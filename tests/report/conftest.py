@@ -1,6 +1,8 @@
 """A run as the report sees one: digits through a small method, with logs and results."""
 
+import csv
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from torch import Tensor, nn
 
 from vje_pyro.errors import DataError
 from vje_pyro.evaluation.result import Figure, Result
+from vje_pyro.report import write_report
 
 FEATURES = 24
 EPOCHS = 20
@@ -89,45 +92,47 @@ class FakeRun:
         return images.float() / 255
 
 
-def digits() -> FakeSource:
+def digits(small: bool) -> FakeSource:
+    """Digits; in the small form a map is the two principal components, without t-SNE."""
     data = load_digits()
     images = torch.from_numpy((data.images * 255 / 16).astype(np.uint8))[:, None]
     labels = torch.from_numpy(data.target).long()
     classes = tuple(str(digit) for digit in range(10))
-    parts = {"pretrain": slice(0, 1400), "train": slice(0, 1400), "test": slice(1400, None)}
+    train, test = (slice(0, 120), slice(120, 165)) if small else (slice(0, 1400), slice(1400, None))
+    parts = {"pretrain": train, "train": train, "test": test}
     return FakeSource({k: FakeArray(images[s], labels[s], classes) for k, s in parts.items()})
 
 
-def write_logs(path: Path, alarm: str = "", epoch: int = 3) -> None:
-    """Logs in the format of the trainer, with plausible values."""
+def write_logs(path: Path, alarm: str = "", epoch: int = 3, short: bool = True) -> None:
+    """Logs in the format of the trainer, with plausible values; in the short form few columns."""
     rng = np.random.default_rng(0)
-    folder = path / "logs"
-    folder.mkdir(parents=True, exist_ok=True)
-    header = (
-        "step,epoch,time,images_per_second,lr,loss,elbo,direction,radius,kl,angle,scale_mean,"
-        "scale_std,clamp_fraction,grad_norm"
-    )
-    rows = [header]
-    last = 2000
+    last, steps, epochs = 2000, [], []
     for step in range(10, last + 1, 10):
         done = step / last
         decay = np.exp(-4 * done)
         kl = 14 + 9 * (1 - decay) + rng.normal(0, 0.3)
         direction, radius = 41 - 60 * decay + rng.normal(0, 0.7), -1.4 - 3 * decay
         elbo = direction + radius - kl - (4000 if step == 10 else 0)
-        lr = 2e-3 * min(1.0, done / 0.05) * (0.5 + 0.5 * np.cos(np.pi * done))
-        values = [step, step // 100, 0.04 * step, 6000 + rng.normal(0, 90), lr, -elbo / FEATURES]
-        values += [elbo, direction, radius, kl, 24 + 60 * decay + rng.normal(0, 0.5)]
-        values += [0.35 + 0.6 * decay, 0.1 + 0.05 * done, 0.02 * decay, 2 + rng.gamma(2, 0.4)]
-        rows.append(",".join(f"{value:.6g}" for value in values))
-    (folder / "steps.csv").write_text("\n".join(rows) + "\n")
-    rows = ["epoch,step,time,knn,rankme,active_units,embedding_std,alarms"]
+        row = {"step": step, "epoch": step // 100, "time": 0.04 * step, "elbo": elbo}
+        row |= {} if short else {"direction": direction, "radius": radius, "kl": kl}
+        row |= {} if short else {"images_per_second": 6000 + rng.normal(0, 90)}
+        row |= {} if short else {"lr": 2e-3 * min(1, 20 * done) * (0.5 + 0.5 * np.cos(3.14 * done))}
+        row |= {} if short else {"loss": -elbo / FEATURES, "angle": 24 + 60 * decay}
+        row |= {} if short else {"scale_mean": 0.35 + 0.6 * decay, "scale_std": 0.1 + 0.05 * done}
+        row |= {} if short else {"clamp_fraction": 0.02 * decay, "grad_norm": rng.gamma(2, 0.4)}
+        steps.append(row)
     for number in range(1, EPOCHS + 1):
         rise = 1 - np.exp(-number / 4)
-        values = [number, 100 * number, 4 * number, 0.55 + 0.4 * rise, 6 + 13 * rise, 24 * rise, 1]
-        text = alarm if number == epoch else ""
-        rows.append(",".join(f"{value:.5g}" for value in values) + f',"{text}"')
-    (folder / "epochs.csv").write_text("\n".join(rows) + "\n")
+        row = {"epoch": number, "step": 100 * number, "time": 4 * number, "knn": 0.5 + 0.4 * rise}
+        row |= {"rankme": 6 + 13 * rise}
+        row |= {} if short else {"active_units": 24 * rise, "embedding_std": 1.0}
+        epochs.append(row | {"alarms": alarm if number == epoch else ""})
+    (path / "logs").mkdir(parents=True, exist_ok=True)
+    for name, rows in (("steps", steps), ("epochs", epochs)):
+        with (path / "logs" / f"{name}.csv").open("w", newline="") as file:
+            writer = csv.DictWriter(file, rows[0])
+            writer.writeheader()
+            writer.writerows(rows)
 
 
 def write_results(path: Path) -> None:
@@ -156,10 +161,10 @@ def write_results(path: Path) -> None:
     result("few-label-v1", few, {"labels": [1, 5, 10], "draws": 10})
 
 
-def make_run(path: Path, *, probabilistic: bool = True) -> FakeRun:
+def make_run(path: Path, *, probabilistic: bool = True, small: bool = True) -> FakeRun:
     """A run directory with logs and results, and the object that stands for it."""
     torch.manual_seed(0)
-    source = digits()
+    source = digits(small)
     method = (Probabilistic if probabilistic else Baseline)(source.splits["train"].images)
     config = {
         "seed": 0,
@@ -183,11 +188,36 @@ def make_run(path: Path, *, probabilistic: bool = True) -> FakeRun:
     }
     path.mkdir(parents=True, exist_ok=True)
     (path / "run.json").write_text(json.dumps(info))
-    write_logs(path)
+    write_logs(path, short=small)
     write_results(path)
     return FakeRun(path, config, info, method.train(), source)
 
 
 @pytest.fixture
 def run(tmp_path: Path) -> FakeRun:
+    """A small run of a probabilistic method."""
     return make_run(tmp_path / "run")
+
+
+@pytest.fixture
+def baseline(tmp_path: Path) -> FakeRun:
+    """A small run of a method without a posterior."""
+    return make_run(tmp_path / "run", probabilistic=False)
+
+
+@pytest.fixture(scope="session")
+def full(tmp_path_factory: pytest.TempPathFactory) -> FakeRun:
+    """A run with all images and all logs; not to be changed."""
+    return make_run(tmp_path_factory.mktemp("report") / "run", small=False)
+
+
+@pytest.fixture(scope="session")
+def report(full: FakeRun) -> Path:
+    """The report of the full run; not to be changed."""
+    return write_report(full)
+
+
+@pytest.fixture
+def log_alarm() -> Callable[..., None]:
+    """Writes the logs of a run again, with an alarm: ``log_alarm(path, text, epoch)``."""
+    return write_logs

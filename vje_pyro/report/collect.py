@@ -1,8 +1,7 @@
 """What a report needs from a run: its logs, its results and what the method says about images."""
 
 import csv
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -10,10 +9,12 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
-from torch import Tensor, nn
+from torch import Tensor
+from torchvision.transforms.functional import pil_to_tensor
 
+from vje_pyro.data.arrays import convert_channels, resize_images
 from vje_pyro.errors import DataError, VJEError
+from vje_pyro.evaluation.features import evaluating
 from vje_pyro.evaluation.result import Result
 
 SEED = 0
@@ -71,6 +72,7 @@ class Sample:
         indices: Rows of the split that were drawn, ``(n,)``.
         labels: ``(n,)``, −1 where unlabelled.
         classes: Class names, ``()`` where unknown.
+        channels: Channels to which images on disk are brought.
         image_size: Side in pixels to which images on disk are brought.
         embeddings: ``(n, D)``.
         loc: Posterior means ``(n, D)``, or None without a posterior.
@@ -83,6 +85,7 @@ class Sample:
     indices: NDArray[np.int64]
     labels: NDArray[np.int64]
     classes: tuple[str, ...]
+    channels: int
     image_size: int
     embeddings: Floats
     loc: Floats | None
@@ -102,10 +105,9 @@ class Sample:
             return "unlabelled"
         return self.classes[label] if label < len(self.classes) else str(label)
 
-    def picture(self, row: int) -> NDArray[np.uint8]:
+    def picture(self, row: int) -> Tensor:
         """The image of a row, ``(C, H, W)`` uint8."""
-        batch = _images(self.data, self.indices[row : row + 1], self.image_size)
-        return batch[0].cpu().numpy()
+        return _images(self.data, self.indices[row : row + 1], self.channels, self.image_size)[0]
 
 
 def read_log(path: Path) -> Log | None:
@@ -154,16 +156,16 @@ def measure(run: Run, names: tuple[str, ...], limit: int, batch_size: int = 256)
     if len(data) > limit:
         indices = np.sort(np.random.default_rng(SEED).choice(len(data), limit, replace=False))
     labels = np.asarray(torch.as_tensor(data.labels).cpu(), dtype=np.int64)[indices]
-    size = int(run.source.image_size)
+    shape = int(run.source.channels), int(run.source.image_size)
     parts: list[tuple[Floats, Floats | None, Floats | None]] = []
-    with _evaluating(run.method), torch.inference_mode():
+    with evaluating(run.method), torch.inference_mode():
         for start in range(0, len(indices), batch_size):
-            images = _images(data, indices[start : start + batch_size], size)
+            images = _images(data, indices[start : start + batch_size], *shape)
             parts.append(_describe(run, run.normalize(images.to(run.device))))
     embeddings, loc, scale = (_join(column) for column in zip(*parts, strict=True))
     assert embeddings is not None
     return Sample(
-        name, len(data), data, indices, labels, tuple(data.classes), size, embeddings, loc, scale
+        name, len(data), data, indices, labels, tuple(data.classes), *shape, embeddings, loc, scale
     )
 
 
@@ -182,6 +184,9 @@ def _describe(run: Run, images: Tensor) -> tuple[Floats, Floats | None, Floats |
     embeddings = _numpy(run.method.embed(images))
     if not callable(getattr(run.method, "posterior", None)):
         return embeddings, None, None
+    if not np.isfinite(embeddings).all():  # distributions refuse such parameters
+        nothing = np.full_like(embeddings, np.nan)
+        return embeddings, nothing, nothing
     posterior = run.method.posterior(images)
     return embeddings, _numpy(posterior.mean), _numpy(posterior.stddev)
 
@@ -200,27 +205,12 @@ def _first_split(source: Any, names: tuple[str, ...]) -> tuple[str, Any]:
     raise DataError("; ".join(dict.fromkeys(reasons)))
 
 
-def _images(data: Any, indices: NDArray[np.int64], size: int) -> Tensor:
+def _images(data: Any, indices: NDArray[np.int64], channels: int, size: int) -> Tensor:
     """A batch ``(n, C, H, W)`` uint8 of a split in memory or on disk."""
     if hasattr(data, "images"):
         return data.images[torch.as_tensor(indices)]
-    pictures = [data.image(int(index)) for index in indices]
-    fitted = [ImageOps.fit(p, (size, size), Image.Resampling.BICUBIC) for p in pictures]
-    return torch.stack([torch.from_numpy(np.array(p)).permute(2, 0, 1) for p in fitted])
-
-
-@contextmanager
-def _evaluating(method: Any) -> Iterator[None]:
-    """Evaluation mode for a while; every submodule gets its own mode back."""
-    modules = list(method.modules()) if isinstance(method, nn.Module) else []
-    modes = [module.training for module in modules]
-    for module in modules:
-        module.training = False
-    try:
-        yield
-    finally:
-        for module, mode in zip(modules, modes, strict=True):
-            module.training = mode
+    pictures = (pil_to_tensor(data.image(int(index)))[None] for index in indices)
+    return torch.cat([convert_channels(resize_images(p, size), channels) for p in pictures])
 
 
 def _numpy(tensor: Tensor) -> Floats:

@@ -9,8 +9,6 @@ from markupsafe import Markup
 from vje_pyro.report import plots
 from vje_pyro.report.collect import Floats, Log
 
-Limits = tuple[float | None, float | None]
-
 
 @dataclass(frozen=True)
 class Curve:
@@ -31,7 +29,7 @@ class Curve:
     title: str
     unit: str
     text: str
-    limits: Limits = (None, None)
+    limits: plots.Limits = (None, None)
     spread: str | None = None
     to_features: bool = False
     factor: float = 1.0

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
+from vje_pyro.data.arrays import to_pil
 from vje_pyro.report.collect import SEED, Floats, Sample
 
 THUMBNAIL = 96
@@ -45,20 +45,14 @@ class Neighbours:
 
 def picture(sample: Sample, row: int, note: str = "", right: bool | None = None) -> Picture:
     """The image of a row of the sample, ready to show."""
-    image = to_pil(sample.picture(row))
+    pixels = sample.picture(row)
+    image = to_pil(pixels[:3] if len(pixels) >= 3 else pixels[:1])  # grey, or the first three
     image.thumbnail((THUMBNAIL, THUMBNAIL))
     buffer = io.BytesIO()
     image.save(buffer, format="PNG", optimize=True)
     uri = "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
     label = sample.class_name(int(sample.labels[row])) if sample.labelled else ""
     return Picture(uri, image.width, image.height, label, note, right)
-
-
-def to_pil(image: NDArray[np.uint8]) -> Image.Image:
-    """A ``(C, H, W)`` array as a picture: grey from one channel, colours from the first three."""
-    if image.shape[0] >= 3:
-        return Image.fromarray(np.ascontiguousarray(image[:3].transpose(1, 2, 0)))
-    return Image.fromarray(np.ascontiguousarray(image[0]))
 
 
 def entropy(scale: Floats) -> Floats:

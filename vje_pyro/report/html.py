@@ -1,21 +1,32 @@
 """Writes the report of a run: a page without scripts that needs nothing outside itself."""
 
 import base64
+import re
 import shlex
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from vje_pyro._version import __version__
 from vje_pyro.errors import DataError
 from vje_pyro.evaluation.result import write_atomically
 from vje_pyro.report import curves, facts, gallery, plots, projection, svg
-from vje_pyro.report.collect import Floats, Log, Results, Run, Sample
-from vje_pyro.report.collect import measure, read_log, read_results, split_sizes
+from vje_pyro.report.collect import (
+    Floats,
+    Log,
+    Results,
+    Run,
+    Sample,
+    measure,
+    read_log,
+    read_results,
+    split_sizes,
+)
 
 HERE = Path(__file__).parent
 QUERY_SPLITS = ("test", "val", "train", "pretrain")
@@ -38,6 +49,13 @@ def write_report(run: Run, out: Path | None = None) -> Path:
         The path of the file.
     """
     out = Path(out) if out is not None else Path(run.path) / "report.html"
+    page = _template().render(context(run))
+    write_atomically(out, page)
+    return out
+
+
+@cache
+def _template() -> Template:
     environment = Environment(
         loader=FileSystemLoader(HERE),
         autoescape=True,
@@ -45,9 +63,7 @@ def write_report(run: Run, out: Path | None = None) -> Path:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    page = environment.get_template("report.html").render(context(run))
-    write_atomically(out, page)
-    return out
+    return environment.get_template("report.html")
 
 
 def context(run: Run) -> dict[str, Any]:
@@ -89,7 +105,7 @@ def _tiles(results: Results, epochs: Log | None, num_features: int) -> list[dict
     """Headline figures: those of the method's own features, then the effective rank."""
     tiles = [
         {
-            "name": f"{result.protocol} {_words(name)}",
+            "name": f"{result.protocol}: {_words(name)}",
             "value": _short(figure.value),
             "note": f"[{_short(figure.low)}, {_short(figure.high)}]",
         }
@@ -319,9 +335,7 @@ def _entropy_map(
             axis_labels=axis_labels,
             alt="The same map, coloured by the entropy of the posterior",
         ),
-        "levels": [
-            (f"level-{i}", f"{edges[i]:.1f} to {edges[i + 1]:.1f}") for i in range(count)
-        ],
+        "levels": [(f"level-{i}", f"{edges[i]:.1f} to {edges[i + 1]:.1f}") for i in range(count)],
     }
 
 
@@ -341,6 +355,14 @@ def _listing(items: list[str], limit: int = 8) -> str:
 
 
 def _words(name: str) -> str:
+    """The name of a figure in words.
+
+    >>> _words("accuracy_5"), _words("train_accuracy")
+    ('accuracy, 5 labels a class', 'train accuracy')
+    """
+    few = re.fullmatch(r"accuracy_(\d+)", name)
+    if few:
+        return f"accuracy, {few[1]} {'label' if few[1] == '1' else 'labels'} a class"
     return name.replace("_", " ")
 
 

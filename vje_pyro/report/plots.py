@@ -1,15 +1,19 @@
 """The plots of a report. Each returns an ``<svg>`` element with labelled axes and units."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from markupsafe import Markup
 from matplotlib.axes import Axes
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
 from vje_pyro.report import svg
 from vje_pyro.report.collect import Floats
+
+Limits = tuple[float | None, float | None]
+"""Ends of an axis that the meaning of a value fixes; None is left to the data."""
 
 MAX_POINTS = 400
 """Points of a curve; a longer one is shown as means of equal bins with their range."""
@@ -23,7 +27,7 @@ def curve(
     x_label: str,
     y_label: str,
     spread: Floats | None = None,
-    limits: tuple[float | None, float | None] = (None, None),
+    limits: Limits = (None, None),
     reference: tuple[float, str] | None = None,
     alarms: Sequence[float] = (),
 ) -> Markup:
@@ -45,7 +49,7 @@ def curve(
     half = np.zeros_like(y) if spread is None else np.nan_to_num(spread[keep])
     binned = len(x) > MAX_POINTS
     x_mean, middle = _bins(x, np.mean), _bins(y, np.mean)
-    low, high = _bins(y - half, np.min), _bins(y + half, np.max)
+    low, high = _bins(y - half, np.amin), _bins(y + half, np.amax)
     with svg.drawing() as (figure, axes):
         if binned or spread is not None:
             axes.fill_between(x_mean, low, high, color=svg.SERIES, alpha=0.22, linewidth=0)
@@ -70,11 +74,11 @@ def curve(
 def spectrum(name: str, shares: Floats) -> Markup:
     """Eigenvalues of a covariance as shares of the total variance, ``(D,)`` in falling order."""
     count = len(shares)
-    floor = max(float(shares[0]) * 1e-8, np.finfo(np.float32).tiny)
+    floor: float = max(float(shares[0]) * 1e-8, 1e-30)
     with svg.drawing() as (figure, axes):
         marker = "o" if count <= 30 else ""
         index = np.arange(1, count + 1)
-        axes.plot(index, np.maximum(shares, floor), color=svg.SERIES, marker=marker, markersize=3)
+        axes.plot(index, shares.clip(min=floor), color=svg.SERIES, marker=marker, markersize=3)
         axes.set_yscale("log")
         _reference(axes, 1 / count, f"all directions equal: 1/{count}")
         axes.set_xlabel("index of the eigenvalue")
@@ -126,7 +130,9 @@ def histogram(name: str, values: Floats, x_label: str, reference: tuple[float, s
         _plain_log_ticks(axes)
         axes.set_xlabel(x_label)
         axes.set_ylabel("share of all values [%]")
-        alt = f"Histogram of {x_label}: median {np.median(values):.3g}, from {low:.3g} to {high:.3g}"
+        alt = (
+            f"Histogram of {x_label}: median {np.median(values):.3g}, from {low:.3g} to {high:.3g}"
+        )
         return svg.inline(figure, name, alt)
 
 
@@ -178,40 +184,52 @@ def scatter(
         colours: Marker colours of :mod:`vje_pyro.report.svg`.
         axis_labels: Texts of the axes; empty where the axes have no meaning.
         alt: What is shown.
-        labels: Text to write at the middle of each group, or none.
+        labels: Text to write where each group is densest, or none.
     """
     texts: dict[str, str] = {}
+    size = float(np.clip(90 / np.sqrt(len(points)), 2.8, 5.0))
     with svg.drawing(4.8, 4.2) as (figure, axes):
         for group in range(-1, len(colours)):
             chosen = points[groups == group]
             colour = svg.OTHER if group < 0 else colours[group]
-            axes.plot(chosen[:, 0], chosen[:, 1], "o", color=colour, markersize=3.2, alpha=0.8, mew=0)
+            axes.plot(
+                chosen[:, 0], chosen[:, 1], "o", color=colour, markersize=size, alpha=0.8, mew=0
+            )
         for group, text in enumerate(labels):
             chosen = points[groups == group]
             if not len(chosen):
                 continue
             placeholder = f"@@{group:03d}@@"
             texts[placeholder] = text
-            middle = np.median(chosen, axis=0)
-            mark = axes.text(*middle, placeholder, ha="center", va="center", weight="bold")
+            x, y = _densest(chosen)
+            mark = axes.text(x, y, placeholder, ha="center", va="center", size=10, weight="bold")
             mark.set_gid(f"halo{group}")
-            mark.set_in_layout(False)
         axes.set_xlabel(axis_labels[0])
         axes.set_ylabel(axis_labels[1])
         if not any(axis_labels):
-            axes.tick_params(labelbottom=False, labelleft=False, length=0)
+            axes.set_axis_off()
+            axes.set_position((0, 0, 1, 1))
         axes.set_aspect("equal", adjustable="datalim")
         return svg.inline(figure, name, alt, texts)
 
 
-def _bins(values: Floats, reduce: object) -> Floats:
-    assert callable(reduce)
+def _densest(points: Floats, neighbours: int = 10) -> Floats:
+    """The point ``(2,)`` that is nearest to its own nearest points: inside a cluster, always."""
+    distances = np.linalg.norm(points[:, None] - points[None], axis=2)
+    near = np.sort(distances, axis=1)[:, : neighbours + 1]
+    return points[near.mean(axis=1).argmin()]
+
+
+def _bins(values: Floats, reduce: Callable[[Floats], Any]) -> Floats:
+    """At most :data:`MAX_POINTS` values, each of a bin of neighbours."""
     if len(values) <= MAX_POINTS:
         return values
     return np.array([reduce(part) for part in np.array_split(values, MAX_POINTS)])
 
 
-def _frame(axes: Axes, low: Floats, high: Floats, limits: tuple[float | None, float | None]) -> None:
+def _frame(
+    axes: Axes, low: Floats, high: Floats, limits: tuple[float | None, float | None]
+) -> None:
     """Limits of the value axis; what lies beyond them is counted on the plot, never dropped.
 
     The first steps of training can be a thousand times larger than all that follows. Where the
@@ -255,8 +273,6 @@ def _plain_log_ticks(axes: Axes) -> None:
     """Ticks 0.1, 0.2, 0.5, 1 instead of powers of ten on a logarithmic x axis."""
     if axes.get_xscale() != "log":
         return
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
-
     axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=8))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.xaxis.set_minor_locator(NullLocator())

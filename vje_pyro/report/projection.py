@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from sklearn.manifold import TSNE
 
+from vje_pyro.evaluation.spectrum import spectrum
 from vje_pyro.report.collect import SEED, Floats
 
 MAP_LIMIT = 1_500
@@ -39,13 +40,12 @@ def shares_of_variance(embeddings: Floats) -> Floats:
     Raises:
         ValueError: Fewer than two images, embeddings that are not finite, or no variance at all.
     """
-    centred = _centred(embeddings)
-    values = np.linalg.eigvalsh(centred.T @ centred)[::-1].clip(min=0)
+    values = spectrum(_centred(embeddings))
     return values / values.sum()
 
 
 def effective_rank(shares: Floats) -> float:
-    """Exponential of the entropy of the shares: 1 for a line, D for a ball (Roy & Vetterli 2007)."""
+    """Exponential of the entropy of the shares (Roy & Vetterli 2007): 1 on a line, D in a ball."""
     positive = shares[shares > 0]
     return float(np.exp(-(positive * np.log(positive)).sum()))
 

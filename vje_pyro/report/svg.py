@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from html import escape
+from typing import Any
 
 import matplotlib
 from markupsafe import Markup
@@ -36,7 +37,7 @@ VARIABLES = {
     **{colour: f"level-{index}" for index, colour in enumerate(LEVELS)},
 }
 
-STYLE = {
+STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "report",
     "font.size": 8.0,
@@ -66,6 +67,9 @@ STYLE = {
     "lines.solid_capstyle": "round",
 }
 
+MARGINS = (0.64, 0.1, 0.42, 0.18)
+"""Inches left, right, below and above the axes; fixed, so that neighbouring plots line up."""
+
 
 @contextmanager
 def drawing(width: float = 3.5, height: float = 2.2) -> Iterator[tuple[Figure, Axes]]:
@@ -78,8 +82,10 @@ def drawing(width: float = 3.5, height: float = 2.2) -> Iterator[tuple[Figure, A
     with matplotlib.rc_context():
         matplotlib.rcdefaults()  # a user's matplotlibrc must not change a report
         matplotlib.rcParams.update(STYLE)
-        figure = Figure(figsize=(width, height), layout="constrained")
-        yield figure, figure.add_subplot()
+        figure = Figure(figsize=(width, height))
+        left, right, bottom, top = MARGINS
+        size = (width - left - right) / width, (height - bottom - top) / height
+        yield figure, figure.add_axes((left / width, bottom / height, *size))
 
 
 def inline(figure: Figure, name: str, alt: str, texts: Mapping[str, str] | None = None) -> Markup:

@@ -1,0 +1,146 @@
+"""The pieces a report is made of."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from vje_pyro.report import facts, gallery, plots, projection
+from vje_pyro.report.collect import measure, read_log
+
+
+def test_log_that_was_cut_off_in_a_line_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "steps.csv"
+    path.write_text("step,elbo,kl\n10,1.5,\n20,2.5,nan\n30,3")
+    log = read_log(path)
+    assert log is not None
+    assert log.columns["step"].tolist() == [10, 20, 30]
+    assert log.last("elbo") == 3
+    assert log.get("kl") is None
+    assert log.get("absent") is None
+
+
+@pytest.mark.parametrize("content", [None, "", "step,elbo\n"])
+def test_log_without_rows_is_none(tmp_path: Path, content: str | None) -> None:
+    path = tmp_path / "steps.csv"
+    if content is not None:
+        path.write_text(content)
+    assert read_log(path) is None
+
+
+def test_sample_is_of_the_wanted_size_and_the_same_each_time(full: Any) -> None:
+    first, second = (measure(full, ("nothing", "train"), 100) for _ in range(2))
+    assert (first.name, len(first), first.total) == ("train", 100, 1400)
+    np.testing.assert_array_equal(first.indices, second.indices)
+    whole = measure(full, ("train",), 10_000)
+    np.testing.assert_allclose(whole.embeddings[first.indices], first.embeddings, atol=1e-6)
+    assert torch.equal(first.picture(7), full.source.split("train").images[first.indices[7]])
+
+
+def test_entropy_is_that_of_a_gaussian() -> None:
+    scale = torch.rand(5, 7) + 0.1
+    expected = torch.distributions.Normal(torch.zeros(5, 7), scale).entropy().sum(1)
+    np.testing.assert_allclose(gallery.entropy(scale.numpy()), expected, rtol=1e-5)
+
+
+def test_extremes_are_ordered_by_entropy(full: Any) -> None:
+    certain, uncertain = gallery.extremes(measure(full, ("test",), 1000))
+    low, high = ([float(p.note) for p in pictures] for pictures in (certain, uncertain))
+    assert low == sorted(low)
+    assert high == sorted(high, reverse=True)
+    assert low[-1] < high[-1]
+
+
+def test_neighbours_are_the_most_similar_and_never_the_query_itself(full: Any) -> None:
+    train = measure(full, ("train",), 300)
+    rows = np.array([3, 40])
+    found = gallery.neighbours(train, train, rows)
+    unit = train.embeddings / np.linalg.norm(train.embeddings, axis=1, keepdims=True)
+    for row, near in zip(rows, found, strict=True):
+        expected = np.sort(np.delete(unit @ unit[row], row))[::-1][:8]
+        notes = [float(p.note) for p in near.found]
+        np.testing.assert_allclose(notes, expected, atol=6e-4)
+
+
+def test_agreement_counts_neighbours_of_the_same_class(full: Any) -> None:
+    test, train = measure(full, ("test",), 50), measure(full, ("train",), 400)
+    unit = [s.embeddings / np.linalg.norm(s.embeddings, axis=1)[:, None] for s in (test, train)]
+    near = np.argsort(-(unit[0] @ unit[1].T), axis=1)[:, :8]
+    expected = (train.labels[near] == test.labels[:, None]).mean()
+    assert gallery.agreement(test, train) == pytest.approx(expected)
+
+
+def test_queries_spread_over_the_classes(full: Any) -> None:
+    sample = measure(full, ("test",), 1000)
+    assert sample.labels[gallery.choose_queries(sample)].tolist() == list(range(10))
+    assert len(gallery.choose_queries(sample, 25)) == 25
+
+
+def test_shares_and_effective_rank() -> None:
+    x = np.random.default_rng(0).normal(size=(4000, 6))
+    assert projection.effective_rank(projection.shares_of_variance(x)) == pytest.approx(6, abs=0.05)
+    line = np.outer(np.arange(10.0), np.ones(6))
+    shares = projection.shares_of_variance(line)
+    assert projection.effective_rank(shares) == pytest.approx(1)
+    assert shares.sum() == pytest.approx(1)
+
+
+def test_map_keeps_clusters_apart() -> None:
+    rng = np.random.default_rng(0)
+    x = np.concatenate([rng.normal(size=(60, 8)), rng.normal(size=(60, 8)) + 20])
+    layout = projection.project(x)
+    assert layout.kind == "t-SNE"
+    centres = layout.points[:60].mean(0), layout.points[60:].mean(0)
+    assert np.linalg.norm(centres[0] - centres[1]) > 2 * layout.points[:60].std()
+    assert len(projection.project(x, limit=55).rows) == 55
+    few = projection.project(x[40:80])
+    assert (few.kind, few.components) == ("PCA", 2)
+    assert few.explained > 0.9
+
+
+def test_points_beyond_the_axis_are_announced() -> None:
+    steps = np.arange(100.0)
+    values = np.sin(steps)
+    calm = plots.curve("a", steps, values, x_label="step", y_label="nats")
+    assert "beyond the axis" not in calm
+    values[0] = -5000
+    loud = plots.curve("b", steps, values, x_label="step", y_label="nats")
+    assert "1 point lies beyond the axis" in loud
+    assert "-5e+03" in loud
+
+
+def test_long_curve_is_thinned_with_its_range() -> None:
+    steps = np.arange(20_000.0)
+    svg = plots.curve("a", steps, np.sin(steps), x_label="step", y_label="nats")
+    assert len(svg) < 120_000
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0, -3.0])
+def test_constant_curve_and_single_point(value: float) -> None:
+    for count in (1, 50):
+        steps = np.arange(float(count))
+        svg = plots.curve("a", steps, np.full(count, value), x_label="step", y_label="nats")
+        assert svg.startswith("<svg")
+
+
+def test_histogram_of_one_value() -> None:
+    svg = plots.histogram("a", np.full(100, 0.3), "σ", (1.0, "prior"))
+    assert "prior" in svg
+
+
+def test_alarm_column_is_text(tmp_path: Path, log_alarm: Callable[..., None]) -> None:
+    log_alarm(tmp_path, alarm="low, very low", epoch=2)
+    log = read_log(tmp_path / "logs" / "epochs.csv")
+    assert log is not None
+    assert log.alarms[:3] == ("", "low, very low", "")
+    assert "alarms" not in log.columns
+
+
+def test_find_takes_the_outermost_and_the_first_name() -> None:
+    config = {"inner": {"lr": 1, "deep": {"seed": 3}}, "lr": 2}
+    assert facts.find(config, "lr") == 2
+    assert facts.find(config, "learning_rate", "seed") == 3
+    assert facts.find(config, "absent") is None

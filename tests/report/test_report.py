@@ -1,0 +1,319 @@
+"""The page: complete, self-contained, safe with hostile text, and useful with parts missing."""
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+import pytest
+import torch
+
+from vje_pyro.errors import DataError
+from vje_pyro.report import write_report
+
+SECTIONS = (
+    "trained",
+    "figures",
+    "curves",
+    "spectrum",
+    "scale",
+    "certainty",
+    "neighbours",
+    "map",
+    "reproduce",
+)
+HOSTILE = '</script><script>alert("x")</script><img src=x onerror=alert(1)>$\\frac'
+
+
+class Page(HTMLParser):
+    """Elements of a page with their attributes, and its text by section."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.text: dict[str, str] = {}
+        self._section = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        if tag == "section":
+            self._section = str(dict(attrs)["id"])
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag == "section":
+            self._section = ""
+
+    def handle_data(self, data: str) -> None:
+        self.text[self._section] = self.text.get(self._section, "") + data
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.elements if name == tag]
+
+    def with_class(self, name: str) -> int:
+        return sum(name in (a.get("class") or "").split() for _, a in self.elements)
+
+
+def read(run: Any) -> Page:
+    return Page(write_report(run).read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def text(report: Path) -> str:
+    return report.read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def page(text: str) -> Page:
+    return Page(text)
+
+
+def test_has_every_section_and_plot(page: Page) -> None:
+    assert [a["id"] for a in page.all("section")] == list(SECTIONS)
+    assert page.with_class("missing") == 0
+    # 15 curves, 2 of the spectrum, 3 of the posterior, 2 maps
+    assert len(page.all("svg")) == 22
+    assert len(page.all("img")) == 2 * 12 + 10 * 9
+    for title in ("ELBO", "Learning rate", "Angle between views", "Gradient norm", "RankMe"):
+        assert title in page.text["curves"]
+
+
+def test_is_self_contained_and_small(text: str, page: Page) -> None:
+    for tag, attributes in page.elements:
+        assert tag not in {"script", "link", "iframe", "object", "embed", "base"}
+        for name in ("src", "href", "xlink:href", "srcset", "data"):
+            address = attributes.get(name)
+            assert address is None or address.startswith(("data:", "#")), (tag, address)
+    assert not re.search(r"url\((?!#)|@import|https?://", text)
+    assert len(text) < 2_000_000
+
+
+def test_ids_are_unique_and_internal_links_resolve(page: Page) -> None:
+    ids = [a["id"] for _, a in page.elements if "id" in a]
+    assert len(ids) == len(set(ids))
+    links = [a.get("href") or a.get("xlink:href") or "" for _, a in page.elements]
+    assert {link[1:] for link in links if link.startswith("#")} <= set(ids)
+
+
+def test_colours_follow_the_theme(text: str) -> None:
+    svg = "".join(re.findall(r"<svg.*?</svg>", text, flags=re.DOTALL))
+    assert "var(--series)" in svg
+    assert not re.search(r"#0[0-9a-f]{5}\b", svg), "a colour of a plot ignores the theme"
+    style = text[: text.index("</style>")]
+    defined = set(re.findall(r"--([\w-]+):", style))
+    assert set(re.findall(r"var\(--([\w-]+)\)", text)) <= defined
+
+
+def test_says_what_was_trained(page: Page) -> None:
+    facts = page.text["trained"]
+    for fact in ("SphericalStudentT(df=1)", "AdamW(lr=0.002", "D = 24", "c47b9240f1", "1 min 20 s"):
+        assert fact in facts
+    assert "train 1,400, test 397" in facts
+    assert "trained on 1,400 images of digits" in page.text[""]
+
+
+def test_shows_the_figures_of_the_result_files(page: Page) -> None:
+    figures = page.text["figures"]
+    for part in ("knn-v1", "0.947", "[0.924, 0.967]", "397", "95% bootstrap over test images"):
+        assert part in figures
+    assert "accuracy, 5 labels a class" in figures
+    assert "95% t-interval over 10 draws" in figures
+    assert figures.index("knn-v1") < figures.index("few-label-v1")
+
+
+def test_marks_neighbours_right_and_wrong(page: Page) -> None:
+    assert page.with_class("right") + page.with_class("wrong") == 80
+    assert page.with_class("right") > page.with_class("wrong") > 0
+    assert "% of the 8 nearest images" in page.text["neighbours"]
+
+
+def test_how_to_reproduce_gives_command_and_record(full: Any, page: Page) -> None:
+    assert "vje train experiment=digits 'data.root=my data'" in page.text["reproduce"]
+    assert json.dumps(full.info["versions"]["torch"]) in page.text["reproduce"]
+    assert f"vje report {full.path}" in page.text["reproduce"]
+    (link,) = [a for a in page.all("a") if a.get("download") == "run.json"]
+    assert str(link["href"]).startswith("data:application/json;base64,")
+
+
+def test_alarms_are_loud_and_say_when(run: Any, log_alarm: Callable[..., None]) -> None:
+    log_alarm(run.path, alarm="RankMe 2.1 is below 5 % of D", epoch=20)
+    page = read(run)
+    assert page.with_class("loud") == 1
+    assert "Alarm in 1 of 20 epochs, and at the end of training" in page.text[""]
+    assert "RankMe 2.1 is below 5 % of D (epoch 20)" in " ".join(page.text[""].split())
+
+
+def test_no_alarm_is_said_quietly(page: Page) -> None:
+    assert (page.with_class("calm"), page.with_class("loud")) == (1, 0)
+    assert "No collapse alarm in 20 logged epochs" in page.text[""]
+
+
+def test_hostile_text_stays_text(run: Any, log_alarm: Callable[..., None]) -> None:
+    run.config["method"]["guide"] = {"_target_": HOSTILE, HOSTILE: HOSTILE}
+    run.config["optimizer"]["_target_"] = HOSTILE
+    run.info["command"] = run.info["commit"] = HOSTILE
+    run.info[HOSTILE] = HOSTILE
+    run.source.name = HOSTILE
+    log_alarm(run.path, alarm=HOSTILE.replace('"', "'"))
+    (run.path / "results" / "<img src=x onerror=alert(1)>.json").write_text("{}")
+    classes = tuple(f"{HOSTILE}{digit}" for digit in range(10))
+    for name, split in run.source.splits.items():
+        run.source.splits[name] = replace(split, classes=classes)
+    page = read(run)
+    assert not page.all("script")
+    assert all(str(image["src"]).startswith("data:image/png") for image in page.all("img"))
+    assert not [a for _, a in page.elements if "onerror" in a]
+    assert HOSTILE in page.text["reproduce"]
+    assert HOSTILE[:15] in page.text["map"]  # the name on the map
+
+
+@pytest.mark.parametrize("kind", ["none", "single class", "class without name"])
+def test_unusual_labels(run: Any, kind: str) -> None:
+    for name, split in run.source.splits.items():
+        labels = {
+            "none": torch.full_like(split.labels, -1),
+            "single class": torch.zeros_like(split.labels),
+            "class without name": split.labels + 20,
+        }[kind]
+        classes = ("zero",) if kind == "single class" else ()
+        run.source.splits[name] = replace(split, labels=labels, classes=classes)
+    run.source.num_classes = {"none": 0, "single class": 1}.get(kind, 30)
+    page = read(run)
+    assert page.with_class("missing") == 0
+    if kind == "none":
+        assert "no labels" in page.text["neighbours"]
+        assert page.with_class("right") + page.with_class("wrong") == 0
+        assert "unlabelled" in page.text["map"]
+    elif kind == "single class":
+        assert page.with_class("wrong") == 0
+        assert page.with_class("right") == 80
+        assert "zero" in page.text["map"]
+    else:
+        assert "29" in page.text["map"]
+
+
+def test_without_posterior(baseline: Any) -> None:
+    page = read(baseline)
+    for section in ("scale", "certainty"):
+        assert "has no posterior" in page.text[section]
+    assert page.with_class("missing") == 2
+    assert 'id="sigma' not in (baseline.path / "report.html").read_text()
+
+
+def test_without_logs_and_results(run: Any) -> None:
+    for file in [*run.path.glob("logs/*"), *run.path.glob("results/*")]:
+        file.unlink()
+    run.info.clear()
+    page = read(run)
+    assert "logs/steps.csv is not there" in page.text["curves"]
+    assert "collapse was not watched" in page.text[""]
+    assert "vje evaluate" in page.text["figures"]
+    assert "does not record a command" in page.text["reproduce"]
+    assert page.with_class("tiles") == 0
+
+
+def test_without_data(run: Any) -> None:
+    def split(name: str) -> Any:
+        raise DataError("no such folder: /nowhere; give data.root")
+
+    run.source.split = split
+    page = read(run)
+    for section in ("spectrum", "scale", "certainty", "neighbours", "map"):
+        assert "no such folder: /nowhere" in page.text[section]
+    assert "0.947" in page.text["figures"]
+
+
+def test_damaged_result_is_named_and_the_others_are_shown(run: Any) -> None:
+    (run.path / "results" / "broken.json").write_text("{")
+    page = read(run)
+    assert "results/broken.json could not be read" in page.text["figures"]
+    assert "0.947" in page.text["figures"]
+
+
+def test_collapsed_and_non_finite_embeddings(run: Any) -> None:
+    with torch.no_grad():
+        run.method.encoder.weight.zero_()
+    page = read(run)
+    assert "has collapsed" in page.text["spectrum"]
+    assert "has collapsed" in page.text["map"]
+    with torch.no_grad():
+        run.method.encoder.weight.fill_(float("nan"))
+    page = read(run)
+    for section in ("spectrum", "scale", "certainty", "neighbours", "map"):
+        assert "NaN or infinite" in page.text[section]
+
+
+@pytest.mark.parametrize("count", [1, 2, 30])
+def test_few_images(run: Any, count: int) -> None:
+    for name, split in run.source.splits.items():
+        few = {"images": split.images[:count], "labels": split.labels[:count]}
+        run.source.splits[name] = replace(split, **few)
+    page = read(run)
+    if count == 30:
+        assert "t-SNE needs at least 50" in page.text["map"]
+        assert "no more images than features" not in page.text["spectrum"]
+    if count == 2:
+        assert "no more images than features" in page.text["spectrum"]
+    if count == 1:
+        assert "fewer than two images" in page.text["spectrum"]
+
+
+def test_colour_images_on_disk(run: Any) -> None:
+    from PIL import Image
+
+    class Files:
+        """A split that is decoded on demand, with images of mixed size and mode."""
+
+        def __init__(self, array: Any) -> None:
+            self.array, self.labels, self.classes = array, array.labels, array.classes
+
+        def __len__(self) -> int:
+            return len(self.labels)
+
+        def image(self, index: int) -> Image.Image:
+            grey = Image.fromarray(self.array.images[index, 0].numpy())
+            return grey.convert("RGB").resize((9 + index % 3, 10))
+
+    for name, split in run.source.splits.items():
+        run.source.splits[name] = Files(split)
+    page = read(run)
+    assert page.with_class("missing") == 0
+    assert {image["width"] for image in page.all("img")} == {"8"}
+
+
+def test_writes_all_or_nothing(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = write_report(run).read_bytes()
+
+    def fail(self: object, images: torch.Tensor) -> torch.Tensor:
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(type(run.method), "embed", fail)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        write_report(run)
+    assert (run.path / "report.html").read_bytes() == first
+    assert [p.name for p in run.path.iterdir() if p.name.startswith(".")] == []
+
+
+def test_other_path_and_no_state_changed(run: Any, tmp_path: Path) -> None:
+    settings = dict(matplotlib.rcParams)
+    numpy_state = np.random.get_state()[1].copy()  # noqa: NPY002
+    torch_state = torch.get_rng_state()
+    out = tmp_path / "new" / "page.html"
+    assert write_report(run, out) == out
+    assert out.is_file()
+    assert not (run.path / "report.html").exists()
+    assert dict(matplotlib.rcParams) == settings
+    assert (np.random.get_state()[1] == numpy_state).all()  # noqa: NPY002
+    assert torch.equal(torch.get_rng_state(), torch_state)
+    assert run.method.training
+
+
+def test_same_run_same_page(run: Any, tmp_path: Path) -> None:
+    pages = [write_report(run, tmp_path / f"{i}.html").read_text() for i in range(2)]
+    first, second = (re.sub(r"Written [\d\- :]+ UTC", "", page) for page in pages)
+    assert first == second
