@@ -55,23 +55,25 @@ class LinearProbe:
         return int(self.classifier.n_iter_.max())
 
 
-def fit_linear(
-    train_x: Floats, train_y: Labels, scaler: StandardScaler | None = None
-) -> LinearProbe:
-    """Fit the classifier of linear-v1.
+def fit_classifier(x: Floats, y: Labels) -> LogisticRegression:
+    """Fit the logistic regression of linear-v1 to features that are standardised already.
+
+    A fit that needs more than ``MAX_ITERATIONS`` warns (``ConvergenceWarning``).
 
     Args:
-        train_x: Features, shape ``(N, D)``.
-        train_y: Classes, shape ``(N,)``; at least two different ones.
-        scaler: Standardisation fitted elsewhere (few labels); on ``train_x`` when None.
+        x: Standardised features, shape ``(N, D)``.
+        y: Classes, shape ``(N,)``; at least two different ones.
 
     Raises:
         ValueError: If there is only one class, or a feature is not finite.
-        ConvergenceWarning: A warning, should ``MAX_ITERATIONS`` not suffice.
     """
-    scaler = StandardScaler().fit(train_x) if scaler is None else scaler
-    classifier = LogisticRegression(C=C, tol=TOLERANCE, max_iter=MAX_ITERATIONS)
-    return LinearProbe(scaler, classifier.fit(scaler.transform(train_x), train_y))
+    return LogisticRegression(C=C, tol=TOLERANCE, max_iter=MAX_ITERATIONS).fit(x, y)
+
+
+def fit_linear(train_x: Floats, train_y: Labels) -> LinearProbe:
+    """Fit linear-v1 to raw features; arguments and errors as :func:`fit_classifier`."""
+    scaler = StandardScaler().fit(train_x)
+    return LinearProbe(scaler, fit_classifier(scaler.transform(train_x), train_y))
 
 
 def linear_predict(train_x: Floats, train_y: Labels, test_x: Floats) -> Labels:
