@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from torch import nn
 
-from vje_pyro.data.arrays import ImageArray, to_pil
-from vje_pyro.errors import NonFiniteError
+from vje_pyro.data.arrays import ImageArray
+from vje_pyro.data.files import ImageFiles
+from vje_pyro.errors import DataError, NonFiniteError
 from vje_pyro.evaluation import Features, extract, pixels
 
 
@@ -29,23 +29,6 @@ class Net(nn.Module):
 
     def encode(self, images):
         return self.norm(self.embed(images))
-
-
-class OnDisk:
-    """A split decoded on demand."""
-
-    def __init__(self, split):
-        self.split = split
-        self.labels = split.labels
-
-    def __len__(self):
-        return len(self.split)
-
-    def image(self, index):
-        return to_pil(self.split.images[index])
-
-    def digest(self):
-        return "on disk"
 
 
 @pytest.fixture
@@ -119,20 +102,46 @@ def test_features_that_the_method_does_not_offer(method, split):
         extract(method, split, normalize, features="batch-norm")
 
 
-def test_split_on_disk(method, split):
+@pytest.fixture
+def files(split, tmp_path):
+    """The same split, decoded on demand."""
+    names = [f"{i:02}.png" for i in range(len(split))]
+    for i, name in enumerate(names):
+        split.image(i).save(tmp_path / name)
+    return ImageFiles(tmp_path, names, split.labels, image_size=6, max_corrupt=2)
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_split_on_disk(method, split, files, num_workers):
     expected = extract(method, split, normalize)
-    features = extract(method, OnDisk(split), normalize, batch_size=8, image_size=6)
+    features = extract(method, files, normalize, batch_size=8, num_workers=num_workers)
     assert np.allclose(features.x, expected.x, atol=1e-6)
-    assert features.digest == "on disk"
-    with pytest.raises(ValueError, match="image_size"):
-        extract(method, OnDisk(split), normalize)
+    assert np.array_equal(features.y, expected.y)
+    assert features.digest == files.digest()
 
 
-def test_images_of_any_size_on_disk(method, split):
-    disk = OnDisk(split)
-    disk.image = lambda i: Image.new("RGB", (20 + i, 50 - i), (i, 100, 200))
-    features = extract(method, disk, normalize, image_size=8)
-    assert features.x.shape == (37, 5)
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_damaged_files_are_left_out_with_their_labels(method, split, files, num_workers):
+    for name in files.names[3], files.names[20]:
+        (files.root / name).write_bytes(b"not an image")
+    good = [i for i in range(37) if i not in (3, 20)]
+    expected = extract(method, split.subset(good), normalize)
+    features = extract(method, files, normalize, batch_size=1, num_workers=num_workers)
+    assert np.allclose(features.x, expected.x, atol=1e-6)
+    assert np.array_equal(features.y, expected.y)
+    assert set(files.corrupt) == {"03.png", "20.png"}
+
+
+def test_too_many_damaged_files(method, files):
+    for name in files.names[10:13]:
+        (files.root / name).write_bytes(b"")
+    with pytest.raises(DataError):
+        extract(method, files, normalize)
+
+
+def test_empty_split(method, split):
+    with pytest.raises(DataError, match="no images to embed"):
+        extract(method, split.subset([]), normalize)
 
 
 def test_pixels(split):

@@ -3,35 +3,20 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
-from torchvision.transforms.functional import pil_to_tensor
 
-from vje_pyro.data.arrays import ImageArray, resize_images
-from vje_pyro.errors import NonFiniteError
+from vje_pyro.data.arrays import ImageArray
+from vje_pyro.data.files import CorruptImage, ImageFiles
+from vje_pyro.errors import DataError, NonFiniteError
 
 EMBEDDINGS = {"encoder": "embed", "batch-norm": "encode"}
 """The features a method offers, and the method of it that computes them: the encoder's output,
 and that after the batch norm where the method has one."""
-
-
-class Split(Protocol):
-    """What is asked of a split that is not in memory: images by index, and their labels."""
-
-    labels: Tensor
-
-    def __len__(self) -> int: ...
-
-    def image(self, index: int, /) -> Any:
-        """The image as Pillow decodes it."""
-
-    def digest(self) -> str:
-        """Hash of the split's content."""
 
 
 @dataclass(frozen=True)
@@ -70,19 +55,18 @@ class Features:
 
 def extract(
     method: nn.Module,
-    split: ImageArray | Split,
+    split: ImageArray | ImageFiles,
     normalize: Callable[[Tensor], Tensor],
     batch_size: int = 512,
     device: torch.device | str | None = None,
     *,
     features: str = "encoder",
-    image_size: int | None = None,
     num_workers: int = 0,
 ) -> Features:
     """Compute a split's features in evaluation mode, in the split's order, without gradients.
 
     Every submodule's training mode is restored afterwards and no state (batch norm statistics)
-    changes.
+    changes. Damaged files are logged and left out.
 
     Args:
         method: A method (:class:`vje_pyro.method.Method`).
@@ -91,12 +75,11 @@ def extract(
         batch_size: Images a batch; changes speed and memory, not the features (but for rounding).
         device: Where to compute; the method is moved there and stays. Where it is when None.
         features: One of :data:`EMBEDDINGS`.
-        image_size: Pixels to which the central square of an image is resized when the split is
-            decoded on demand; needed there, unused in memory.
-        num_workers: Processes that decode when the split is not in memory.
+        num_workers: Processes that decode, for a split that is not in memory.
 
     Raises:
-        ValueError: If the method has no such features, or ``image_size`` is missing.
+        ValueError: If the method has no such features.
+        DataError: If the split is empty, or has too many damaged files.
         NonFiniteError: If a feature is NaN or infinite.
     """
     embed = _embedding(method, features)
@@ -104,11 +87,14 @@ def extract(
     method.to(device)
     if isinstance(normalize, nn.Module):
         normalize.to(device)
+    parts, labels = [], []
     with evaluating(method), torch.inference_mode():
-        batches = _batches(split, batch_size, image_size, num_workers)
-        parts = [embed(normalize(b.to(device))).float().cpu() for b in batches]
-    labels = split.labels.cpu().numpy().astype(np.int64)
-    return Features(torch.cat(parts).numpy(), labels, split.digest())
+        for images, classes in _batches(split, batch_size, num_workers):
+            parts.append(embed(normalize(images.to(device))).float().cpu())
+            labels.append(classes.cpu())
+    if not parts:
+        raise DataError("there are no images to embed: the split is empty or all are damaged")
+    return Features(torch.cat(parts).numpy(), torch.cat(labels).numpy(), split.digest())
 
 
 def pixels(split: ImageArray) -> Features:
@@ -140,26 +126,36 @@ def _embedding(method: nn.Module, features: str) -> Callable[[Tensor], Tensor]:
     return result
 
 
-class _Decoded(Dataset[Tensor]):
-    """Central squares of images decoded on demand, uint8 ``(C, size, size)``."""
+def _batches(
+    split: ImageArray | ImageFiles, batch_size: int, num_workers: int
+) -> Iterator[tuple[Tensor, Tensor]]:
+    if isinstance(split, ImageArray):
+        if len(split):
+            yield from zip(
+                split.images.split(batch_size), split.labels.split(batch_size), strict=True
+            )
+        return
+    loader = DataLoader(_Decoded(split), batch_size, num_workers=num_workers, collate_fn=list)
+    for batch in loader:
+        for index, image in batch:
+            if isinstance(image, str):
+                split.note_corrupt(index, image)  # here and not in a worker, whose count is lost
+        good = [(index, image) for index, image in batch if isinstance(image, Tensor)]
+        if good:
+            yield torch.stack([image for _, image in good]), split.labels[[i for i, _ in good]]
 
-    def __init__(self, split: Split, size: int) -> None:
+
+class _Decoded(Dataset[tuple[int, Tensor | str]]):
+    """Every index with its image, or with the reason why that cannot be decoded."""
+
+    def __init__(self, split: ImageFiles) -> None:
         self.split = split
-        self.size = size
 
     def __len__(self) -> int:
         return len(self.split)
 
-    def __getitem__(self, index: int) -> Tensor:
-        return resize_images(pil_to_tensor(self.split.image(index))[None], self.size)[0]
-
-
-def _batches(
-    split: ImageArray | Split, batch_size: int, image_size: int | None, num_workers: int
-) -> Iterator[Tensor]:
-    if isinstance(split, ImageArray):
-        yield from split.images.split(batch_size)
-        return
-    if image_size is None:
-        raise ValueError("image_size is needed to extract features of images decoded on demand")
-    yield from DataLoader(_Decoded(split, image_size), batch_size, num_workers=num_workers)
+    def __getitem__(self, index: int) -> tuple[int, Tensor | str]:
+        try:
+            return index, self.split.tensor(index)
+        except CorruptImage as error:
+            return index, str(error)
