@@ -125,7 +125,7 @@ def write_logs(path: Path, alarm: str = "", epoch: int = 3, short: bool = True) 
         rise = 1 - np.exp(-number / 4)
         row = {"epoch": number, "step": 100 * number, "time": 4 * number, "knn": 0.5 + 0.4 * rise}
         row |= {"rankme": 6 + 13 * rise}
-        row |= {} if short else {"active_units": 24 * rise, "embedding_std": 1.0}
+        row |= {} if short else {"active_units": rise, "embedding_std": 0.9}
         epochs.append(row | {"alarms": alarm if number == epoch else ""})
     (path / "logs").mkdir(parents=True, exist_ok=True)
     for name, rows in (("steps", steps), ("epochs", epochs)):
@@ -180,7 +180,7 @@ def make_run(path: Path, *, probabilistic: bool = True, small: bool = True) -> F
         "trainer": {"epochs": EPOCHS, "batch_size": 128, "precision": "32-true"},
     }
     info = {
-        "command": ["vje", "train", "experiment=digits", "data.root=my data"],
+        "command": ["/somewhere/bin/vje", "train", "experiment=digits", "data.root=my data"],
         "seed": 0,
         "commit": "c47b9240f1",
         "created": "2026-02-12T10:00:00+00:00",

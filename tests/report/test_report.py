@@ -148,6 +148,15 @@ def test_alarms_are_loud_and_say_when(run: Any, log_alarm: Callable[..., None]) 
     assert "RankMe 2.1 is below 5 % of D (epoch 20)" in " ".join(page.text[""].split())
 
 
+def test_alarms_of_one_kind_are_one_line(run: Any) -> None:
+    lines = [f"{n},rankme 0.0{n} of D; kl 0.{n} nats" if n > 2 else f"{n}," for n in range(1, 10)]
+    (run.path / "logs" / "epochs.csv").write_text("\n".join(["epoch,alarms", *lines]))
+    header = " ".join(read(run).text[""].split())
+    assert "rankme 0.09 of D (epoch 3, 4, 5, 6, 7, … 9: 7 in all)" in header
+    assert "kl 0.9 nats (epoch 3" in header
+    assert "rankme 0.08" not in header
+
+
 def test_no_alarm_is_said_quietly(page: Page) -> None:
     assert (page.with_class("calm"), page.with_class("loud")) == (1, 0)
     assert "No collapse alarm in 20 logged epochs" in page.text[""]

@@ -139,17 +139,18 @@ EPOCHS = (
     Curve(
         "active_units",
         "Active units",
-        "features",
-        "Features of the latent whose posterior mean varies from image to image.",
-        limits=(0.0, None),
-        to_features=True,
+        "share of features [%]",
+        "Features of the latent whose posterior mean varies over the images (variance above 0.01). "
+        "Few or none: posterior collapse.",
+        limits=(0.0, 100.0),
+        factor=100.0,
     ),
     Curve(
         "embedding_std",
-        "Spread of the embedding",
-        "standard deviation",
-        "Standard deviation of a feature over images, averaged over features. "
-        "Zero is complete collapse.",
+        "Spread of directions",
+        "in units of an even spread",
+        "√D times the standard deviation of the unit-length embeddings: 1 where directions are "
+        "spread evenly, 0 where all images share one.",
         limits=(0.0, None),
     ),
 )

@@ -4,6 +4,7 @@ import json
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -36,10 +37,27 @@ def components(config: Mapping[str, Any], path: str = "") -> Iterator[tuple[str,
             yield from components(value, f"{path}.{key}" if path else str(key))
 
 
+def distinct_components(config: Mapping[str, Any]) -> dict[str, str]:
+    """Components by place, without repetitions of one that is also part of another.
+
+    A configuration holds the encoder by itself and again inside the method.
+    """
+    found: dict[str, str] = {}
+    for place, call in components(config):
+        if call not in found.values():
+            found[place] = call
+    return found
+
+
 def command(info: Mapping[str, Any]) -> str:
     """The command line that made the run, "" where it is not recorded."""
     recorded = info.get("command") or ""
-    return recorded if isinstance(recorded, str) else shlex.join(map(str, recorded))
+    if isinstance(recorded, str):
+        return recorded
+    program, *arguments = map(str, recorded)
+    # An installed program is called by its name, wherever it was installed.
+    name = program if program.endswith(".py") else Path(program).name
+    return shlex.join([name, *arguments])
 
 
 def as_json(value: Any) -> str:
@@ -61,10 +79,10 @@ def duration(seconds: float) -> str:
 
 
 def parameters(module: Any) -> int | None:
-    """Number of trainable parameters, None for what is not a module."""
+    """Number of parameters, None for what is not a module."""
     if not isinstance(module, torch.nn.Module):
         return None
-    return sum(p.numel() for p in module.parameters() if p.requires_grad)
+    return sum(p.numel() for p in module.parameters())
 
 
 def training_facts(
@@ -83,7 +101,7 @@ def training_facts(
         if encoder is None
         else type(encoder).__name__ + (f", {weights:,} parameters" if weights else ""),
         "Embedding": f"D = {run.method.num_features}",
-        "All parameters": f"{parameters(run.method) or 0:,} trainable",
+        "Parameters": f"{parameters(run.method) or 0:,} in all",
         "Data": f"{source.name}: {side} × {side} pixels, {_count(channels, 'channel')}, "
         + (_count(source.num_classes, "class", "es") if source.num_classes else "classes unknown"),
         "Images": ", ".join(f"{name} {size:,}" for name, size in sizes.items()),
@@ -97,6 +115,7 @@ def training_facts(
         "Seed": info.get("seed", find(config, "seed")),
         "Training time": None if seconds is None else duration(seconds),
         "Created": _moment(info.get("created")),
+        "Resumed": _count(len(info["resumed"]), "time") if info.get("resumed") else None,
         "Commit": info.get("commit") or "not recorded",
         "Versions": _versions(info.get("versions")),
     }
@@ -124,7 +143,8 @@ def summary(facts: Mapping[str, str], sizes: Mapping[str, int], data_name: str) 
 def _likelihoods(config: Mapping[str, Any]) -> str | None:
     """Factors of the likelihood, by the usual names of their places in a configuration."""
     roles = ("direction", "directional", "radius", "radial", "likelihood")
-    found = [call for place, call in components(config) if place.split(".")[-1] in roles]
+    parts = components(config.get("method", config))
+    found = [call for place, call in parts if place.split(".")[-1] in roles]
     return " × ".join(found) or None
 
 

@@ -78,14 +78,14 @@ def context(run: Run) -> dict[str, Any]:
         steps.last("step") if steps else None,
         steps.last("time") if steps else None,
     )
-    info = facts.as_json(dict(run.info))
+    info = facts.as_json({**run.info, "config": run.config})
     return {
         "style": Markup((HERE / "style.css").read_text(encoding="utf-8")),
         "title": f"{type(run.method).__name__} on {run.source.name}",
         "run_name": Path(run.path).resolve().name,
         "summary": facts.summary(rows, sizes, run.source.name),
         "facts": rows,
-        "components": dict(facts.components(run.config)),
+        "components": facts.distinct_components(run.config),
         "tiles": _tiles(results, epochs, run.method.num_features),
         "alarms": _alarms(epochs),
         "results": _results(results),
@@ -95,7 +95,6 @@ def context(run: Run) -> dict[str, Any]:
         "run_path": shlex.quote(str(run.path)),
         "info": info,
         "info_uri": "data:application/json;base64," + base64.b64encode(info.encode()).decode(),
-        "config": facts.as_json(run.config),
         "written": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "version": __version__,
     }
@@ -121,18 +120,22 @@ def _tiles(results: Results, epochs: Log | None, num_features: int) -> list[dict
 
 
 def _alarms(epochs: Log | None) -> dict[str, Any]:
-    """Alarms by their text, with the epochs that raised them."""
+    """Alarms by kind (their first word), with the epochs that raised them."""
     if epochs is None:
         return {"missing": "there is no logs/epochs.csv, so collapse was not watched", "raised": []}
     count = len(epochs.alarms)
     numbers = epochs.columns.get("epoch", np.arange(1.0, count + 1))
-    raised: dict[str, list[str]] = {}
+    raised: dict[str, dict[str, Any]] = {}
     for number, text in zip(numbers, epochs.alarms, strict=True):
-        if text:
-            raised.setdefault(text, []).append(f"{number:g}")
+        for alarm in filter(None, text.split("; ")):
+            kind = raised.setdefault(alarm.split()[0], {"at": []})
+            kind["text"] = alarm  # the last of its kind: its figure changes from epoch to epoch
+            kind["at"].append(f"{number:g}")
     return {
         "missing": "",
-        "raised": [{"text": text, "epochs": _listing(at)} for text, at in raised.items()],
+        "raised": [
+            {"text": kind["text"], "epochs": _listing(kind["at"])} for kind in raised.values()
+        ],
         "count": sum(bool(text) for text in epochs.alarms),
         "of": count,
         "now": bool(epochs.alarms[-1]),
@@ -349,9 +352,10 @@ def _no_posterior(sample: Sample) -> str:
     return ""
 
 
-def _listing(items: list[str], limit: int = 8) -> str:
-    shown = ", ".join(items[:limit])
-    return shown if len(items) <= limit else f"{shown} and {len(items) - limit} more"
+def _listing(items: list[str], limit: int = 6) -> str:
+    if len(items) <= limit:
+        return ", ".join(items)
+    return f"{', '.join(items[: limit - 1])}, … {items[-1]}: {len(items)} in all"
 
 
 def _words(name: str) -> str:
