@@ -4,6 +4,8 @@ import hashlib
 import logging
 import os
 import warnings
+import zipfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -285,9 +287,10 @@ def load_images(
 
 def _load_arrays(path: Path, image_size: int, channels: int) -> tuple[ImageArray, list[str]]:
     try:
-        stored = np.load(path, allow_pickle=False)
-        arrays = {"images": stored} if isinstance(stored, np.ndarray) else dict(stored)
-    except (OSError, ValueError, EOFError) as error:
+        with open(path, "rb") as file:
+            stored = np.load(file, allow_pickle=False)
+            arrays = {"images": stored} if isinstance(stored, np.ndarray) else dict(stored)
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise DataError(f"{path}: not a readable array file: {error}") from None
     pixels = next((arrays[k] for k in ("images", "x") if k in arrays), None)
     if pixels is None and len(arrays) == 1:

@@ -149,6 +149,7 @@ class StreamingLoader:
             persistent_workers=num_workers > 0,
             pin_memory=self.device.type == "cuda",
             collate_fn=_collate,
+            generator=torch.Generator(),  # else each epoch would draw from the global one
         )
 
     def epoch(self, epoch: int, start_step: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
@@ -259,7 +260,11 @@ def batches(
         yield from zip(split.images.split(batch_size), split.labels.split(batch_size), strict=True)
         return
     loader = DataLoader(
-        _Whole(split), batch_size=batch_size, num_workers=num_workers, collate_fn=list
+        _Whole(split),
+        batch_size=batch_size,
+        num_workers=num_workers,
+        collate_fn=list,
+        generator=torch.Generator(),
     )
     for items in loader:
         good = [(index, image) for index, image in items if isinstance(image, Tensor)]

@@ -149,7 +149,7 @@ class Views(nn.Module):
         self.solarize = _per_view("solarize", solarize, num_views)
         luma = LUMA if self.channels == 3 else (1 / self.channels,) * self.channels
         self.register_buffer("luma", torch.tensor(luma), persistent=False)
-        self.register_buffer("chroma", torch.stack(chroma_basis()), persistent=False)
+        self.register_buffer("chroma", chroma_basis(), persistent=False)
 
     def extra_repr(self) -> str:
         """The knobs, for a log."""
