@@ -144,3 +144,11 @@ def test_find_takes_the_outermost_and_the_first_name() -> None:
     assert facts.find(config, "lr") == 2
     assert facts.find(config, "learning_rate", "seed") == 3
     assert facts.find(config, "absent") is None
+    assert facts.find(config, "inner.lr", "lr") == 1
+    assert facts.find(config, "absent.lr", "lr") == 2
+
+
+def test_command_is_shown_as_it_can_be_typed() -> None:
+    assert facts.command({"command": ["/opt/bin/vje", "train", "a=b c"]}) == "vje train 'a=b c'"
+    assert facts.command({"command": "vje train"}) == "vje train"
+    assert facts.command({"command": []}) == facts.command({}) == ""

@@ -113,6 +113,7 @@ def test_says_what_was_trained(page: Page) -> None:
     facts = page.text["trained"]
     for fact in ("SphericalStudentT(df=1)", "AdamW(lr=0.002", "D = 24", "c47b9240f1", "1 min 20 s"):
         assert fact in facts
+    assert re.search(r"Batch\s*128\b", facts)
     assert "train 1,400, test 397" in facts
     assert "trained on 1,400 images of digits" in page.text[""]
 

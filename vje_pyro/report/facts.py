@@ -1,6 +1,7 @@
 """What was trained, in words and rows, from the configuration and ``run.json`` of a run."""
 
 import json
+import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
@@ -13,13 +14,17 @@ from vje_pyro.report.collect import Run
 
 
 def find(config: Any, *names: str) -> Any:
-    """The value of the first of ``names`` found in a nested configuration, outermost first."""
+    """The value of the first of ``names`` found in a nested configuration.
+
+    A name with dots is a place; a plain one is looked for everywhere, outermost first.
+    """
     for name in names:
-        level = [config]
+        start, _, last = name.rpartition(".")
+        level = [_at(config, start)] if start else [config]
         while level:
             for node in level:
-                if name in node and node[name] is not None:
-                    return node[name]
+                if node.get(last) is not None:
+                    return node[last]
             level = [v for node in level for v in node.values() if isinstance(v, Mapping)]
     return None
 
@@ -106,10 +111,9 @@ def training_facts(
         + (_count(source.num_classes, "class", "es") if source.num_classes else "classes unknown"),
         "Images": ", ".join(f"{name} {size:,}" for name, size in sizes.items()),
         "Optimiser": _named(config, "optimizer", "optimiser", "optim"),
-        "Learning rate": find(config, "lr", "learning_rate"),
-        "Weight decay": find(config, "weight_decay"),
-        "Batch": find(config, "batch_size"),
-        "Epochs": find(config, "epochs", "max_epochs", "num_epochs"),
+        "Schedule": _named(config, "schedule", "scheduler"),
+        "Batch": find(config, "loader.batch_size", "batch_size"),
+        "Epochs": find(config, "training.epochs", "epochs"),
         "Steps": None if steps is None else f"{steps:,.0f}",
         "Precision": find(config, "precision"),
         "Seed": info.get("seed", find(config, "seed")),
@@ -124,7 +128,8 @@ def training_facts(
 
 def summary(facts: Mapping[str, str], sizes: Mapping[str, int], data_name: str) -> str:
     """What was trained, in one sentence."""
-    likelihoods = f" ({facts['Likelihoods']})" if "Likelihoods" in facts else ""
+    names = re.sub(r"\([^()]*\)", "", facts.get("Likelihoods", ""))  # without arguments
+    likelihoods = f" ({names})" if names else ""
     count = sizes.get("pretrain") or sizes.get("train")
     parts = [f"{facts['Method']}{likelihoods} was trained on "]
     parts.append(f"{count:,} images of {data_name}" if count else data_name)
@@ -138,6 +143,13 @@ def summary(facts: Mapping[str, str], sizes: Mapping[str, int], data_name: str) 
     if "Seed" in facts:
         parts.append(f", seed {facts['Seed']}")
     return "".join(parts) + "."
+
+
+def _at(config: Mapping[str, Any], place: str) -> Mapping[str, Any]:
+    for key in place.split("."):
+        node = config.get(key)
+        config = node if isinstance(node, Mapping) else {}
+    return config
 
 
 def _likelihoods(config: Mapping[str, Any]) -> str | None:

@@ -82,7 +82,7 @@ def spectrum(name: str, shares: Floats) -> Markup:
         axes.set_yscale("log")
         _reference(axes, 1 / count, f"all directions equal: 1/{count}")
         axes.set_xlabel("index of the eigenvalue")
-        axes.set_ylabel("share of the variance, log scale")
+        axes.set_ylabel("share of variance, log scale")
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         alt = f"Spectrum of {count} eigenvalues: largest share {shares[0]:.3g}, smallest "
         return svg.inline(figure, name, alt + f"{shares[-1]:.3g}")
@@ -245,7 +245,8 @@ def _frame(
         text = f"{points} beyond the axis (range {low.min():.3g} to {high.max():.3g})"
         axes.set_title(text, fontsize=7, color=svg.ALARM, loc="right", pad=3)
     if top == bottom:
-        top, bottom = top + 0.5 * max(abs(top), 1e-3), bottom - 0.5 * max(abs(bottom), 1e-3)
+        half = 0.5 * (abs(top) or 1.0)
+        bottom, top = bottom - half, top + half
     margin = 0.06 * (top - bottom)
     floor, ceiling = limits
     axes.set_ylim(
