@@ -179,7 +179,7 @@ def train_plain(run_dir, fabric, accumulate=1):
         fabric=fabric,
         optimizer=partial(torch.optim.SGD, lr=0.1, momentum=0.9),
         accumulate=accumulate,
-        monitor=Monitor(toy.ToyLoader(), toy.normalize),
+        monitor=Monitor(toy.ToyLoader(), toy.normalize) if fabric.is_global_zero else None,
     )
 
 

@@ -130,7 +130,7 @@ def test_the_rate_follows_the_schedule(tmp_path, toy):
 
 @pytest.mark.parametrize("name", OPTIMISERS)
 def test_training_lowers_the_loss(tmp_path, toy, name):
-    toy.train(tmp_path, epochs=20, optimizer=OPTIMISERS[name])
+    toy.train(tmp_path, epochs=8, optimizer=OPTIMISERS[name])
     losses = [float(row["loss"]) for row in rows(tmp_path, "epochs")]
     assert losses[-1] < 0.8 * losses[0]
 
@@ -138,8 +138,9 @@ def test_training_lowers_the_loss(tmp_path, toy, name):
 # ------------------------------------------------------------------------------ resuming
 
 
-@pytest.mark.parametrize("step", [1, 4, 5, 7, 12])
-@pytest.mark.parametrize("name", OPTIMISERS)
+@pytest.mark.parametrize(
+    ("name", "step"), [("adamw", step) for step in (1, 4, 5, 12)] + [("sgd", 7), ("lars", 7)]
+)
 def test_resume_is_bit_equal(tmp_path, toy, name, step):
     settings = {
         "optimizer": OPTIMISERS[name],
@@ -194,7 +195,7 @@ def test_a_run_can_be_made_longer(tmp_path, toy):
 def test_used_directory_is_refused_and_left_alone(tmp_path, toy):
     toy.train(tmp_path)
     before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
-    with pytest.raises(CheckpointError, match=r"already holds a run.*resume=true"):
+    with pytest.raises(CheckpointError, match=r"already holds a run.*vje train resume="):
         toy.train(tmp_path)
     assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == before
     for path in (tmp_path / "checkpoints").iterdir():
@@ -282,7 +283,7 @@ def test_nan_is_named_and_the_last_good_checkpoint_kept(tmp_path, toy):
     assert "at step 8." in message
     last = tmp_path / "checkpoints" / "last.safetensors"
     assert f"of step 6, is kept: {last}" in message
-    assert "optimizer.lr" in message
+    assert f"init_from={tmp_path}" in message
     checkpoint = load_checkpoint(last)
     assert checkpoint.step == 6
     assert all(value.isfinite().all() for value in checkpoint.model.values())
@@ -303,7 +304,7 @@ def test_non_finite_buffer_is_named(tmp_path, toy):
 
 
 def test_exploding_learning_rate_is_a_non_finite_error(tmp_path, toy):
-    with pytest.raises(NonFiniteError, match="Lower the learning rate"):
+    with pytest.raises(NonFiniteError, match="lower learning rate"):
         toy.train(tmp_path, optimizer=partial(torch.optim.SGD, lr=1e30), epochs=5)
 
 
@@ -317,7 +318,7 @@ def test_full_disk_is_a_clear_error(tmp_path, toy, monkeypatch):
         replace(source, target)
 
     monkeypatch.setattr(os, "replace", full)
-    with pytest.raises(CheckpointError, match=r"No space left on device.*resume=true"):
+    with pytest.raises(CheckpointError, match=r"No space left on device.*resume the run"):
         toy.train(tmp_path, checkpoint_every_steps=1)
     monkeypatch.undo()
     _, result = toy.train(tmp_path, resume=True, checkpoint_every_steps=1)
@@ -335,7 +336,7 @@ def test_signal_saves_and_says_how_to_go_on(tmp_path, toy, number):
         return toy.views(images)
 
     handler = signal.getsignal(number)
-    with pytest.raises(Interrupted, match=r"after step 6.*resume=true") as caught:
+    with pytest.raises(Interrupted, match=r"after step 6.*vje train resume=") as caught:
         toy.train(tmp_path / "cut", make_views=views)
     assert caught.value.exit_code == 128 + number
     assert isinstance(caught.value, KeyboardInterrupt)

@@ -92,8 +92,7 @@ def test_signal_finishes_the_step_and_saves(scene, name, code):
     result = report["signalled"]
     assert result[name] == code
     assert result[f"{name}_step"] == result[f"{name}_rows"] > 3
-    assert f"{directory / name / 'checkpoints' / 'last.safetensors'}" in output
-    assert "resume=true" in output
+    assert f"vje train resume={directory / name}\n" in output
 
 
 def test_second_interrupt_stops_at_once(scene):

@@ -31,8 +31,8 @@ def write_atomic(path: Path, data: bytes) -> None:
         _remove_quietly(partial)
         raise CheckpointError(
             f"Cannot write {path} ({len(data):,} bytes): {error.strerror or error}. "
-            "What was there before is untouched. Free some space or choose another run "
-            "directory that is writable, then go on with resume=true."
+            "What was there before is untouched. Free some space or make the directory writable, "
+            "then resume the run."
         ) from error
 
 

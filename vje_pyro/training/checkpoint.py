@@ -141,15 +141,15 @@ def unpack_optimizer(optimizer: Optimizer, module: nn.Module, state: OptimizerSt
     """Inverse of :func:`pack_optimizer`.
 
     The hyper-parameters of the groups stay those of ``optimizer``: they come from the
-    configuration, so that a run may be resumed with a lower learning rate.
+    configuration. Each tensor takes the memory layout of its parameter, because fused optimisers
+    walk through both without looking at strides.
 
     Raises:
         CheckpointError: The state belongs to another optimiser.
     """
     names = {parameter: name for name, parameter in module.named_parameters()}
-    ordered = [
-        names[parameter] for group in optimizer.param_groups for parameter in group["params"]
-    ]
+    trained = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    ordered = [names[parameter] for parameter in trained]
     strangers = sorted(set(state) - set(ordered))
     if strangers:
         raise CheckpointError(
@@ -158,8 +158,18 @@ def unpack_optimizer(optimizer: Optimizer, module: nn.Module, state: OptimizerSt
             "with init_from to take over the weights only."
         )
     own = optimizer.state_dict()
-    own["state"] = {index: state[name] for index, name in enumerate(ordered) if name in state}
+    own["state"] = {
+        index: {key: _laid_out_like(parameter, value) for key, value in state[name].items()}
+        for index, (name, parameter) in enumerate(zip(ordered, trained, strict=True))
+        if name in state
+    }
     optimizer.load_state_dict(own)
+
+
+def _laid_out_like(parameter: Tensor, value: Any) -> Any:
+    if not isinstance(value, Tensor) or value.shape != parameter.shape:
+        return value
+    return torch.empty_like(parameter, dtype=value.dtype, requires_grad=False).copy_(value)
 
 
 def _serialise(checkpoint: Checkpoint) -> bytes:

@@ -22,7 +22,7 @@ class Interrupted(KeyboardInterrupt):
         self.checkpoint = checkpoint
         super().__init__(
             f"Stopped by {signal.Signals(signum).name} after step {step}; the checkpoint is "
-            f"{checkpoint}. Give the same command with resume=true to go on from there."
+            f"{checkpoint}. Go on from there with: vje train resume={checkpoint.parents[1]}"
         )
 
 
@@ -44,13 +44,11 @@ class InterruptRequest:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._restore()
-
-    def _note(self, signum: int, frame: FrameType | None) -> None:
-        self._restore()  # so that the next one has its usual effect, at once
-        self.signum = signum
-
-    def _restore(self) -> None:
         for number, handler in self._previous.items():
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
-        self._previous = {}
+
+    def _note(self, signum: int, frame: FrameType | None) -> None:
+        self.signum = signum
+        # The next one stops at once, even where a shell told its background job to ignore it.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -131,9 +131,9 @@ class Keeper:
             f"{self.directory.last}."
         )
         return NonFiniteError(
-            f"Training stopped: {what}. {kept} Lower the learning rate (optimizer.lr) or set "
-            "training.clip_grad_norm=1.0, and go on with resume=true; with bf16-mixed, try "
-            "precision 32-true."
+            f"Training stopped: {what}. {kept} Start a new run from it "
+            f"(init_from={self.directory.path}) with a lower learning rate (optimizer.lr) or with "
+            "training.clip_grad_norm=1.0; where the precision is bf16-mixed, try 32-true."
         )
 
     def _is_best(self, metric: str, value: float) -> bool:

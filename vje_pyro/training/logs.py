@@ -50,8 +50,8 @@ class CsvLog:
                 file.write(_format([row], self._columns))
         except OSError as error:
             raise CheckpointError(
-                f"Cannot write {self._path}: {error.strerror or error}. Free some space, then go "
-                "on with resume=true."
+                f"Cannot write {self._path}: {error.strerror or error}. Free some space, then "
+                "resume the run."
             ) from error
 
     def _rewrite(self, rows: Sequence[Row], columns: list[str] | None = None) -> None:

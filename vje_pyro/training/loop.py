@@ -107,7 +107,8 @@ def fit(
         epochs: Passes over the data.
         max_steps: Make the run this short, if ``epochs`` is longer; the schedule ends there too.
         seed: Seed of everything random in a step.
-        monitor: Measures the representation after epochs; None leaves that out.
+        monitor: Measures the representation after epochs; None leaves that out. Only that of the
+            first process is used.
         config: Stored in run.json and in each checkpoint.
         resume: Go on from the last checkpoint of ``run_dir``.
         log_every: Steps that a row of ``steps.csv`` averages over.
@@ -260,7 +261,7 @@ class _Run:
         self._fetch()
         epoch, means = self._epoch(), self.meter.epoch()
         with self.clock.pause():
-            figures, alarms = self._measure(epoch, means)
+            figures, alarms, stop = self._measure(epoch, means)
         row = {
             "epoch": epoch,
             "step": self.step,
@@ -278,26 +279,28 @@ class _Run:
         self.progress.epoch(row, left)
         metric = self._best_by(means)
         self.save(*self.keeper.judge(epoch, metric, {**means, **figures}.get(metric)))
-        if alarms and self.monitor is not None and self.monitor.alarm.on_collapse == "stop":
+        if stop:
             raise CollapseError(
                 f"The representation collapsed after epoch {epoch}: {'; '.join(alarms)}. The run "
-                f"is saved in {self.keeper.directory.last}. Change the learning rate, weight "
-                "decay or views in a new run, or go on with monitor.alarm.on_collapse=warn "
-                "resume=true."
+                f"is saved in {self.keeper.directory.last}. Start a new one with another learning "
+                "rate, weight decay or views; monitor.alarm.on_collapse=warn only warns."
             )
 
-    def _measure(self, epoch: int, means: dict[str, float]) -> tuple[dict[str, float], list[str]]:
-        """Figures and alarms, measured by one process and told to all."""
+    def _measure(
+        self, epoch: int, means: dict[str, float]
+    ) -> tuple[dict[str, float], list[str], bool]:
+        """Figures, alarms, and whether to stop: measured by one process and told to all."""
+        measured: tuple[dict[str, float], list[str], bool] = {}, [], False
         monitor = self.monitor
-        due = monitor is not None and (epoch % monitor.every_epochs == 0 or self.step == self.total)
-        if monitor is None or not due:
-            return {}, []
-        measured: tuple[dict[str, float], list[str]] = {}, []
-        if self.fabric.is_global_zero:
+        if monitor is not None and self.fabric.is_global_zero and self._is_due(monitor, epoch):
             with self.fabric.autocast():
                 figures = monitor.measure(self.method)
-            measured = figures, monitor.check(means | figures, epoch, self.method.num_features)
+            alarms = monitor.check(means | figures, epoch, self.method.num_features)
+            measured = figures, alarms, bool(alarms) and monitor.alarm.on_collapse == "stop"
         return self.fabric.broadcast(measured)
+
+    def _is_due(self, monitor: Monitor, epoch: int) -> bool:
+        return epoch % monitor.every_epochs == 0 or self.step == self.total
 
     def _best_by(self, means: dict[str, float]) -> str:
         if self.monitor is not None and self.monitor.scores:

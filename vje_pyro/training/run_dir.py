@@ -67,7 +67,7 @@ class RunDir:
         if self.run_json.exists() or any(self.checkpoints.glob("*.safetensors")):
             raise CheckpointError(
                 f"{self.path} already holds a run, which is never overwritten. Choose another "
-                "run directory, or continue this run with resume=true."
+                f"run directory, or go on with this run: vje train resume={self.path}"
             )
 
     def _require_checkpoint(self) -> None:
