@@ -24,9 +24,10 @@ from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 
+from vje_pyro.atomic import write_atomic
 from vje_pyro.errors import VJEError
 from vje_pyro.evaluation import Figure, Result, t_interval
-from vje_pyro.evaluation.result import is_result, write_atomically
+from vje_pyro.evaluation.result import is_result
 
 ROOT = Path(__file__).resolve().parents[1]
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
@@ -120,7 +121,7 @@ def main(arguments: list[str] | None = None) -> int:
         command = "python benchmarks/readme_table.py"
         print(f"{options.readme} is not up to date: run '{command}'", file=sys.stderr)
         return 1
-    write_atomically(options.readme, new)
+    write_atomic(options.readme, new)
     return 0
 
 

@@ -46,7 +46,6 @@ def evaluate_run(
                 run.normalize,
                 device=run.device,
                 features=features,
-                image_size=run.source.image_size,
             )
             for split in splits
         )

@@ -9,7 +9,7 @@ from vje_pyro.errors import VJEError
 
 @contextmanager
 def reported() -> Iterator[None]:
-    """Turn a user's error into one line and exit code 2, Ctrl-C into exit code 130."""
+    """Turn a user's error into one line and exit code 2, an interruption into 130 (or 143)."""
     try:
         yield
     except VJEError as error:
@@ -17,4 +17,4 @@ def reported() -> Iterator[None]:
         sys.exit(2)
     except KeyboardInterrupt as interrupt:
         print(str(interrupt) or "interrupted", file=sys.stderr)
-        sys.exit(130)
+        sys.exit(getattr(interrupt, "exit_code", 130))

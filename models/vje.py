@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Protocol
 
 import pyro
@@ -95,6 +96,7 @@ class VJE(nn.Module):
         self.encoder = encoder
         self.norm = nn.BatchNorm1d(self.num_features, affine=False) if embedding_norm else None
         self.inference: AmortisedGuide = guide(self.num_features)
+        _check_likelihoods(direction, radius, self.num_features)
         self.direction = direction
         self.radius = radius
         self.elbo = SymmetricELBO(beta=beta, num_particles=num_particles)
@@ -194,3 +196,16 @@ class VJE(nn.Module):
         bound = SymmetricELBO(beta=1.0, num_particles=num_samples)
         terms = bound.terms(self.model, self.guide, self.posterior(source), self.encode(target))
         return {"elbo": bound.per_datum(terms), **terms}
+
+
+def _check_likelihoods(direction: Likelihood, radius: Likelihood | None, dim: int) -> None:
+    """Make both factors once with validation on: during training their parameters go unchecked."""
+    loc = torch.eye(dim)[0]
+    factors = {"direction": partial(direction, loc=loc, scale=torch.ones(dim))}
+    if radius is not None:
+        factors["radius"] = partial(radius, loc=torch.ones(()))
+    for name, factor in factors.items():
+        try:
+            factor(validate_args=True)
+        except ValueError as error:
+            raise ValueError(f"the likelihood of the {name} cannot be used: {error}") from error

@@ -5,20 +5,21 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from vje_pyro.errors import CheckpointError
+from vje_pyro.errors import WriteError
 
 SUFFIX = ".tmp"
 
 
-def write_atomic(path: Path, data: bytes) -> None:
-    """Write ``data`` beside ``path``, force it to the disk, and rename it into place.
+def write_atomic(path: Path, data: bytes | str) -> None:
+    """Write ``data`` (text as UTF-8) beside ``path``, force it to disk, rename it into place.
 
     A crash at any moment leaves either the old file or the new one, never a mixture.
 
     Raises:
-        CheckpointError: The directory is missing or not writable, or the disk is full. The file
-            that was there before is untouched.
+        WriteError: The directory is missing or not writable, or the disk is full. The file that
+            was there before is untouched.
     """
+    data = data.encode() if isinstance(data, str) else data
     partial = path.with_name(f".{path.name}.{os.getpid()}{SUFFIX}")
     try:
         with partial.open("wb") as file:
@@ -29,10 +30,10 @@ def write_atomic(path: Path, data: bytes) -> None:
         _sync_directory(path.parent)
     except OSError as error:
         _remove_quietly(partial)
-        raise CheckpointError(
+        raise WriteError(
             f"Cannot write {path} ({len(data):,} bytes): {error.strerror or error}. "
-            "What was there before is untouched. Free some space or choose another run "
-            "directory that is writable, then go on with resume=true."
+            "What was there before is untouched. Free some space or make the directory writable, "
+            "then resume the run or give the command again."
         ) from error
 
 

@@ -13,5 +13,9 @@ class CheckpointError(VJEError):
     """A checkpoint or run directory that is missing, damaged, foreign or already in use."""
 
 
+class WriteError(CheckpointError):
+    """A file could not be written; what was there before is untouched."""
+
+
 class NonFiniteError(VJEError):
     """A loss term became NaN or infinite during training."""

@@ -16,13 +16,13 @@ from lightning_fabric.plugins import MixedPrecision
 from rich.console import Console
 
 from vje_pyro.errors import CheckpointError, NonFiniteError
+from vje_pyro.provenance import versions
 from vje_pyro.training import progress as progress_module
 from vje_pyro.training.checkpoint import load_checkpoint, load_weights
 from vje_pyro.training.collapse import CollapseAlarm, CollapseError, Thresholds
 from vje_pyro.training.interrupt import Interrupted
 from vje_pyro.training.monitors import Monitor
 from vje_pyro.training.optim import LARS, WarmupCosine
-from vje_pyro.training.run_json import git_commit, versions
 from vje_pyro.training.seeding import seed_step
 
 OPTIMISERS = {
@@ -600,7 +600,3 @@ def test_seed_step_depends_on_each_number():
         assert torch.rand(()).item() == first
         draws.add(first)
     assert len(draws) == 5
-
-
-def test_git_commit_is_a_hash_or_none():
-    assert re.fullmatch(r"[0-9a-f]{40}(-dirty)?|None", str(git_commit()))

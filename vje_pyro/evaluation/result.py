@@ -1,23 +1,17 @@
 """One measurement as a file: what was measured, on what, by which code, with which interval."""
 
 import json
-import os
-import platform
-import subprocess
-import tempfile
 from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Self
 
+from vje_pyro.atomic import write_atomic
 from vje_pyro.errors import VJEError
+from vje_pyro.provenance import git_commit, versions
 
 SCHEMA = "vje-pyro-result"
 SCHEMA_VERSION = 1
-
-PACKAGES = ("vje-pyro", "torch", "torchvision", "pyro-ppl", "scikit-learn", "numpy")
-"""The packages whose versions a result names."""
 
 
 @dataclass(frozen=True)
@@ -71,8 +65,8 @@ class Result:
     details: dict[str, Any] = field(default_factory=dict)
     device: str = "cpu"
     wall_time_s: float = 0.0
-    commit: str | None = field(default_factory=lambda: git_commit())
-    versions: dict[str, str] = field(default_factory=lambda: package_versions())
+    commit: str | None = field(default_factory=git_commit)
+    versions: dict[str, str | None] = field(default_factory=versions)
     created: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
 
     @property
@@ -84,11 +78,14 @@ class Result:
         """Write the result as JSON, all or nothing: a failure leaves an older file as it was.
 
         Raises:
+            WriteError: If the file cannot be written.
             ValueError: If a number is NaN or infinite (JSON has neither).
             TypeError: If the config, settings or details hold something JSON cannot.
         """
         content = {"schema": SCHEMA, "schema_version": SCHEMA_VERSION, **asdict(self)}
-        write_atomically(Path(path), json.dumps(content, indent=2, allow_nan=False) + "\n")
+        text = json.dumps(content, indent=2, allow_nan=False) + "\n"
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(Path(path), text)
         return Path(path)
 
     @classmethod
@@ -130,46 +127,6 @@ def is_result(path: Path | str) -> bool:
     """
     content = _read_json(Path(path))
     return isinstance(content, dict) and content.get("schema") == SCHEMA
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write text to a temporary neighbour, flush it to disk, then rename it over ``path``."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", text=True)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)  # mkstemp's 0600 would hide results from their readers
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-
-
-def git_commit() -> str | None:
-    """The commit this package runs from; None when it is not run from its own git checkout."""
-    root = Path(__file__).resolve().parents[2]
-    if not (root / ".git").exists():  # installed: git would answer for someone else's repository
-        return None
-    describe = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
-    try:
-        answer = subprocess.run(describe, cwd=root, capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return answer.stdout.strip()
-
-
-def package_versions() -> dict[str, str]:
-    """Versions of Python and of :data:`PACKAGES`."""
-    versions = {"python": platform.python_version()}
-    for name in PACKAGES:
-        try:
-            versions[name] = version(name)
-        except PackageNotFoundError:
-            versions[name] = "not installed"
-    return versions
 
 
 def _read_json(path: Path) -> Any:

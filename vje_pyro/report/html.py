@@ -6,7 +6,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
-from vje_pyro.evaluation.result import write_atomically
+from vje_pyro.atomic import write_atomic
 from vje_pyro.report.collect import Run
 from vje_pyro.report.sections import context
 
@@ -27,7 +27,7 @@ def write_report(run: Run, out: Path | None = None) -> Path:
     out = Path(out) if out is not None else Path(run.path) / "report.html"
     style = Markup((HERE / "style.css").read_text(encoding="utf-8"))
     page = _template().render(style=style, **context(run))
-    write_atomically(out, page)
+    write_atomic(out, page)
     return out
 
 

@@ -16,8 +16,8 @@ from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from vje_pyro.atomic import write_atomic
 from vje_pyro.errors import CheckpointError
-from vje_pyro.training.atomic import write_atomic
 
 SCHEMA = "vje-pyro-checkpoint"
 VERSION = 1

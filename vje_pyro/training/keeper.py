@@ -8,6 +8,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from vje_pyro.errors import CheckpointError, NonFiniteError
+from vje_pyro.provenance import versions
 from vje_pyro.training.checkpoint import (
     Checkpoint,
     find_nonfinite,
@@ -18,7 +19,6 @@ from vje_pyro.training.checkpoint import (
     unpack_optimizer,
 )
 from vje_pyro.training.run_dir import RunDir
-from vje_pyro.training.run_json import versions
 
 logger = logging.getLogger(__name__)
 

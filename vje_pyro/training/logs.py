@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from vje_pyro.atomic import write_atomic
 from vje_pyro.errors import CheckpointError
-from vje_pyro.training.atomic import write_atomic
 
 logger = logging.getLogger(__name__)
 

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from vje_pyro.atomic import leftovers
 from vje_pyro.errors import CheckpointError
-from vje_pyro.training.atomic import leftovers
 
 
 class RunDir:

@@ -1,0 +1,51 @@
+# make demo   train, evaluate and show VJE on scikit-learn's digits
+# make test   the test suite
+# Both first set up .venv, once, from the pinned versions in constraints.txt.
+
+PYTHON ?= $(shell command -v python3.12 || command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+PYTEST_ARGS ?=
+
+.PHONY: demo test test-slow lint bench study results clean
+
+demo: $(VENV)/.installed
+	$(BIN)/vje demo
+
+test: $(VENV)/.installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+test-slow: $(VENV)/.installed
+	$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)
+
+lint: $(VENV)/.installed
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/mypy
+
+# Cost of a training step beside a hand-written loss; writes docs/results/benchmarks/step.json.
+bench: $(VENV)/.installed
+	$(BIN)/python benchmarks/step.py
+
+# The small CIFAR-10 study, three seeds; needs the data set (VJE_DATA or data/).
+study: $(VENV)/.installed
+	$(BIN)/python benchmarks/small_study.py
+
+# Rewrites the results table of the README from docs/results.
+results: $(VENV)/.installed
+	$(BIN)/python benchmarks/readme_table.py
+
+# Installed anew only when the requirements change.
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' \
+		|| { echo "vje-pyro needs Python 3.11 or 3.12; give one with make PYTHON=…" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache

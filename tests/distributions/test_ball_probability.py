@@ -1,0 +1,66 @@
+import math
+
+import pytest
+import scipy.stats
+import torch
+
+from vje_pyro.distributions._ball_probability import log_ball_probability
+
+DOUBLE = torch.float64
+
+
+def unit_vector(dim):
+    return torch.nn.functional.normalize(torch.randn(dim, dtype=DOUBLE), dim=0)
+
+
+@pytest.mark.parametrize("dim", [3, 4, 256, 2048])
+@pytest.mark.parametrize("df", [0.5, 5.0, 1e4])
+def test_equal_scales_follow_the_f_distribution(dim, df):
+    torch.manual_seed(0)
+    scale = torch.tensor([1e-3, 1e-2, 0.1, 1.0, 10.0, 1e3], dtype=DOUBLE)
+    inside, outside = log_ball_probability(
+        scale[:, None].expand(-1, dim), torch.tensor(df), torch.tensor(2.0), unit_vector(dim)
+    )
+    law = scipy.stats.f(dim - 1, df)
+    for tau, log_p, log_q in zip(scale.tolist(), inside.tolist(), outside.tolist(), strict=True):
+        threshold = 4 / ((dim - 1) * tau**2)
+        for ours, scipys in ((log_p, law.logcdf(threshold)), (log_q, law.logsf(threshold))):
+            if math.isfinite(scipys) and scipys < -1e-300:  # SciPy underflows before we do
+                assert ours == pytest.approx(scipys, rel=1e-9, abs=1e-9)
+            assert math.isfinite(log_p)
+
+
+@pytest.mark.parametrize("df", [0.5, 1.0, 3.0, 30.0])
+def test_one_dimension_follows_students_t(df):
+    radius = torch.tensor([0.1, 1.0, 4.0, 50.0], dtype=DOUBLE)
+    _, outside = log_ball_probability(torch.ones(4, 1), torch.tensor(df), radius)
+    expected = math.log(2) + scipy.stats.t(df).logsf(radius.numpy())
+    torch.testing.assert_close(outside, torch.from_numpy(expected), rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("df", [1.0, 5.0])
+def test_unequal_scales_against_monte_carlo(df):
+    torch.manual_seed(1)
+    dim, count = 5, 400_000
+    scale, normal = torch.rand(dim, dtype=DOUBLE) * 2 + 0.05, unit_vector(dim)
+    y = torch.randn(count, dim, dtype=DOUBLE) * scale
+    along = (y @ normal) / (normal * scale).square().sum()
+    y = y - along[:, None] * scale.square() * normal  # conditioned on normal · y = 0
+    g = torch.distributions.Chi2(torch.tensor(df, dtype=DOUBLE)).sample((count,)) / df
+    share = (y.square().sum(-1) <= 4 * g).double().mean().item()
+    inside, outside = log_ball_probability(scale, torch.tensor(df), torch.tensor(2.0), normal)
+    error = math.sqrt(share * (1 - share) / count)
+    assert abs(inside.exp().item() - share) < 4 * error
+    assert inside.exp().item() + outside.exp().item() == pytest.approx(1, abs=1e-12)
+
+
+@pytest.mark.parametrize("size", [0.2, 5.0])  # either tail
+def test_gradients_match_finite_differences(size):
+    torch.manual_seed(2)
+    scale = (size * (torch.rand(2, 4, dtype=DOUBLE) + 0.5)).requires_grad_()
+    df = torch.tensor([1.5, 4.0], dtype=DOUBLE, requires_grad=True)
+    radius = torch.tensor([2.0, 1.0], dtype=DOUBLE, requires_grad=True)
+    normal = unit_vector(4).requires_grad_()
+    assert torch.autograd.gradcheck(
+        log_ball_probability, (scale, df, radius, normal), atol=1e-6, fast_mode=True
+    )
