@@ -82,7 +82,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--features",
         default="encoder",
-        help="encoder (default), batch-norm, or pixels for the raw-pixel baseline",
+        choices=["encoder", "batch-norm", "pixels"],
+        help="encoder output (default), after the batch norm, or the raw-pixel baseline",
     )
     parser.add_argument(
         "--protocols", nargs="+", default=list(DEFAULT), choices=list(PROTOCOLS), metavar="NAME",

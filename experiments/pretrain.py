@@ -2,7 +2,8 @@
 
 import logging
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -57,7 +58,11 @@ def train(config: DictConfig, run_dir: str | Path, resume: bool = False) -> FitR
         VJEError: If a component, data set, device or directory cannot be used as asked.
     """
     RunDir(run_dir).check(resume)
-    _log_to(Path(run_dir) / "train.log")
+    with _log_file(Path(run_dir) / "train.log"):
+        return _train(config, run_dir, resume)
+
+
+def _train(config: DictConfig, run_dir: str | Path, resume: bool) -> FitResult:
     source: DataSource = build(config.data)
     config = _with_image(config, source)
     fabric = make_fabric(config.device)
@@ -203,11 +208,17 @@ def _validate_first_step(
     method.load_state_dict(state)  # batch norm statistics have seen the batch
 
 
-def _log_to(path: Path) -> None:
+@contextmanager
+def _log_file(path: Path) -> Iterator[None]:
     path.parent.mkdir(parents=True, exist_ok=True)
     handler = logging.FileHandler(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(name)s %(levelname)s %(message)s"))
     logging.getLogger().addHandler(handler)
+    try:
+        yield
+    finally:
+        logging.getLogger().removeHandler(handler)
+        handler.close()
 
 
 def _log_summary(

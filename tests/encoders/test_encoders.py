@@ -11,7 +11,7 @@ from vje_pyro.errors import VJEError
     ("encoder", "size", "channels", "num_features"),
     [
         (lambda: SmallResNet(widths=(8, 16)), 8, 3, 16),
-        (lambda: SmallResNet(in_channels=1, widths=(8,), first_stride=1), 9, 1, 8),
+        (lambda: SmallResNet(in_channels=1, widths=(8,), image_size=9), 9, 1, 8),
         (lambda: ResNet("resnet18", image_size=32), 32, 3, 512),
         (lambda: ResNet("resnet34", image_size=32, in_channels=1), 32, 1, 512),
         (lambda: ResNet("resnet50", image_size=96, in_channels=1), 96, 1, 2048),
@@ -39,11 +39,11 @@ def test_the_stem_follows_the_image_size_and_is_logged(size, stem, caplog):
     assert isinstance(encoder.network.maxpool, torch.nn.MaxPool2d) == (stem == "ImageNet")
 
 
-def test_first_stride_is_the_cost_of_the_first_stage():
-    small, large = SmallResNet(first_stride=2), SmallResNet(first_stride=1)
+def test_small_images_keep_their_size_in_the_first_stage():
+    halving, keeping = SmallResNet(image_size=24), SmallResNet(image_size=16)
     images = torch.randn(1, 3, 16, 16)
-    assert small.stages[0](small.stem(images)).shape[-1] == 8
-    assert large.stages[0](large.stem(images)).shape[-1] == 16
+    assert halving.stages[0](halving.stem(images)).shape[-1] == 8
+    assert keeping.stages[0](keeping.stem(images)).shape[-1] == 16
 
 
 def test_timm_models_are_encoders():

@@ -5,17 +5,19 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+_SMALL_IMAGE = 24  # pixels
+
 
 class SmallResNet(nn.Module):
-    """A 3 × 3 stem and one residual block per width, each after the first halving the image.
+    """A 3 × 3 stem and one residual block per width, each halving the image.
 
-    The default at 32 × 32 pixels has 1.2 million weights and costs a fifteenth of ResNet-18.
+    The first block keeps the size of images under 24 pixels, which have none to give away.
 
     Args:
         in_channels: Channels of the images.
         widths: Channels of every stage; the last is the embedding dimension D.
         stem_width: Channels of the stem.
-        first_stride: Stride of the first stage: 1 for images under 24 pixels, 2 above.
+        image_size: Side of the images in pixels.
 
     Raises:
         ValueError: If no width is given or a size is not positive.
@@ -28,17 +30,17 @@ class SmallResNet(nn.Module):
         in_channels: int = 3,
         widths: Sequence[int] = (64, 128, 256),
         stem_width: int = 32,
-        first_stride: int = 2,
+        image_size: int = 32,
     ) -> None:
         super().__init__()
-        if not widths or min(*widths, in_channels, stem_width, first_stride) < 1:
+        if not widths or min(*widths, in_channels, stem_width, image_size) < 1:
             raise ValueError(
                 f"SmallResNet needs positive sizes, got in_channels={in_channels}, "
-                f"widths={tuple(widths)}, stem_width={stem_width}, first_stride={first_stride}."
+                f"widths={tuple(widths)}, stem_width={stem_width}, image_size={image_size}."
             )
         self.num_features = widths[-1]
         self.stem = nn.Sequential(*_conv_norm(in_channels, stem_width), nn.ReLU(inplace=True))
-        strides = [first_stride] + [2] * (len(widths) - 1)
+        strides = [1 if image_size < _SMALL_IMAGE else 2] + [2] * (len(widths) - 1)
         widths_in = [stem_width, *widths[:-1]]
         self.stages = nn.Sequential(
             *(_Block(i, o, s) for i, o, s in zip(widths_in, widths, strides, strict=True))

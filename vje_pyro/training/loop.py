@@ -214,6 +214,8 @@ class _Run:
         per_epoch = self.loader.steps_per_epoch
         self.clock.lap()
         for epoch in range(self.step // per_epoch, self.epochs):
+            if self.step == self.total:  # resumed when there was nothing left to do
+                return
             for images, _ in self.loader.epoch(epoch, start_step=self.step % per_epoch):
                 self._train_step(images)
                 self._after_step()

@@ -1,0 +1,70 @@
+"""Every configuration file composes, and every component in it can be made."""
+
+from functools import partial
+
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+from vje_pyro.experiments.pretrain import CONFIG_DIR
+
+from vje_pyro.building import build
+from vje_pyro.method import Method
+
+EXPERIMENTS = sorted(p.stem for p in (CONFIG_DIR / "experiment").glob("*.yaml"))
+CHOICES = [
+    f"{path.parent.relative_to(CONFIG_DIR).as_posix()}={path.stem}"
+    for path in sorted(CONFIG_DIR.glob("**/*.yaml"))
+    if path.parent not in (CONFIG_DIR, CONFIG_DIR / "experiment")
+]
+MADE_WITHOUT = {"encoder=timm": ["encoder.name=resnet10t"], "data=folder": ["data.root=nowhere"]}
+
+
+def composed(*overrides):
+    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+        config = compose("train", list(overrides))
+    return OmegaConf.merge(config, {"image": {"channels": 3, "size": 32}})
+
+
+def test_the_experiments_that_are_promised_are_there():
+    assert {"digits", "cifar10", "cifar100", "stl10", "imagenet", "cifar10_small"} <= set(
+        EXPERIMENTS
+    )
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_every_experiment_makes_its_method(experiment):
+    config = composed(f"experiment={experiment}")
+    assert config.name == experiment
+    method = build(config.method)
+    assert isinstance(method, Method)
+    assert method.encoder.num_features == method.num_features
+    source = build(config.data)
+    views = build(config.views, image_size=source.image_size, mean=source.mean, std=source.std)
+    assert views.num_views == 2
+    assert callable(build(config.optimizer))
+    assert build(config.schedule)(0, 100) > 0
+
+
+@pytest.mark.parametrize("choice", CHOICES)
+def test_every_choice_composes_and_is_made(choice):
+    if choice == "encoder=timm":
+        pytest.importorskip("timm", reason="timm is an extra")
+    config = composed(choice, *MADE_WITHOUT.get(choice, []))
+    group = choice.split("=")[0]
+    node = OmegaConf.select(config, group.replace("/", "."))
+    if choice == "likelihood/radius=none":
+        assert node is None
+    elif "_target_" in node:
+        known = {"image_size": 32, "mean": [0.5] * 3, "std": [0.2] * 3} if group == "views" else {}
+        assert build(node, **known) is not None
+    else:
+        assert node
+    assert isinstance(build(config.method), Method)
+
+
+def test_likelihoods_and_guides_are_partials_of_their_classes():
+    config = composed("likelihood.direction.df=7", "guide.num_layers=2")
+    method = build(config.method)
+    assert isinstance(method.direction, partial)
+    assert method.direction.keywords["df"] == 7
+    assert sum(type(m).__name__ == "Linear" for m in method.inference.modules()) == 3

@@ -1,0 +1,137 @@
+"""``vje train`` from the command line: what it leaves behind, and what it refuses."""
+
+import json
+import re
+
+import pytest
+import torch
+from commandline import TINY, run_cli
+from omegaconf import OmegaConf
+from safetensors.torch import load_file
+from vje_pyro.experiments.pretrain import make_fabric, resume
+
+from vje_pyro.errors import VJEError
+
+
+def weights(run):
+    return load_file(run / "checkpoints" / "last.safetensors")
+
+
+def test_a_run_directory_holds_everything(run_dir):
+    info = json.loads((run_dir / "run.json").read_text())
+    assert info["config"]["method"]["_target_"] == "vje_pyro.models.VJE"
+    assert info["config"]["image"] == {"channels": 1, "size": 8}
+    assert info["seed"] == 0
+    names = {p.relative_to(run_dir).as_posix() for p in run_dir.rglob("*") if p.is_file()}
+    assert {
+        "run.json", "train.log", "logs/steps.csv", "logs/epochs.csv",
+        "checkpoints/last.safetensors", "checkpoints/best.safetensors",
+    } <= names  # fmt: skip
+    assert "epochs of 5 steps of 256 images" in (run_dir / "train.log").read_text()
+
+
+def test_the_same_command_gives_the_same_weights_and_another_seed_others(run_dir, tmp_path):
+    assert run_cli("train", *TINY, f"run_dir={tmp_path / 'a'}") == 0
+    assert run_cli("train", *TINY, "seed=1", f"run_dir={tmp_path / 'b'}") == 0
+    first, again, other = (weights(p) for p in (run_dir, tmp_path / "a", tmp_path / "b"))
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert any(not torch.equal(first[name], other[name]) for name in first)
+
+
+def test_a_finished_run_resumes_to_itself(run_dir, tmp_path):
+    path = tmp_path / "run"
+    assert run_cli("train", *TINY, "training.max_steps=7", f"run_dir={path}") == 0
+    before = weights(path)
+    assert run_cli("train", f"resume={path}", "training.progress=false") == 0
+    assert all(torch.equal(before[name], value) for name, value in weights(path).items())
+
+
+def test_init_from_takes_weights_only(run_dir, tmp_path):
+    path = tmp_path / "run"
+    lr = "optimizer.lr=0"
+    assert run_cli("train", *TINY, lr, f"init_from={run_dir}", f"run_dir={path}") == 0
+    old, new = weights(run_dir), weights(path)
+    key = "model.encoder.stem.0.weight"
+    torch.testing.assert_close(old[key], new[key])
+    assert (path / "logs" / "steps.csv").read_text().count("\n") == 2  # its own steps, from zero
+
+
+def test_multirun_gives_each_job_a_directory(tmp_path):
+    sweep = f"hydra.sweep.dir={tmp_path}"
+    assert run_cli("train", "-m", *TINY, "training.max_steps=1", "seed=0,1", sweep) == 0
+    seeds = [json.loads((tmp_path / n / "run.json").read_text())["seed"] for n in ("0", "1")]
+    assert seeds == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["run_dir={run}"], "already holds a run, which is never overwritten"),
+        (["run_dir={new}", "data=cifar10", "data.root=/nowhere"], "/nowhere"),
+        (
+            ["run_dir={new}", "loader.batch_size=5000"],
+            "1437 images are fewer than one batch of 5000",
+        ),
+        (["run_dir={new}", "encoder.widths=[2]"], "at least 3, got 2"),
+        (["run_dir={new}", "likelihood.direction.df=-1"], "parameter df"),
+        (["run_dir={new}", "likelihood.radius.scale=0"], "parameter scale"),
+        (["run_dir={new}", "method.beta=-1"], "beta must be finite and not negative, got -1"),
+        (["run_dir={new}", "views.crop_scale=[0.5,2]"], "crop_scale"),
+        (["run_dir={new}", "device.accelerator=cuda"], "device.accelerator=cpu"),
+        (["run_dir={new}", "init_from=/nowhere"], "/nowhere"),
+        (
+            ["run_dir={new}", "optimizer.lr=1e30"],
+            "elbo = nan.*last good checkpoint",
+        ),
+    ],
+    ids=lambda value: "" if isinstance(value, str) else value[-1],
+)
+def test_bad_input_is_one_clear_line(run_dir, tmp_path, capfd, overrides, message):
+    if "device.accelerator=cuda" in overrides and torch.cuda.is_available():
+        pytest.skip("this machine has CUDA")
+    before = (run_dir / "run.json").read_bytes(), (run_dir / "train.log").read_bytes()
+    overrides = [o.format(run=run_dir, new=tmp_path / "new") for o in overrides]
+    assert run_cli("train", *TINY, *overrides) != 0
+    error = capfd.readouterr().err
+    assert "error:" in error
+    assert "Traceback" not in error
+    assert re.search(message, error), error
+    assert before == ((run_dir / "run.json").read_bytes(), (run_dir / "train.log").read_bytes())
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["experiment=digitz"], "Could not find 'experiment/digitz'"),
+        (["training.epoch=3"], "Key 'epoch' is not in struct"),
+    ],
+)
+def test_hydras_own_errors_name_the_override(tmp_path, capfd, overrides, message):
+    assert run_cli("train", *overrides, f"run_dir={tmp_path / 'new'}") != 0
+    assert message in capfd.readouterr().err
+    assert not (tmp_path / "new" / "run.json").exists()
+
+
+def test_resume_refuses_what_would_change_the_run(run_dir, tmp_path):
+    with pytest.raises(VJEError, match=r"'training.epochs=9'.*only .*device\..*init_from="):
+        resume(run_dir, ["training.epochs=9"])
+    with pytest.raises(VJEError, match=r"no run at .*nowhere"):
+        resume(tmp_path / "nowhere")
+
+
+def test_resume_refuses_code_of_a_stranger(run_dir, tmp_path):
+    info = json.loads((run_dir / "run.json").read_text())
+    info["config"]["method"]["_target_"] = "os.system"
+    (tmp_path / "run.json").write_text(json.dumps(info))
+    with pytest.raises(VJEError, match=r"names 'os.system', which is outside of"):
+        resume(tmp_path)
+
+
+def test_precision_follows_the_hardware_or_the_user():
+    device = {"accelerator": "cpu", "devices": 1, "num_nodes": 1, "strategy": "auto"}
+    asked = make_fabric(OmegaConf.create(device | {"precision": "bf16-mixed"}))
+    assert asked._precision.precision == "bf16-mixed"
+    chosen = make_fabric(OmegaConf.create(device | {"precision": "auto"}))._precision.precision
+    assert chosen == ("bf16-mixed" if torch.cpu._is_amx_tile_supported() else "32-true")
+    with pytest.raises(VJEError, match="8-true"):
+        make_fabric(OmegaConf.create(device | {"precision": "8-true"}))

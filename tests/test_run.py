@@ -1,0 +1,189 @@
+"""A loaded run: embeddings, posteriors, likelihoods; and what loading refuses."""
+
+import json
+import os
+import pickle
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from pyro.distributions.torch_distribution import TorchDistributionMixin
+from sklearn.datasets import load_digits
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+
+import vje_pyro
+from vje_pyro.errors import CheckpointError, VJEError
+from vje_pyro.training.checkpoint import Checkpoint, save_checkpoint
+from vje_pyro.training.run_json import write_run_json
+
+CONFIG = {
+    "data": {"_target_": "vje_pyro.data.Digits"},
+    "method": {
+        "_target_": "vje_pyro.models.VJE",
+        "encoder": {
+            "_target_": "vje_pyro.encoders.SmallResNet",
+            "in_channels": 1,
+            "widths": [8, 16],
+        },
+        "guide": {
+            "_target_": "vje_pyro.guides.DiagonalNormal",
+            "_partial_": True,
+            "hidden_features": 8,
+        },
+        "direction": {
+            "_target_": "vje_pyro.distributions.SphericalStudentT",
+            "_partial_": True,
+            "df": 1.0,
+        },
+        "radius": {
+            "_target_": "vje_pyro.distributions.RadialStudentT",
+            "_partial_": True,
+            "scale": 1.0,
+            "df": 1.0,
+        },
+    },
+}
+
+
+def write_run(path, config=CONFIG):
+    from vje_pyro.building import build
+
+    torch.manual_seed(0)
+    method = build(CONFIG["method"])
+    (path / "checkpoints").mkdir(parents=True)
+    save_checkpoint(
+        Checkpoint(step=0, epoch=0, model=method.state_dict()),
+        path / "checkpoints" / "last.safetensors",
+    )
+    write_run_json(path, config, seed=0)
+    return path
+
+
+@pytest.fixture(scope="module")
+def run_path(tmp_path_factory):
+    return write_run(tmp_path_factory.mktemp("run"))
+
+
+@pytest.fixture(scope="module")
+def run(run_path):
+    return vje_pyro.load(run_path)
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return (load_digits().images[:40] / 16).astype(np.float32)
+
+
+def test_images_of_any_form_give_the_same_embedding(run, digits):
+    uint8 = np.round(digits * 255).astype(np.uint8)
+    expected = run.embed(uint8)
+    assert expected.shape == (40, 16)
+    for form in (
+        digits,
+        digits[..., None],
+        torch.from_numpy(digits)[:, None],
+        digits.reshape(40, 64),
+    ):
+        torch.testing.assert_close(run.embed(form), expected)
+
+
+def test_many_images_are_embedded_in_batches(run, digits):
+    many = np.tile(digits, (30, 1, 1))
+    torch.testing.assert_close(run.embed(many)[:40], run.embed(digits), rtol=1e-4, atol=1e-5)
+
+
+def test_posterior_is_a_pyro_distribution(run, digits):
+    q = run.posterior(digits)
+    assert isinstance(q, TorchDistributionMixin)
+    assert (q.batch_shape, q.event_shape) == ((40,), (16,))
+    expected = run.method.posterior(run.normalize(run._uint8(digits)))
+    torch.testing.assert_close(q.mean, expected.mean)
+    torch.testing.assert_close(q.stddev, expected.stddev)
+
+
+def test_log_likelihood_is_per_datum_in_nats(run, digits):
+    torch.manual_seed(0)
+    terms = run.log_likelihood(digits, digits[::-1].copy(), num_samples=8)
+    assert set(terms) == {"elbo", "direction", "radius", "kl"}
+    assert all(v.shape == (40,) for v in terms.values())
+    torch.testing.assert_close(terms["elbo"], terms["direction"] + terms["radius"] - terms["kl"])
+    itself = run.log_likelihood(digits, num_samples=8)
+    torch.testing.assert_close(itself["kl"], terms["kl"])  # the posteriors are the same
+    assert not torch.allclose(itself["direction"], terms["direction"])
+    with pytest.raises(ValueError, match="40 source images, but 3 target images"):
+        run.log_likelihood(digits, digits[:3])
+
+
+def test_it_is_a_scikit_learn_transformer(run, digits):
+    labels = load_digits().target[:40]
+    pipeline = make_pipeline(run, LogisticRegression(max_iter=1000)).fit(digits, labels)
+    assert pipeline.predict(digits).shape == (40,)
+    assert run.fit(digits) is run
+    assert run.transform(digits).dtype == np.float32
+    assert set(run.get_params()) == {"run", "checkpoint", "device", "trust"}
+
+
+def test_a_method_without_posterior_says_so(run, digits, monkeypatch):
+    class Plain(torch.nn.Module):
+        def embed(self, images):
+            return images.flatten(1)
+
+    monkeypatch.setattr(run, "method", Plain())
+    with pytest.raises(VJEError, match="Plain has no posterior: it is not probabilistic"):
+        run.posterior(digits)
+    with pytest.raises(VJEError, match="no log_likelihood"):
+        run.log_likelihood(digits)
+
+
+def test_missing_runs_and_checkpoints_are_named(run_path, tmp_path):
+    with pytest.raises(CheckpointError, match=r"no run at .*nowhere.*vje train printed"):
+        vje_pyro.load(tmp_path / "nowhere")
+    with pytest.raises(CheckpointError, match=r"no checkpoint 'best' in .*; it has \['last'\]"):
+        vje_pyro.load(run_path, checkpoint="best")
+    (tmp_path / "run.json").write_text("{")
+    with pytest.raises(CheckpointError, match=r"run\.json is damaged"):
+        vje_pyro.load(tmp_path)
+
+
+def test_a_malicious_pickle_is_never_executed(run_path, tmp_path):
+    target = tmp_path / "pwned"
+
+    class Evil:
+        def __reduce__(self):
+            return os.system, (f"touch {target}",)
+
+    path = tmp_path / "run"
+    shutil.copytree(run_path, path)
+    (path / "checkpoints" / "last.safetensors").write_bytes(pickle.dumps(Evil()))
+    with pytest.raises(CheckpointError):
+        vje_pyro.load(path)
+    assert not target.exists()
+
+
+@pytest.mark.parametrize(
+    "target", ["os.system", "vje_pyro.run.json.loads", "vje_pyro.run.np.load", "vje_pyrox.evil"]
+)
+def test_code_of_a_stranger_is_never_called(run_path, tmp_path, target):
+    config = json.loads(json.dumps(CONFIG))
+    config["method"]["encoder"] = {"_target_": target, "_args_": ["touch pwned"]}
+    with pytest.raises(CheckpointError, match=f"names '{target}'"):
+        vje_pyro.load(write_run(tmp_path / "run", config))
+
+
+def test_code_that_the_user_vouches_for_is_used(tmp_path, monkeypatch):
+    (tmp_path / "my_encoders.py").write_text(
+        "from vje_pyro.encoders import SmallResNet\nclass Mine(SmallResNet):\n    pass\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    config = json.loads(json.dumps(CONFIG))
+    config["method"]["encoder"]["_target_"] = "my_encoders.Mine"
+    path = write_run(tmp_path / "run", config)
+    with pytest.raises(CheckpointError, match=r"trust=\('my_encoders',\)"):
+        vje_pyro.load(path)
+    assert type(vje_pyro.load(path, trust=["my_encoders"]).method.encoder).__name__ == "Mine"
+    config["method"]["encoder"]["_target_"] = "my_encoders.Gone"
+    other = write_run(tmp_path / "other", config)
+    with pytest.raises(CheckpointError, match="cannot be found"):
+        vje_pyro.load(other, trust=["my_encoders"])
