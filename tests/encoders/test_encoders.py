@@ -40,7 +40,7 @@ def test_the_stem_follows_the_image_size_and_is_logged(size, stem, caplog):
 
 
 def test_small_images_keep_their_size_in_the_first_stage():
-    halving, keeping = SmallResNet(image_size=24), SmallResNet(image_size=16)
+    halving, keeping = SmallResNet(image_size=16), SmallResNet(image_size=8)
     images = torch.randn(1, 3, 16, 16)
     assert halving.stages[0](halving.stem(images)).shape[-1] == 8
     assert keeping.stages[0](keeping.stem(images)).shape[-1] == 16

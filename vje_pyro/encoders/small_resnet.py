@@ -5,13 +5,13 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-_SMALL_IMAGE = 24  # pixels
+_SMALL_IMAGE = 16  # pixels
 
 
 class SmallResNet(nn.Module):
     """A 3 × 3 stem and one residual block per width, each halving the image.
 
-    The first block keeps the size of images under 24 pixels, which have none to give away.
+    The first block keeps the size of images under 16 pixels, which have none to give away.
 
     Args:
         in_channels: Channels of the images.
