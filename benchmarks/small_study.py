@@ -3,7 +3,7 @@
 Trains and evaluates every seed (a finished one is not repeated, a broken one is resumed), and
 writes its result files to docs/results/cifar10_small.
 
-    python benchmarks/small_study.py [--seeds 0 1 2] [--study NAME] [override …]
+    python benchmarks/small_study.py [override …] [--seeds 0 1 2] [--study NAME]
 
 Overrides are those of ``vje train experiment=cifar10_small``, such as data.root=… or
 data.download=true. A study with other settings needs a name of its own.
