@@ -23,7 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
     run_dir = Path("runs") / "demo" / f"{datetime.now():%Y-%m-%d_%H-%M-%S}"
     with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
-        config = compose("train", [*options.overrides, f"run_dir={run_dir}"])
+        config = compose("train", [f"run_dir={run_dir}", *options.overrides])
     run_dir = Path(config.run_dir)
     train(config, run_dir)
     run = load(run_dir)
