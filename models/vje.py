@@ -66,6 +66,8 @@ class VJE(nn.Module):
         beta: Weight of the KL term.
         num_particles: Latent samples per datum and step.
         embedding_norm: Batch norm without affine on the encoder output, so that ‖s‖ ≈ √D.
+        aggregate: Regulariser of the embeddings s of all views, ``(V B, D)``, that is added to the
+            loss; it is no part of the bound. None leaves it out.
         target_grad: ``"stop"`` observes the target; ``"flow"`` lets gradient into it (it
             collapses: for study only).
 
@@ -82,6 +84,7 @@ class VJE(nn.Module):
         beta: float = 1.0,
         num_particles: int = 1,
         embedding_norm: bool = True,
+        aggregate: nn.Module | None = None,
         target_grad: str = "stop",
     ) -> None:
         super().__init__()
@@ -100,6 +103,7 @@ class VJE(nn.Module):
         self.direction = direction
         self.radius = radius
         self.elbo = SymmetricELBO(beta=beta, num_particles=num_particles)
+        self.aggregate = aggregate
         self.target_grad = target_grad
 
     def model(self, posterior: TorchDistribution, target: Tensor) -> None:
@@ -137,7 +141,12 @@ class VJE(nn.Module):
 
         The plate holds all V (V − 1) B ordered pairs.
         """
-        embeddings = torch.stack([self.encode(view) for view in views])
+        return self._pairs(self._encode_views(views))
+
+    def _encode_views(self, views: Tensor) -> Tensor:
+        return torch.stack([self.encode(view) for view in views])
+
+    def _pairs(self, embeddings: Tensor) -> tuple[TorchDistribution, Tensor]:
         source, target = ordered_pairs(embeddings)
         with torch.autocast(source.device.type, enabled=False):
             posterior = self.inference.posterior(source)
@@ -146,15 +155,23 @@ class VJE(nn.Module):
     def loss(self, views: Tensor) -> Loss:
         """Minus the symmetric ELBO per dimension, with its parts in nats per datum.
 
-        Dividing by D carries a learning rate over between embedding dimensions.
+        Dividing by D carries a learning rate over between embedding dimensions. Where there is an
+        ``aggregate`` regulariser, it is added to the total and is a part without unit.
         """
-        posterior, target = self.pairs(views)
+        embeddings = self._encode_views(views)
+        posterior, target = self._pairs(embeddings)
         with torch.autocast(target.device.type, enabled=False):
             terms = self.elbo.terms(self.model, self.guide, posterior, target)
             elbo = self.elbo.per_datum(terms).mean()
+            parts = {"elbo": elbo.detach()} | {k: v.detach().mean() for k, v in terms.items()}
+            total = -elbo / self.num_features
+            if self.aggregate is not None:
+                regulariser = self.aggregate(embeddings.flatten(0, 1))
+                parts["aggregate"] = regulariser.detach()
+                total = total + regulariser
         return Loss(
-            total=-elbo / self.num_features,
-            parts={"elbo": elbo.detach()} | {k: v.detach().mean() for k, v in terms.items()},
+            total=total,
+            parts=parts,
             monitors=self._monitors(posterior, target.detach(), len(views)),
         )
 

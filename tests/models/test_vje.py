@@ -10,7 +10,7 @@ from vje_pyro.guides import DiagonalNormal
 from vje_pyro.models import VJE
 
 from vje_pyro.distributions import RadialStudentT, SphericalStudentT
-from vje_pyro.inference import SymmetricELBO
+from vje_pyro.inference import SlicedEppsPulley, SymmetricELBO
 from vje_pyro.method import Loss, Method, ProbabilisticMethod
 
 D = 6
@@ -151,6 +151,8 @@ def test_classic_svi_moves_the_encoders_weights(views):
         {"num_particles": 2},
         {"embedding_norm": False},
         {"radius": None},
+        {"aggregate": SlicedEppsPulley(weight=1e-3)},
+        {"aggregate": SlicedEppsPulley(weight=1e-2)},
         {"radius": partial(RadialStudentT, scale=2.0, df=1.0)},
         {"radius": partial(RadialStudentT, scale=1.0, df=3.0)},
         {"radius": partial(RadialStudentT, scale=1.0, df=1.0, normalized=True)},
@@ -170,6 +172,22 @@ def test_every_knob_changes_the_loss(knob, views):
         torch.manual_seed(4)
         totals.append(method.loss(views).total.item())
     assert totals[0] != totals[1]
+
+
+def test_the_aggregate_term_is_added_and_pulls_the_embeddings(views):
+    plain, regularised = make(), make(aggregate=SlicedEppsPulley(weight=0.1))
+    losses = []
+    for method in (plain, regularised):
+        torch.manual_seed(4)
+        losses.append(method.loss(views))
+    torch.testing.assert_close(
+        losses[1].total - losses[0].total, losses[1].parts["aggregate"], rtol=1e-3, atol=1e-5
+    )
+    for method, loss in zip((plain, regularised), losses, strict=True):
+        loss.total.backward()
+        assert "aggregate" in loss.parts or method is plain
+    key = "encoder.linear.weight"
+    assert not torch.allclose(gradients(plain)[key], gradients(regularised)[key])
 
 
 def test_the_target_is_observed_unless_gradient_may_flow(views):

@@ -1,0 +1,65 @@
+import math
+
+import pytest
+import torch
+
+from vje_pyro.inference import SlicedEppsPulley
+
+
+def test_one_dimension_has_the_closed_form():
+    """Expanding the square, the integrals of the Gaussian weight are elementary."""
+    torch.manual_seed(0)
+    x = torch.randn(40, 1, dtype=torch.float64)
+    pairs = torch.exp(-((x - x.T) ** 2) / 2).mean()
+    cross = torch.exp(-(x**2) / 4).mean() / math.sqrt(2)
+    expected = 40 * math.sqrt(2 * math.pi) * (pairs - 2 * cross + 1 / math.sqrt(3))
+    statistic = SlicedEppsPulley(weight=1.0, num_directions=3, num_points=201).double()
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert statistic(x).item() == pytest.approx(expected.item(), rel=1e-4)
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+def test_the_prior_is_nearest_and_does_not_depend_on_the_sample_size():
+    torch.manual_seed(1)
+    statistic = SlicedEppsPulley(weight=1.0)
+    values = {
+        n: torch.stack([statistic(torch.randn(n, 16)) for _ in range(50)]).mean()
+        for n in (64, 1024)
+    }
+    # E T = ∫ (1 − φ²) w = √(2π) (1 − 1/√3) for a sample of the prior.
+    expected = math.sqrt(2 * math.pi) * (1 - 1 / math.sqrt(3))
+    for value in values.values():
+        assert value.item() == pytest.approx(expected, rel=0.05)
+    for other in (0.5 * torch.randn(1024, 16), 2 + torch.randn(1024, 16), torch.zeros(1024, 16)):
+        assert statistic(other) > 5 * expected
+
+
+def test_gradient_descent_on_it_makes_a_normal_sample():
+    torch.manual_seed(2)
+    x = (3 * torch.rand(256, 4)).requires_grad_()
+    optimizer = torch.optim.Adam([x], lr=0.05)
+    statistic = SlicedEppsPulley(weight=1.0)
+    for _ in range(1000):
+        optimizer.zero_grad()
+        statistic(x).backward()
+        optimizer.step()
+    torch.testing.assert_close(x.mean(0), torch.zeros(4), atol=0.1, rtol=0)
+    torch.testing.assert_close(torch.cov(x.T), torch.eye(4), atol=0.2, rtol=0)
+
+
+@pytest.mark.parametrize("knob", [{"weight": 2.0}, {"num_directions": 8}, {"num_points": 5}])
+def test_every_knob_changes_it(knob):
+    x = torch.rand(32, 4, generator=torch.Generator().manual_seed(0))
+    values = []
+    for arguments in ({"weight": 1.0}, {"weight": 1.0} | knob):
+        torch.manual_seed(3)
+        values.append(SlicedEppsPulley(**arguments)(x).item())
+    assert values[0] != values[1]
+
+
+@pytest.mark.parametrize("knob", [{"weight": -1.0}, {"num_directions": 0}, {"num_points": 1}])
+def test_bad_arguments_are_named(knob):
+    with pytest.raises(ValueError, match=str(next(iter(knob.values())))):
+        SlicedEppsPulley(**knob)
