@@ -11,7 +11,7 @@ from vje_pyro.errors import VJEError
     ("encoder", "size", "channels", "num_features"),
     [
         (lambda: SmallResNet(widths=(8, 16)), 8, 3, 16),
-        (lambda: SmallResNet(in_channels=1, widths=(8,), image_size=9), 9, 1, 8),
+        (lambda: SmallResNet(in_channels=1, widths=(8,)), 9, 1, 8),
         (lambda: ResNet("resnet18", image_size=32), 32, 3, 512),
         (lambda: ResNet("resnet34", image_size=32, in_channels=1), 32, 1, 512),
         (lambda: ResNet("resnet50", image_size=96, in_channels=1), 96, 1, 2048),
@@ -39,11 +39,14 @@ def test_the_stem_follows_the_image_size_and_is_logged(size, stem, caplog):
     assert isinstance(encoder.network.maxpool, torch.nn.MaxPool2d) == (stem == "ImageNet")
 
 
-def test_small_images_keep_their_size_in_the_first_stage():
-    halving, keeping = SmallResNet(image_size=16), SmallResNet(image_size=8)
-    images = torch.randn(1, 3, 16, 16)
-    assert halving.stages[0](halving.stem(images)).shape[-1] == 8
-    assert keeping.stages[0](keeping.stem(images)).shape[-1] == 16
+def test_every_block_halves_the_image():
+    encoder = SmallResNet(widths=(4, 8, 16))
+    x = encoder.stem(torch.randn(1, 3, 16, 16))
+    sizes = [x.shape[-1]]
+    for stage in encoder.stages:
+        x = stage(x)
+        sizes.append(x.shape[-1])
+    assert sizes == [16, 8, 4, 2]
 
 
 def test_timm_models_are_encoders():

@@ -5,19 +5,14 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-_SMALL_IMAGE = 16  # pixels
-
 
 class SmallResNet(nn.Module):
-    """A 3 × 3 stem and one residual block per width, each halving the image.
-
-    The first block keeps the size of images under 16 pixels, which have none to give away.
+    """A 3 × 3 stem, one residual block per width, each halving the image, and average pooling.
 
     Args:
         in_channels: Channels of the images.
         widths: Channels of every stage; the last is the embedding dimension D.
         stem_width: Channels of the stem.
-        image_size: Side of the images in pixels.
 
     Raises:
         ValueError: If no width is given or a size is not positive.
@@ -30,21 +25,17 @@ class SmallResNet(nn.Module):
         in_channels: int = 3,
         widths: Sequence[int] = (64, 128, 256),
         stem_width: int = 32,
-        image_size: int = 32,
     ) -> None:
         super().__init__()
-        if not widths or min(*widths, in_channels, stem_width, image_size) < 1:
+        if not widths or min(*widths, in_channels, stem_width) < 1:
             raise ValueError(
                 f"SmallResNet needs positive sizes, got in_channels={in_channels}, "
-                f"widths={tuple(widths)}, stem_width={stem_width}, image_size={image_size}."
+                f"widths={tuple(widths)}, stem_width={stem_width}."
             )
         self.num_features = widths[-1]
         self.stem = nn.Sequential(*_conv_norm(in_channels, stem_width), nn.ReLU(inplace=True))
-        strides = [1 if image_size < _SMALL_IMAGE else 2] + [2] * (len(widths) - 1)
         widths_in = [stem_width, *widths[:-1]]
-        self.stages = nn.Sequential(
-            *(_Block(i, o, s) for i, o, s in zip(widths_in, widths, strides, strict=True))
-        )
+        self.stages = nn.Sequential(*(_Block(i, o) for i, o in zip(widths_in, widths, strict=True)))
 
     def forward(self, images: Tensor) -> Tensor:
         """Embeddings ``(B, D)`` of images ``(B, C, H, W)``."""
@@ -52,14 +43,14 @@ class SmallResNet(nn.Module):
 
 
 class _Block(nn.Module):
-    def __init__(self, width_in: int, width_out: int, stride: int) -> None:
+    def __init__(self, width_in: int, width_out: int) -> None:
         super().__init__()
         self.residual = nn.Sequential(
-            *_conv_norm(width_in, width_out, stride=stride),
+            *_conv_norm(width_in, width_out, stride=2),
             nn.ReLU(inplace=True),
             *_conv_norm(width_out, width_out),
         )
-        self.shortcut = nn.Sequential(*_conv_norm(width_in, width_out, kernel=1, stride=stride))
+        self.shortcut = nn.Sequential(*_conv_norm(width_in, width_out, kernel=1, stride=2))
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.relu(self.residual(x) + self.shortcut(x))

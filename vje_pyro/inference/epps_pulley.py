@@ -56,7 +56,9 @@ class SlicedEppsPulley(nn.Module):
     def forward(self, embeddings: Tensor) -> Tensor:
         """Weight times the statistic, a scalar, of embeddings ``(N, D)``."""
         shape = (embeddings.shape[-1], self.num_directions)
-        directions = normalize(torch.randn(shape, device=embeddings.device), dim=0)
+        directions = normalize(
+            torch.randn(shape, dtype=embeddings.dtype, device=embeddings.device), dim=0
+        )
         phase = (embeddings @ directions)[..., None] * self.nodes
         prior = torch.exp(-self.nodes.square() / 2)
         distance = (phase.cos().mean(0) - prior).square() + phase.sin().mean(0).square()
