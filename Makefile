@@ -2,7 +2,10 @@
 # make test   the test suite
 # Both first set up .venv, once, from the pinned versions in constraints.txt.
 
-PYTHON ?= $(shell command -v python3.12 || command -v python3.11 || command -v python3)
+# The first of these that runs and is 3.11 or 3.12.
+RIGHT_VERSION := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))
+PYTHON ?= $(shell for p in python3 python3.12 python3.11 python; do \
+	$$p -c '$(RIGHT_VERSION)' 2>/dev/null && echo $$p && break; done)
 VENV := .venv
 BIN := $(VENV)/bin
 PYTEST_ARGS ?=
@@ -40,7 +43,7 @@ results: $(VENV)/.installed
 
 # Installed anew only when the requirements change.
 $(VENV)/.installed: pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' \
+	@$(or $(PYTHON),false) -c '$(RIGHT_VERSION)' \
 		|| { echo "vje-pyro needs Python 3.11 or 3.12; give one with make PYTHON=…" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
