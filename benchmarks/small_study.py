@@ -21,7 +21,9 @@ from vje_pyro import load
 ROOT = Path(__file__).parents[1]
 
 
-def run_seed(experiment: str, study: str, seed: int, overrides: list[str]) -> None:
+def run_seed(
+    experiment: str, study: str, seed: int, overrides: list[str], chosen: list[str]
+) -> None:
     """Train, or finish, one seed and write its results."""
     run_dir = ROOT / "runs" / study / f"seed{seed}"
     if (run_dir / "run.json").exists():
@@ -34,7 +36,7 @@ def run_seed(experiment: str, study: str, seed: int, overrides: list[str]) -> No
             )
         train(config, run_dir)
     run = load(run_dir)
-    for features in ("encoder", "batch-norm"):
+    for features in chosen:
         results = evaluate_run(run, features)
         print_results(results)
         for result in results:
@@ -50,10 +52,12 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--experiment", default="cifar10_small")
     parser.add_argument("--study", help="name of the results; the experiment's by default")
+    parser.add_argument("--features", nargs="+", default=["encoder", "batch-norm"])
     parser.add_argument("overrides", nargs="*")
     options = parser.parse_args()
     for seed in options.seeds:
-        run_seed(options.experiment, options.study or options.experiment, seed, options.overrides)
+        study = options.study or options.experiment
+        run_seed(options.experiment, study, seed, options.overrides, options.features)
 
 
 if __name__ == "__main__":
