@@ -35,7 +35,7 @@ bench: $(VENV)/.installed
 
 # The small CIFAR-10 study, three seeds; needs the data set (VJE_DATA or data/).
 study: $(VENV)/.installed
-	$(BIN)/python benchmarks/small_study.py
+	$(BIN)/python benchmarks/study.py
 
 # Rewrites the results table of the README from docs/results.
 results: $(VENV)/.installed

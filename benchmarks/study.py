@@ -1,12 +1,12 @@
-"""The small CIFAR-10 study: VJE on 10,000 images at 16 by 16 pixels, 20 epochs, several seeds.
+"""A study: one experiment, several seeds, its result files in docs/results/<study>.
 
-Trains and evaluates every seed (a finished one is not repeated, a broken one is resumed), and
-writes its result files to docs/results/cifar10_small.
+Trains and evaluates every seed; a finished one is only evaluated again, a broken one is resumed.
+By default the small CIFAR-10 study: VJE on 10,000 images at 16 by 16 pixels, 20 epochs.
 
-    python benchmarks/small_study.py [override …] [--seeds 0 1 2] [--study NAME]
+    python benchmarks/study.py [override …] [--experiment NAME] [--seeds 0 1 2] [--study NAME]
 
-Overrides are those of ``vje train experiment=cifar10_small``, such as data.root=… or
-data.download=true. A study with other settings needs a name of its own.
+Overrides are those of ``vje train``, such as data.root=… or data.download=true. A study with other
+settings needs a name of its own.
 """
 
 import argparse
