@@ -4,6 +4,8 @@ import json
 import os
 import pickle
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -187,3 +189,12 @@ def test_code_that_the_user_vouches_for_is_used(tmp_path, monkeypatch):
     other = write_run(tmp_path / "other", config)
     with pytest.raises(CheckpointError, match="cannot be found"):
         vje_pyro.load(other, trust=["my_encoders"])
+
+
+def test_the_package_itself_is_light():
+    code = "import sys, vje_pyro, vje_pyro.cli; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+    assert vje_pyro.load is vje_pyro.run.load
+    with pytest.raises(AttributeError, match="has no attribute 'lode'"):
+        vje_pyro.lode  # noqa: B018
