@@ -1,10 +1,11 @@
 """The protocol that every method obeys: all that the trainer, evaluations and report know."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
-from torch import Tensor
+from torch import Tensor, nn
 
 
 @dataclass(frozen=True)
@@ -49,3 +50,15 @@ class ProbabilisticMethod(Method, Protocol):
         self, source: Tensor, target: Tensor, num_samples: int = 16
     ) -> dict[str, Tensor]:
         """Per-datum ELBO terms in nats, each ``(B,)``: ``elbo``, ``kl`` and one per factor."""
+
+
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Evaluation mode inside the block; afterwards each submodule is in its own mode again."""
+    modes = {child: child.training for child in module.modules()}
+    module.eval()
+    try:
+        yield
+    finally:
+        for child, mode in modes.items():
+            child.training = mode

@@ -257,7 +257,9 @@ def batches(
         DataError: if more files are damaged than the split's ``max_corrupt``.
     """
     if isinstance(split, ImageArray):
-        yield from zip(split.images.split(batch_size), split.labels.split(batch_size), strict=True)
+        if len(split):  # else torch would make one empty batch
+            parts = split.images.split(batch_size), split.labels.split(batch_size)
+            yield from zip(*parts, strict=True)
         return
     loader = DataLoader(
         _Whole(split),

@@ -1,18 +1,18 @@
 """Features of a whole split: what every evaluation protocol starts from."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
 
 from vje_pyro.data.arrays import ImageArray
-from vje_pyro.data.files import CorruptImage, ImageFiles
+from vje_pyro.data.files import ImageFiles
+from vje_pyro.data.loaders import batches
 from vje_pyro.errors import DataError, NonFiniteError
+from vje_pyro.method import evaluating
 
 EMBEDDINGS = {"encoder": "embed", "batch-norm": "encode"}
 """The features a method offers, and the method of it that computes them: the encoder's output,
@@ -89,7 +89,7 @@ def extract(
         normalize.to(device)
     parts, labels = [], []
     with evaluating(method), torch.inference_mode():
-        for images, classes in _batches(split, batch_size, num_workers):
+        for images, classes in batches(split, batch_size, num_workers):
             parts.append(embed(normalize(images.to(device))).float().cpu())
             labels.append(classes.cpu())
     if not parts:
@@ -103,18 +103,6 @@ def pixels(split: ImageArray) -> Features:
     return Features(x.cpu().numpy(), split.labels.cpu().numpy(), split.digest())
 
 
-@contextmanager
-def evaluating(module: nn.Module) -> Iterator[None]:
-    """Evaluation mode inside the block; afterwards each submodule's own mode again."""
-    modes = {m: m.training for m in module.modules()}
-    module.eval()
-    try:
-        yield
-    finally:
-        for submodule, mode in modes.items():
-            submodule.training = mode
-
-
 def _embedding(method: nn.Module, features: str) -> Callable[[Tensor], Tensor]:
     embed = getattr(method, EMBEDDINGS.get(features, ""), None)
     if embed is None:
@@ -124,38 +112,3 @@ def _embedding(method: nn.Module, features: str) -> Callable[[Tensor], Tensor]:
         )
     result: Callable[[Tensor], Tensor] = embed
     return result
-
-
-def _batches(
-    split: ImageArray | ImageFiles, batch_size: int, num_workers: int
-) -> Iterator[tuple[Tensor, Tensor]]:
-    if isinstance(split, ImageArray):
-        if len(split):
-            yield from zip(
-                split.images.split(batch_size), split.labels.split(batch_size), strict=True
-            )
-        return
-    loader = DataLoader(_Decoded(split), batch_size, num_workers=num_workers, collate_fn=list)
-    for batch in loader:
-        for index, image in batch:
-            if isinstance(image, str):
-                split.note_corrupt(index, image)  # here and not in a worker, whose count is lost
-        good = [(index, image) for index, image in batch if isinstance(image, Tensor)]
-        if good:
-            yield torch.stack([image for _, image in good]), split.labels[[i for i, _ in good]]
-
-
-class _Decoded(Dataset[tuple[int, Tensor | str]]):
-    """Every index with its image, or with the reason why that cannot be decoded."""
-
-    def __init__(self, split: ImageFiles) -> None:
-        self.split = split
-
-    def __len__(self) -> int:
-        return len(self.split)
-
-    def __getitem__(self, index: int) -> tuple[int, Tensor | str]:
-        try:
-            return index, self.split.tensor(index)
-        except CorruptImage as error:
-            return index, str(error)

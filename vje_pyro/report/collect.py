@@ -14,8 +14,8 @@ from torchvision.transforms.functional import pil_to_tensor
 
 from vje_pyro.data.arrays import convert_channels, resize_images
 from vje_pyro.errors import DataError, VJEError
-from vje_pyro.evaluation.features import evaluating
 from vje_pyro.evaluation.result import Result
+from vje_pyro.method import evaluating
 
 SEED = 0
 """Seed of every random choice that a report makes (which images, which queries)."""

@@ -9,14 +9,14 @@ References:
         discrimination. CVPR 2018. (the weighted kNN)
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vje_pyro.method import evaluating
 from vje_pyro.training.collapse import CollapseAlarm
 
 Score = Callable[[Tensor, Tensor, Tensor, Tensor], float]
@@ -156,7 +156,7 @@ class Monitor:
             for probabilistic methods, ``active_units``.
         """
         cut = len(self.bank)
-        with _evaluating(method):
+        with evaluating(method), torch.no_grad():
             x = self._collect(method, method.embed, self._images)
             figures = {"rankme": rankme(x), "embedding_std": embedding_std(x)}
             if self._score is not None:
@@ -186,16 +186,3 @@ class Monitor:
 
 def no_monitor(*_: object, **__: object) -> None:
     """The choice ``monitor=none``: takes what a monitor takes, and makes none."""
-
-
-@contextmanager
-def _evaluating(module: nn.Module) -> Iterator[None]:
-    """Evaluation mode without gradients; afterwards each submodule is in its own mode again."""
-    modes = [(child, child.training) for child in module.modules()]
-    module.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        for child, mode in modes:
-            child.training = mode
