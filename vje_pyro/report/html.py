@@ -27,6 +27,7 @@ def write_report(run: Run, out: Path | None = None) -> Path:
     out = Path(out) if out is not None else Path(run.path) / "report.html"
     style = Markup((HERE / "style.css").read_text(encoding="utf-8"))
     page = _template().render(style=style, **context(run))
+    out.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(out, page)
     return out
 
