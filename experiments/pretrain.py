@@ -72,8 +72,8 @@ def _train(config: DictConfig, run_dir: str | Path, resume: bool) -> FitResult:
     method = build(config.method).to(memory_format=torch.channels_last)
     if config.init_from is not None and not resume:
         load_weights(config.init_from, method)
-    views: Views = build(config.views, image_size=source.image_size, mean=source.mean,
-                         std=source.std)  # fmt: skip
+    image = {"image_size": source.image_size, "mean": source.mean, "std": source.std}
+    views: Views = build(config.views, **image)
     loader, make_views = _loader(config, source.split("pretrain"), views, fabric)
     _log_summary(config, source, method, loader, fabric, run_dir)
     _validate_first_step(method, loader, make_views, fabric, config.seed)
