@@ -100,7 +100,7 @@ def measure(makers: dict[str, Maker], images: Tensor, repeats: int) -> dict[str,
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/views.json"))
+    parser.add_argument("--out", type=Path, default=Path("docs/results/benchmarks/views.json"))
     parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--size", type=int, default=32)
     parser.add_argument("--repeats", type=int, default=9)
