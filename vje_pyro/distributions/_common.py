@@ -1,13 +1,16 @@
-"""A constraint and a type shared by the distributions."""
+"""What the distributions share: a constraint, a type, and the base of the laws of a direction."""
+
+from typing import ClassVar, Self
 
 import torch
+from pyro.distributions import TorchDistribution, constraints
 from torch import Tensor
-from torch.distributions import constraints
+from torch.distributions.constraints import Constraint
 
 Shape = torch.Size | list[int] | tuple[int, ...]
 
 
-class _PositiveFinite(constraints.Constraint):
+class _PositiveFinite(Constraint):
     """Positive and finite: degrees of freedom, where infinity would be another distribution."""
 
     def check(self, value: Tensor) -> Tensor:
@@ -15,3 +18,101 @@ class _PositiveFinite(constraints.Constraint):
 
 
 positive_finite = _PositiveFinite()
+
+
+class Directional(TorchDistribution):
+    """A law on the unit sphere with parameters of shape ``(..., D)`` and of shape ``(...)``.
+
+    A subclass names its parameters and options and calls :meth:`_set_parameters`; shapes,
+    ``expand`` and the checks of values are then the same for all.
+    """
+
+    support = constraints.sphere
+    vector_parameters: ClassVar[tuple[str, ...]] = ("loc", "scale")
+    scalar_parameters: ClassVar[tuple[str, ...]] = ()
+    options: ClassVar[tuple[str, ...]] = ()
+
+    def _set_parameters(
+        self, loc: Tensor, *, validate_args: bool | None, **parameters: Tensor | float
+    ) -> None:
+        """Broadcasts the parameters against ``loc``, in its dtype, and sets them."""
+        if loc.dim() < 1 or loc.shape[-1] < 3:
+            raise ValueError(
+                f"{type(self).__name__} needs directions in at least 3 dimensions, got loc of "
+                f"shape {tuple(loc.shape)}. Use a larger embedding."
+            )
+        tensors = {"loc": loc} | {
+            name: torch.as_tensor(x, dtype=loc.dtype, device=loc.device)
+            for name, x in parameters.items()
+        }
+        batch_shape, event_shape = self.infer_shapes(**{n: x.shape for n, x in tensors.items()})
+        self._expand_from(tensors, batch_shape, event_shape)
+        super().__init__(batch_shape, event_shape, validate_args=validate_args)
+
+    def _expand_from(
+        self, tensors: dict[str, Tensor], batch_shape: torch.Size, event_shape: torch.Size
+    ) -> None:
+        for name in self.vector_parameters:
+            setattr(self, name, tensors[name].expand(batch_shape + event_shape))
+        for name in self.scalar_parameters:
+            setattr(self, name, tensors[name].expand(batch_shape))
+
+    @classmethod
+    def infer_shapes(cls, **shapes: Shape) -> tuple[torch.Size, torch.Size]:
+        """``(batch_shape, event_shape)`` from the parameters' shapes, given by name."""
+        shape = torch.broadcast_shapes(
+            *(s for name, s in shapes.items() if name in cls.vector_parameters),
+            *((*s, 1) for name, s in shapes.items() if name in cls.scalar_parameters),
+        )
+        return shape[:-1], shape[-1:]
+
+    def expand(self, batch_shape: Shape, _instance: Self | None = None) -> Self:
+        """The same law, of the same class, with parameters expanded to ``batch_shape``."""
+        new = self._get_checked_instance(type(self), _instance)
+        batch_shape = torch.Size(batch_shape)
+        names = self.vector_parameters + self.scalar_parameters
+        new._expand_from({n: getattr(self, n) for n in names}, batch_shape, self.event_shape)
+        for name in self.options:
+            setattr(new, name, getattr(self, name))
+        TorchDistribution.__init__(new, batch_shape, self.event_shape, validate_args=False)
+        new._validate_args = self._validate_args
+        return new
+
+    def _validate_sample(self, value: Tensor) -> None:
+        """Refuses values that are not directions of this law's dimension.
+
+        Raises:
+            ValueError: If the event shape is wrong, the batch does not broadcast or a value is off
+                the sphere; the worst norm and the tolerance are named.
+        """
+        if value.shape[-1:] != self.event_shape:
+            raise ValueError(
+                f"{type(self).__name__} scores directions of shape {tuple(self.event_shape)}, got "
+                f"a value of shape {tuple(value.shape)}."
+            )
+        check_on_sphere(value, type(self).__name__)
+        super()._validate_sample(value)
+
+
+def check_on_sphere(value: Tensor, name: str) -> None:
+    """Refuses a value ``(..., D)`` whose norm is not one, up to ``constraints.sphere``'s rounding.
+
+    Args:
+        value: Directions.
+        name: Of the distribution, for the message.
+
+    Raises:
+        ValueError: With the worst norm and the tolerance.
+    """
+    on_sphere = constraints.sphere.check(value)
+    if on_sphere.all():
+        return
+    norm = value.norm(dim=-1)
+    worst = norm.flatten()[(norm - 1).abs().nan_to_num(nan=torch.inf).argmax()].item()
+    tolerance = constraints.sphere.reltol * torch.finfo(value.dtype).eps * value.shape[-1] ** 0.5
+    raise ValueError(
+        f"{name} scores unit vectors, but {(~on_sphere).sum().item()} of {on_sphere.numel()} "
+        f"values are off the sphere: the worst norm is {worst:.9g}, the tolerance "
+        f"{tolerance:.2g} for {value.dtype} in {value.shape[-1]} dimensions. Normalise them with "
+        f"torch.nn.functional.normalize(value, dim=-1), in the dtype of the distribution."
+    )
