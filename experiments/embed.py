@@ -10,6 +10,7 @@ from vje_pyro.experiments.arguments import add_run_arguments, load_run
 
 from vje_pyro.atomic import write_atomic
 from vje_pyro.data import load_images
+from vje_pyro.distributions.moments import moments
 from vje_pyro.errors import VJEError
 from vje_pyro.run import Representation
 
@@ -44,9 +45,8 @@ def embed_images(
     data, names = load_images(images, size, channels, max_corrupt)
     columns = {"name": np.asarray(names), "embedding": run.embed(data.images).numpy()}
     if hasattr(run.method, "posterior"):
-        posterior = run.posterior(data.images)
-        columns["posterior_loc"] = posterior.mean.numpy()
-        columns["posterior_scale"] = posterior.stddev.numpy()
+        loc, scale = moments(run.posterior(data.images))
+        columns |= {"posterior_loc": loc.cpu().numpy(), "posterior_scale": scale.cpu().numpy()}
     out.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(out, write(columns))
     return out

@@ -1,5 +1,8 @@
 """Amortised guides, one file each. Installed as ``vje_pyro.guides``."""
 
+from vje_pyro.guides.affine_coupling_flow import AffineCouplingFlow
+from vje_pyro.guides.amortised import AmortisedGuide, Inferred
 from vje_pyro.guides.diagonal_normal import DiagonalNormal
+from vje_pyro.guides.low_rank_normal import LowRankNormal
 
-__all__ = ["DiagonalNormal"]
+__all__ = ["AffineCouplingFlow", "AmortisedGuide", "DiagonalNormal", "Inferred", "LowRankNormal"]

@@ -1,20 +1,15 @@
 """The amortised diagonal Gaussian guide."""
 
-import math
-from itertools import pairwise
-
-import pyro
-import torch
-from pyro.distributions import Independent, Normal, TorchDistribution
-from torch import Tensor, nn
+from pyro.distributions import Independent, Normal
+from torch import Tensor
+from vje_pyro.guides.amortised import AmortisedGuide, Inferred, perceptron
 
 
-class DiagonalNormal(nn.Module):
+class DiagonalNormal(AmortisedGuide):
     r"""Inference network of the posterior :math:`q(z \mid s) = N(\mu(s), diag\,\sigma^2(s))`.
 
     A perceptron with batch norm and ReLU reads the embedding and gives the posterior's location
-    and log scale. The log scale is bounded softly, :math:`\log\sigma = c + h \tanh(a/h)` with c
-    and h the middle and the half-width of the bounds, so its gradient never vanishes at once.
+    and log scale. The log scale is bounded softly (:meth:`AmortisedGuide.bounded_scale`).
 
     Args:
         num_features: Embedding dimension D, which is also the dimension of z.
@@ -22,12 +17,14 @@ class DiagonalNormal(nn.Module):
         num_layers: Number of hidden layers; 0 makes the network linear.
         min_scale: Lower bound of σ, positive.
         max_scale: Upper bound of σ.
+        shared_scale: The directional factor has the posterior's scale, as in the paper; False
+            gives it a scale of its own, from the same network.
 
     Raises:
         ValueError: If a size is not positive or the bounds are not ``0 < min < max``.
 
-    Source: amortised diagonal Gaussian posterior of Oji & Fieguth (arXiv 2602.05639); the network
-    and the bounds are this project's.
+    Source: amortised diagonal Gaussian posterior whose variances are shared with the directional
+    likelihood, Oji & Fieguth (arXiv 2602.05639); the network and the bounds are this project's.
     """
 
     def __init__(
@@ -37,43 +34,16 @@ class DiagonalNormal(nn.Module):
         num_layers: int = 1,
         min_scale: float = 1e-3,
         max_scale: float = 1e2,
+        shared_scale: bool = True,
     ) -> None:
-        super().__init__()
-        if not 0 < min_scale < max_scale < math.inf:
-            raise ValueError(
-                f"min_scale and max_scale must satisfy 0 < min_scale < max_scale, got "
-                f"{min_scale} and {max_scale}."
-            )
-        if num_features < 1 or hidden_features < 1 or num_layers < 0:
-            raise ValueError(
-                f"num_features and hidden_features must be positive and num_layers not negative, "
-                f"got {num_features}, {hidden_features} and {num_layers}."
-            )
-        widths = [num_features] + [hidden_features] * num_layers
-        layers: list[nn.Module] = []
-        for width_in, width_out in pairwise(widths):
-            layers += [nn.Linear(width_in, width_out, bias=False), nn.BatchNorm1d(width_out)]
-            layers += [nn.ReLU(inplace=True)]
-        self.network = nn.Sequential(*layers, nn.Linear(widths[-1], 2 * num_features))
-        self.log_scale_middle = (math.log(min_scale) + math.log(max_scale)) / 2
-        self.log_scale_half_width = (math.log(max_scale) - math.log(min_scale)) / 2
+        super().__init__(min_scale, max_scale)
+        self.shared_scale = shared_scale
+        num_outputs = (2 if shared_scale else 3) * num_features
+        self.network = perceptron(num_features, hidden_features, num_layers, num_outputs)
 
-    def posterior(self, source: Tensor) -> TorchDistribution:
-        """``q(z | source)``: batch shape ``(N,)``, event shape ``(D,)``, from embeddings (N, D)."""
-        loc, raw = self.network(source).chunk(2, dim=-1)
-        # The raw output is the log scale itself between the bounds, so a fresh network starts
-        # with scales near one, the prior's.
-        shift = (raw - self.log_scale_middle) / self.log_scale_half_width
-        log_scale = self.log_scale_middle + self.log_scale_half_width * torch.tanh(shift)
-        return Independent(Normal(loc, log_scale.exp()), 1)
-
-    def bound_fraction(self, posterior: TorchDistribution) -> Tensor:
-        """Fraction of scales within 5 % (in log units) of a bound, a scalar tensor."""
-        log_scale = posterior.stddev.log()
-        shift = (log_scale - self.log_scale_middle) / self.log_scale_half_width
-        return (shift.abs() > 0.95).float().mean()
-
-    def forward(self, posterior: TorchDistribution, target: Tensor | None = None) -> Tensor:
-        """The Pyro guide: samples site ``z`` of every datum; ``target`` is the model's alone."""
-        with pyro.plate("data", posterior.batch_shape[-1], dim=-1):
-            return pyro.sample("z", posterior)
+    def infer(self, source: Tensor) -> Inferred:
+        """Posterior and directional scale of source embeddings ``(N, D)``."""
+        loc, *raw = self.network(source).chunk(2 if self.shared_scale else 3, dim=-1)
+        scale = self.bounded_scale(raw[0])
+        posterior = Independent(Normal(loc, scale), 1)
+        return Inferred(posterior, scale if self.shared_scale else self.bounded_scale(raw[1]))

@@ -1,33 +1,25 @@
 """Variational Joint Embedding: the Pyro program and the method around it."""
 
+import logging
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import Protocol
 
 import pyro
 import torch
-from pyro.distributions import Normal, TorchDistribution
+from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
+from torch.distributions import kl_divergence
 from torch.nn.functional import normalize
+from vje_pyro.guides import AmortisedGuide, Inferred
 
 from vje_pyro.inference import SymmetricELBO, ordered_pairs
-from vje_pyro.method import Loss
+from vje_pyro.method import Loss, evaluating
+from vje_pyro.priors import NormalPrior, Prior
+
+logger = logging.getLogger(__name__)
 
 Likelihood = Callable[..., TorchDistribution]
-
-
-class AmortisedGuide(Protocol):
-    """What VJE asks of a guide: a module with these methods, itself a Pyro program."""
-
-    def posterior(self, source: Tensor) -> TorchDistribution:
-        """``q(z | source)``: batch shape ``(N,)``, event shape ``(D,)``, from embeddings (N, D)."""
-
-    def bound_fraction(self, posterior: TorchDistribution) -> Tensor:
-        """Fraction of the scales at a bound of the guide's own, a scalar tensor."""
-
-    def __call__(self, posterior: TorchDistribution, target: Tensor | None = None) -> Tensor:
-        """Sample site ``z`` of every datum."""
 
 
 class VJE(nn.Module):
@@ -43,8 +35,10 @@ class VJE(nn.Module):
         r_j \mid z &\sim \text{radius}(loc = \|z\|) \\
         q(z \mid s_i) &= N(\mu(s_i), diag\,\sigma^2(s_i))
 
-    :meth:`model` and :meth:`guide` are Pyro programs on (posterior, target); :meth:`pairs` makes
-    these from views, and runs the encoder once per view. To train with torch::
+    Prior, guide and both factors are components: any of them can be another.
+
+    :meth:`model` and :meth:`guide` are Pyro programs on (posterior, scale, target); :meth:`pairs`
+    makes these from views, and runs the encoder once per view. To train with torch::
 
         loss = method.loss(views).total            # what the trainer does
         elbo = SymmetricELBO()(method.model, method.guide)
@@ -60,9 +54,10 @@ class VJE(nn.Module):
 
     Args:
         encoder: Module from images ``(B, C, H, W)`` to ``(B, D)``, with attribute ``num_features``.
-        guide: Called with D, gives the amortised guide (:class:`AmortisedGuide`).
+        guide: Called with D, gives the :class:`~vje_pyro.guides.AmortisedGuide`.
         direction: Class or partial of the directional factor, called with ``loc`` and ``scale``.
         radius: Class or partial of the radial factor, called with ``loc``; None leaves it out.
+        prior: Called with D, gives the :class:`~vje_pyro.priors.Prior` of z.
         beta: Weight of the KL term.
         num_particles: Latent samples per datum and step.
         embedding_norm: Batch norm without affine on the encoder output, so that ‖s‖ ≈ √D.
@@ -70,9 +65,14 @@ class VJE(nn.Module):
             loss; it is no part of the bound. None leaves it out.
         target_grad: ``"stop"`` observes the target; ``"flow"`` lets gradient into it (it
             collapses: for study only).
+        kl: ``"analytic"``, ``"sample"``, or ``"auto"``: analytic if there is a closed form for this
+            guide and this prior, else sampled, which is then said in the log.
+        reference_radius: Radius of z that σ is divided by to become the scale of the direction;
+            None is √D, the radius that the standard normal prior gives z.
 
     Raises:
-        ValueError: If D is below 3, ``beta`` is negative or ``target_grad`` unknown.
+        ValueError: If D is below 3, ``beta`` is negative, ``reference_radius`` is not positive, or
+            ``target_grad`` or ``kl`` is unknown.
     """
 
     def __init__(
@@ -81,11 +81,14 @@ class VJE(nn.Module):
         guide: Callable[[int], AmortisedGuide],
         direction: Likelihood,
         radius: Likelihood | None,
+        prior: Callable[[int], Prior] = NormalPrior,
         beta: float = 1.0,
         num_particles: int = 1,
         embedding_norm: bool = True,
         aggregate: nn.Module | None = None,
         target_grad: str = "stop",
+        kl: str = "auto",
+        reference_radius: float | None = None,
     ) -> None:
         super().__init__()
         self.num_features: int = encoder.num_features  # type: ignore[assignment]
@@ -96,31 +99,72 @@ class VJE(nn.Module):
             )
         if target_grad not in ("stop", "flow"):
             raise ValueError(f"target_grad must be 'stop' or 'flow', got {target_grad!r}.")
+        if reference_radius is not None and not 0 < reference_radius < math.inf:
+            raise ValueError(
+                f"reference_radius must be positive and finite, or None for √D, got "
+                f"{reference_radius}."
+            )
         self.encoder = encoder
         self.norm = nn.BatchNorm1d(self.num_features, affine=False) if embedding_norm else None
-        self.inference: AmortisedGuide = guide(self.num_features)
+        self.inference = guide(self.num_features)
+        self.prior = prior(self.num_features)
+        self.reference_radius = reference_radius or math.sqrt(self.num_features)
         _check_likelihoods(direction, radius, self.num_features)
         self.direction = direction
         self.radius = radius
-        self.elbo = SymmetricELBO(beta=beta, num_particles=num_particles)
+        self.elbo = SymmetricELBO(beta, num_particles, self._choose_kl() if kl == "auto" else kl)
         self.aggregate = aggregate
         self.target_grad = target_grad
 
-    def model(self, posterior: TorchDistribution, target: Tensor) -> None:
-        """The Pyro model of a plate of data: targets ``(N, D)`` given the scales of q."""
-        with pyro.plate("data", len(target), dim=-1):
-            zero = target.new_zeros(self.num_features)
-            z = pyro.sample("z", Normal(zero, zero + 1).to_event(1))
-            radius = z.norm(dim=-1)
-            scale = posterior.stddev / math.sqrt(self.num_features)
-            direction = self.direction(loc=z / radius[..., None], scale=scale)
-            pyro.sample("direction", direction, obs=normalize(target, dim=-1))
-            if self.radius is not None:
-                pyro.sample("radius", self.radius(loc=radius), obs=target.norm(dim=-1))
+    def model(
+        self, posterior: TorchDistribution, scale: Tensor, target: Tensor | None = None
+    ) -> None:
+        """The Pyro model of a plate of data; without targets it generates them.
 
-    def guide(self, posterior: TorchDistribution, target: Tensor | None = None) -> Tensor:
+        Args:
+            posterior: Not used: model and guide take the same arguments.
+            scale: Scale of the directional factor in units of z, ``(N, D)``.
+            target: Target embeddings ``(N, D)``.
+        """
+        observed = target is not None
+        with pyro.plate("data", len(scale), dim=-1):
+            z = pyro.sample("z", self.prior_distribution())
+            norm = z.norm(dim=-1)
+            direction = self.direction(loc=z / norm[..., None], scale=scale / self.reference_radius)
+            pyro.sample("direction", direction, obs=normalize(target, dim=-1) if observed else None)
+            if self.radius is not None:
+                radius = self.radius(loc=norm)
+                pyro.sample("radius", radius, obs=target.norm(dim=-1) if observed else None)
+
+    def guide(
+        self, posterior: TorchDistribution, scale: Tensor, target: Tensor | None = None
+    ) -> Tensor:
         """The Pyro guide: z of every datum from its posterior."""
-        return self.inference(posterior, target)
+        return self.inference(posterior, scale, target)
+
+    def prior_distribution(self) -> TorchDistribution:
+        """``p(z)``: batch shape ``()``, event shape ``(D,)``."""
+        return self.prior(self._pseudo_posterior)
+
+    def _pseudo_posterior(self, embeddings: Tensor) -> TorchDistribution:
+        # Pseudo-embeddings are no data: they must not move the guide's batch statistics.
+        with evaluating(self.inference):
+            return self.inference.infer(embeddings).posterior
+
+    @torch.no_grad()
+    def _choose_kl(self) -> str:
+        with evaluating(self.inference):
+            posterior = self.inference.infer(torch.zeros(1, self.num_features)).posterior
+        try:
+            kl_divergence(posterior, self.prior_distribution())
+        except NotImplementedError:
+            logger.info(
+                "kl      sampled: no closed form for %s and %s",
+                type(self.inference).__name__,
+                type(self.prior).__name__,
+            )
+            return "sample"
+        return "analytic"
 
     def encode(self, images: Tensor) -> Tensor:
         """Embeddings s after the batch norm, ``(B, D)`` float32, of normalised images."""
@@ -136,21 +180,26 @@ class VJE(nn.Module):
         with torch.autocast(embedding.device.type, enabled=False):
             return embedding if self.norm is None else self.norm(embedding)
 
-    def pairs(self, views: Tensor) -> tuple[TorchDistribution, Tensor]:
-        """Posterior of every source and its target, from views ``(V, B, C, H, W)``.
+    def pairs(self, views: Tensor) -> tuple[TorchDistribution, Tensor, Tensor]:
+        """Posterior, directional scale and target of every ordered pair of views.
 
-        The plate holds all V (V − 1) B ordered pairs.
+        These are the arguments of both Pyro programs. From views ``(V, B, C, H, W)`` the plate
+        holds all V (V − 1) B ordered pairs.
         """
         return self._pairs(self._encode_views(views))
 
     def _encode_views(self, views: Tensor) -> Tensor:
         return torch.stack([self.encode(view) for view in views])
 
-    def _pairs(self, embeddings: Tensor) -> tuple[TorchDistribution, Tensor]:
+    def _pairs(self, embeddings: Tensor) -> tuple[TorchDistribution, Tensor, Tensor]:
         source, target = ordered_pairs(embeddings)
-        with torch.autocast(source.device.type, enabled=False):
-            posterior = self.inference.posterior(source)
-        return posterior, target.detach() if self.target_grad == "stop" else target
+        posterior, scale = self.infer(source)
+        return posterior, scale, target.detach() if self.target_grad == "stop" else target
+
+    def infer(self, embeddings: Tensor) -> Inferred:
+        """Posterior and directional scale of source embeddings s, ``(N, D)``."""
+        with torch.autocast(embeddings.device.type, enabled=False):
+            return self.inference.infer(embeddings)
 
     def loss(self, views: Tensor) -> Loss:
         """Minus the symmetric ELBO per dimension, with its parts in nats per datum.
@@ -159,9 +208,9 @@ class VJE(nn.Module):
         ``aggregate`` regulariser, it is added to the total and is a part without unit.
         """
         embeddings = self._encode_views(views)
-        posterior, target = self._pairs(embeddings)
+        posterior, scale, target = self._pairs(embeddings)
         with torch.autocast(target.device.type, enabled=False):
-            terms = self.elbo.terms(self.model, self.guide, posterior, target)
+            terms = self.elbo.terms(self.model, self.guide, posterior, scale, target)
             elbo = self.elbo.per_datum(terms).mean()
             parts = {"elbo": elbo.detach()} | {k: v.detach().mean() for k, v in terms.items()}
             total = -elbo / self.num_features
@@ -172,29 +221,26 @@ class VJE(nn.Module):
         return Loss(
             total=total,
             parts=parts,
-            monitors=self._monitors(posterior, target.detach(), len(views)),
+            monitors=self._monitors(scale.detach(), target.detach(), len(views)),
         )
 
     @torch.no_grad()
-    def _monitors(
-        self, posterior: TorchDistribution, target: Tensor, num_views: int
-    ) -> dict[str, Tensor]:
-        """Angle between the views' embeddings in degrees, and the spread of the posterior scale."""
+    def _monitors(self, scale: Tensor, target: Tensor, num_views: int) -> dict[str, Tensor]:
+        """Angle between the views' embeddings in degrees, and the spread of the scale."""
         # Blocks of B data are ordered by shift and view: the first two are different views.
         batch = len(target) // (num_views * (num_views - 1))
         first, second = target[:batch], target[batch : 2 * batch]
         cosine = torch.cosine_similarity(first, second, dim=-1).clamp(-1, 1)
-        scale = posterior.stddev
         return {
             "angle": torch.rad2deg(torch.acos(cosine)).mean(),
             "scale_mean": scale.mean(),
             "scale_std": scale.std(),
-            "clamp_fraction": self.inference.bound_fraction(posterior),
+            "clamp_fraction": self.inference.bound_fraction(scale),
         }
 
     def posterior(self, images: Tensor) -> TorchDistribution:
         """``q(z | image)`` of normalised images: batch shape ``(B,)``, event shape ``(D,)``."""
-        return self.inference.posterior(self.encode(images))
+        return self.infer(self.encode(images)).posterior
 
     def log_likelihood(
         self, source: Tensor, target: Tensor, num_samples: int = 16
@@ -210,8 +256,9 @@ class VJE(nn.Module):
             Expected log-likelihoods ``direction`` and ``radius`` (where modelled), ``kl``, and
             their sum ``elbo`` (with β = 1).
         """
-        bound = SymmetricELBO(beta=1.0, num_particles=num_samples)
-        terms = bound.terms(self.model, self.guide, self.posterior(source), self.encode(target))
+        bound = SymmetricELBO(beta=1.0, num_particles=num_samples, kl=self.elbo.kl)
+        inferred = self.infer(self.encode(source))
+        terms = bound.terms(self.model, self.guide, *inferred, self.encode(target))
         return {"elbo": bound.per_datum(terms), **terms}
 
 

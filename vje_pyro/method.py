@@ -43,6 +43,12 @@ class Method(Protocol):
 class ProbabilisticMethod(Method, Protocol):
     """A method with a posterior over a latent and a likelihood of the target embedding."""
 
+    def encode(self, images: Tensor) -> Tensor:
+        """What the posterior is inferred from, ``(B, D)`` float32, of normalised images."""
+
+    def infer(self, embeddings: Tensor) -> Any:
+        """An object whose ``posterior`` is that of embeddings which :meth:`encode` returned."""
+
     def posterior(self, images: Tensor) -> Any:
         """``q(z | image)``: a Pyro distribution, batch shape ``(B,)``, event shape ``(D,)``."""
 

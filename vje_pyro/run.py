@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from pyro.distributions import Independent, Normal, TorchDistribution
+from pyro.distributions import TorchDistribution
 from sklearn.base import BaseEstimator, TransformerMixin
 from torch import Tensor
 
@@ -85,13 +85,10 @@ class Representation(TransformerMixin, BaseEstimator):
             VJEError: If the method has no posterior.
         """
         self._require("posterior")
-
-        def moments(batch: Tensor) -> Tensor:
-            posterior = self.method.posterior(batch)
-            return torch.stack([posterior.mean, posterior.stddev], dim=1)
-
-        loc, scale = self._map(moments, images).unbind(1)
-        return Independent(Normal(loc, scale), 1)
+        embeddings = self._map(self.method.encode, images)
+        with torch.inference_mode():
+            posterior: TorchDistribution = self.method.infer(embeddings.to(self.device)).posterior
+        return posterior
 
     def log_likelihood(
         self, source: Any, target: Any = None, num_samples: int = 16

@@ -81,7 +81,7 @@ def test_loss_is_the_formula_written_by_hand(views):
     method = make(beta=0.7)  # batch norm statistics as before
     s = [method.norm(method.encoder(v)) for v in views]
     source, target = torch.cat(s), torch.cat(s[::-1]).detach()
-    q = method.inference.posterior(source)
+    q = method.infer(source).posterior
     torch.manual_seed(2)
     z = q.rsample()
     m, tau = normalize(z, dim=-1), q.stddev / math.sqrt(D)

@@ -13,6 +13,7 @@ from torch import Tensor
 from torchvision.transforms.functional import pil_to_tensor
 
 from vje_pyro.data.arrays import convert_channels, resize_images
+from vje_pyro.distributions.moments import moments
 from vje_pyro.errors import DataError, VJEError
 from vje_pyro.evaluation.result import Result
 from vje_pyro.method import evaluating
@@ -187,8 +188,8 @@ def _describe(run: Run, images: Tensor) -> tuple[Floats, Floats | None, Floats |
     if not np.isfinite(embeddings).all():  # distributions refuse such parameters
         nothing = np.full_like(embeddings, np.nan)
         return embeddings, nothing, nothing
-    posterior = run.method.posterior(images)
-    return embeddings, _numpy(posterior.mean), _numpy(posterior.stddev)
+    loc, scale = moments(run.method.posterior(images))
+    return embeddings, _numpy(loc), _numpy(scale)
 
 
 def _first_split(source: Any, names: tuple[str, ...]) -> tuple[str, Any]:

@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vje_pyro.distributions.moments import moments
 from vje_pyro.method import evaluating
 from vje_pyro.training.collapse import CollapseAlarm
 
@@ -164,7 +165,7 @@ class Monitor:
                 figures["knn"] = float(self._score(x[:cut], y[:cut], x[cut:], y[cut:]))
             if hasattr(method, "posterior"):
                 queries = self._images[cut:]
-                means = self._collect(method, lambda i: method.posterior(i).mean, queries)
+                means = self._collect(method, lambda i: moments(method.posterior(i))[0], queries)
                 figures["active_units"] = active_units(means)
         return figures
 

@@ -1,0 +1,91 @@
+"""What every amortised guide is, and the network that most of them read the embedding with."""
+
+import math
+from itertools import pairwise
+from typing import NamedTuple
+
+import pyro
+import torch
+from pyro.distributions import TorchDistribution
+from torch import Tensor, nn
+
+
+class Inferred(NamedTuple):
+    """What a guide says about N source embeddings.
+
+    Args:
+        posterior: ``q(z | source)``: batch shape ``(N,)``, event shape ``(D,)``.
+        scale: Scale of the directional factor in units of z, positive, ``(N, D)``. Where it is
+            shared with the guide it is the posterior's standard deviation.
+    """
+
+    posterior: TorchDistribution
+    scale: Tensor
+
+
+class AmortisedGuide(nn.Module):
+    """Base of the guides: subclasses say how they infer, this class is the Pyro program.
+
+    Args:
+        min_scale: Lower bound of the scales, positive.
+        max_scale: Upper bound of the scales.
+
+    Raises:
+        ValueError: If the bounds are not ``0 < min < max``.
+    """
+
+    def __init__(self, min_scale: float = 1e-3, max_scale: float = 1e2) -> None:
+        super().__init__()
+        if not 0 < min_scale < max_scale < math.inf:
+            raise ValueError(
+                f"min_scale and max_scale must satisfy 0 < min_scale < max_scale, got "
+                f"{min_scale} and {max_scale}."
+            )
+        self.log_scale_middle = (math.log(min_scale) + math.log(max_scale)) / 2
+        self.log_scale_half_width = (math.log(max_scale) - math.log(min_scale)) / 2
+
+    def infer(self, source: Tensor) -> Inferred:
+        """Posterior and directional scale of source embeddings ``(N, D)``."""
+        raise NotImplementedError
+
+    def forward(
+        self, posterior: TorchDistribution, scale: Tensor, target: Tensor | None = None
+    ) -> Tensor:
+        """The Pyro guide: samples site ``z`` of every datum; the rest is the model's alone."""
+        with pyro.plate("data", posterior.batch_shape[-1], dim=-1):
+            return pyro.sample("z", posterior)
+
+    def bounded_scale(self, raw: Tensor) -> Tensor:
+        r"""Scales from raw outputs, :math:`\log\sigma = c + h \tanh((a - c)/h)`.
+
+        Between the bounds the raw output is the log scale itself, so a fresh network starts with
+        scales near one, the prior's; and the gradient never vanishes at once.
+        """
+        shift = (raw - self.log_scale_middle) / self.log_scale_half_width
+        return (self.log_scale_middle + self.log_scale_half_width * torch.tanh(shift)).exp()
+
+    def bound_fraction(self, scale: Tensor) -> Tensor:
+        """Fraction of scales within 5 % (in log units) of a bound, a scalar tensor."""
+        shift = (scale.log() - self.log_scale_middle) / self.log_scale_half_width
+        return (shift.abs() > 0.95).float().mean()
+
+
+def perceptron(
+    num_features: int, hidden_features: int, num_layers: int, num_outputs: int
+) -> nn.Sequential:
+    """A perceptron with batch norm and ReLU; with ``num_layers=0`` it is linear.
+
+    Raises:
+        ValueError: If a size is not positive or ``num_layers`` negative.
+    """
+    if num_features < 1 or hidden_features < 1 or num_layers < 0:
+        raise ValueError(
+            f"num_features and hidden_features must be positive and num_layers not negative, "
+            f"got {num_features}, {hidden_features} and {num_layers}."
+        )
+    widths = [num_features] + [hidden_features] * num_layers
+    layers: list[nn.Module] = []
+    for width_in, width_out in pairwise(widths):
+        layers += [nn.Linear(width_in, width_out, bias=False), nn.BatchNorm1d(width_out)]
+        layers += [nn.ReLU(inplace=True)]
+    return nn.Sequential(*layers, nn.Linear(widths[-1], num_outputs))
