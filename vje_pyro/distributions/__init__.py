@@ -1,6 +1,21 @@
 """Distributions of directions and radii, one file each, used as ``pyro.distributions`` are."""
 
+from vje_pyro.distributions.power_spherical import PowerSpherical
+from vje_pyro.distributions.radial_gamma import RadialGamma
+from vje_pyro.distributions.radial_log_normal import RadialLogNormal
 from vje_pyro.distributions.radial_student_t import RadialStudentT
+from vje_pyro.distributions.radial_truncated_normal import RadialTruncatedNormal
 from vje_pyro.distributions.spherical_student_t import SphericalStudentT
+from vje_pyro.distributions.spherical_uniform import SphericalUniform
+from vje_pyro.distributions.von_mises_fisher import VonMisesFisher
 
-__all__ = ["RadialStudentT", "SphericalStudentT"]
+__all__ = [
+    "PowerSpherical",
+    "RadialGamma",
+    "RadialLogNormal",
+    "RadialStudentT",
+    "RadialTruncatedNormal",
+    "SphericalStudentT",
+    "SphericalUniform",
+    "VonMisesFisher",
+]

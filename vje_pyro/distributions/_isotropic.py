@@ -1,0 +1,151 @@
+"""Laws of a direction that depend only on its angle to the location."""
+
+from abc import abstractmethod
+from typing import ClassVar
+
+import torch
+from pyro.distributions import constraints
+from torch import Tensor
+from torch.distributions import register_kl
+from torch.distributions.utils import lazy_property
+from torch.nn.functional import normalize
+
+from vje_pyro.distributions._common import Directional, Shape, positive_finite
+from vje_pyro.distributions.spherical_uniform import SphericalUniform, log_sphere_area
+
+
+class Isotropic(Directional):
+    r"""An exponential family of one parameter, the concentration κ, around the uniform law.
+
+    .. math:: \log p(u) = \kappa\,T(u\cdot m) - \psi(\kappa) - \log\mathrm{area}(S^{D-1})
+
+    A subclass gives the statistic :math:`T`, zero at the location, the log-partition function ψ
+    and its derivative, the mean cosine and a sampler of :math:`1 - u\cdot m`. Everything that
+    depends on κ alone is computed in float64.
+    """
+
+    arg_constraints = {  # noqa: RUF012 - the name and form that torch.distributions reads
+        "loc": constraints.sphere,
+        "scale": constraints.independent(positive_finite, 1),
+        "concentration": positive_finite,
+    }
+    vector_parameters = ("loc", "scale")
+    scalar_parameters = ("concentration",)
+    # A concentrated law is a normal one on the tangent plane, with this variance times κ.
+    tangent_precision: ClassVar[float]
+
+    def __init__(
+        self,
+        loc: Tensor,
+        scale: Tensor | float | None = None,
+        *,
+        concentration: Tensor | float | None = None,
+        validate_args: bool | None = None,
+    ) -> None:
+        if (scale is None) == (concentration is None):
+            raise ValueError(
+                f"{type(self).__name__} takes either scale or concentration, got "
+                f"{'neither' if scale is None else 'both'}."
+            )
+        given = {"scale": scale, "concentration": concentration}
+        self._set_parameters(
+            loc,
+            validate_args=validate_args,
+            **{name: x for name, x in given.items() if x is not None},
+        )
+
+    def _expand_from(
+        self, tensors: dict[str, Tensor], batch_shape: torch.Size, event_shape: torch.Size
+    ) -> None:
+        """Sets those of the parameters that are given; the other is derived when it is used."""
+        for name, x in tensors.items():
+            shape = batch_shape if name in self.scalar_parameters else batch_shape + event_shape
+            self.__dict__[name] = x.expand(shape)
+
+    @lazy_property
+    def concentration(self) -> Tensor:
+        """κ from the mean square of the scale, shape ``batch_shape``."""
+        return self.tangent_precision / self.scale.square().mean(-1)
+
+    @lazy_property
+    def scale(self) -> Tensor:
+        """The scale, the same for every feature, from κ, shape ``batch_shape + (D,)``."""
+        scale = (self.tangent_precision / self.concentration).sqrt()
+        return scale[..., None].expand(self.batch_shape + self.event_shape)
+
+    @abstractmethod
+    def _statistic(self, distance: Tensor) -> Tensor:
+        """T of the distance (1 − u·m)/2, which lies in [0, 1]."""
+
+    @abstractmethod
+    def _log_partition(self) -> tuple[Tensor, Tensor]:
+        """ψ(κ) and ψ'(κ), the mean of the statistic, in float64, shape ``batch_shape``."""
+
+    @abstractmethod
+    def _mean_cosine(self) -> Tensor:
+        """Mean of u·m in float64, shape ``batch_shape``."""
+
+    @abstractmethod
+    def _sample_distance(self, shape: torch.Size) -> Tensor:
+        """Draws of (1 − u·m)/2 in float64."""
+
+    @property
+    def mode(self) -> Tensor:
+        """The location ``m``, shape ``batch_shape + (D,)``."""
+        return self.loc
+
+    @property
+    def mean(self) -> Tensor:
+        """The mean of the direction, a vector shorter than one, shape ``batch_shape + (D,)``."""
+        return self._mean_cosine().to(self.loc.dtype)[..., None] * self.loc
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Log density with respect to surface area, in nats, shape ``sample + batch_shape``."""
+        if self._validate_args:
+            self._validate_sample(value)
+        # From the chord: a cosine near one has lost the digits that a large κ asks for.
+        distance = (value - self.loc).square().sum(-1) / 4
+        log_partition, _ = self._log_partition()
+        log_prob = self.concentration * self._statistic(distance).double() - log_partition
+        return (log_prob - log_sphere_area(self.event_shape[0])).to(value.dtype)
+
+    def entropy(self) -> Tensor:
+        """Differential entropy in nats, shape ``batch_shape``."""
+        entropy = log_sphere_area(self.event_shape[0]) - self._information()
+        return entropy.to(self.loc.dtype)
+
+    def _information(self) -> Tensor:
+        """Divergence from the uniform law, κ ψ'(κ) − ψ(κ), in float64."""
+        log_partition, mean_statistic = self._log_partition()
+        return self.concentration * mean_statistic - log_partition
+
+    def _draw(self, sample_shape: Shape) -> Tensor:
+        """A draw of the distance to the location, and a uniform direction across it."""
+        shape = self._extended_shape(torch.Size(sample_shape))
+        distance = self._sample_distance(shape[:-1])[..., None]
+        noise = torch.randn(shape, dtype=self.loc.dtype, device=self.loc.device)
+        tangent = normalize(noise - (noise * self.loc).sum(-1, keepdim=True) * self.loc, dim=-1)
+        cosine, sine = 1 - 2 * distance, 2 * (distance * (1 - distance)).sqrt()
+        dtype = self.loc.dtype
+        return normalize(cosine.to(dtype) * self.loc + sine.to(dtype) * tangent, dim=-1)
+
+
+@register_kl(Isotropic, SphericalUniform)
+def _kl_isotropic_uniform(p: Isotropic, q: SphericalUniform) -> Tensor:
+    """In nats, shape of the two batches broadcast."""
+    check_same_sphere(p, q)
+    kl = p._information().to(p.loc.dtype)
+    return kl.expand(torch.broadcast_shapes(p.batch_shape, q.batch_shape))
+
+
+def check_same_sphere(p: Isotropic, q: Isotropic | SphericalUniform) -> None:
+    """Refuses two laws on spheres of different dimension.
+
+    Raises:
+        ValueError: With both dimensions.
+    """
+    if p.event_shape != q.event_shape:
+        raise ValueError(
+            f"the divergence between {type(p).__name__} and {type(q).__name__} needs one sphere, "
+            f"got directions in {p.event_shape[0]} and in {q.event_shape[0]} dimensions."
+        )
