@@ -1,0 +1,89 @@
+"""A small trained VJE, and the embeddings of some images, for every test of the diagnostics."""
+
+from functools import partial
+
+import pyro
+import pytest
+import torch
+from torch import nn
+from vje_pyro.guides import DiagonalNormal
+from vje_pyro.models import VJE
+
+from vje_pyro.diagnostics import view_pairs
+from vje_pyro.distributions import RadialStudentT, SphericalStudentT
+
+D = 8
+
+
+class Encoder(nn.Module):
+    """A fixed projection of 4 by 4 pixels: there is nothing to learn but the guide."""
+
+    num_features = D
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(16, D, bias=False).requires_grad_(False)
+
+    def forward(self, images):
+        return self.linear(images.flatten(1))
+
+
+def noisy_views(images):
+    """Two views of uint8 images, which differ by noise in every pixel."""
+    views = (images.float() / 255 - 0.5).expand(2, *images.shape)
+    return views + 0.05 * torch.randn(views.shape)
+
+
+def random_images(num_images, seed):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(256, (num_images, 1, 4, 4), generator=generator, dtype=torch.uint8)
+
+
+@pytest.fixture(autouse=True)
+def _fresh_store():
+    pyro.clear_param_store()
+
+
+@pytest.fixture(scope="session")
+def images():
+    """uint8, (40, 1, 4, 4)."""
+    return random_images(40, seed=1)
+
+
+@pytest.fixture(scope="session")
+def make_views():
+    return noisy_views
+
+
+@pytest.fixture(scope="session")
+def method():
+    """VJE of dimension 8 whose guide was trained for some hundred steps; in evaluation mode."""
+    with torch.random.fork_rng(), pyro.validation_enabled(False):
+        torch.manual_seed(0)
+        vje = VJE(
+            Encoder(),
+            guide=partial(DiagonalNormal, hidden_features=16),
+            direction=partial(SphericalStudentT, df=1.0),
+            radius=partial(RadialStudentT, scale=1.0, df=1.0),
+        )
+        optimizer = torch.optim.Adam([p for p in vje.parameters() if p.requires_grad], lr=1e-2)
+        for step in range(300):
+            loss = vje.loss(noisy_views(random_images(128, seed=100 + step))).total
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+    return vje.eval().requires_grad_(False)
+
+
+@pytest.fixture(scope="session")
+def pairs(method, images, make_views):
+    """40 images, their labels three classes in turn, so D = 8 and 80 data."""
+    return view_pairs(
+        method,
+        images,
+        make_views,
+        labels=torch.arange(len(images)) % 3,
+        classes=("zero", "one", "two"),
+        split="test",
+        seed=0,
+    )

@@ -1,0 +1,179 @@
+"""The one input of every diagnostic: embeddings of two views of some images, and their method."""
+
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import torch
+from pyro.distributions import TorchDistribution
+from torch import Tensor, nn
+
+from vje_pyro.errors import VJEError
+from vje_pyro.method import evaluating
+
+_NEEDED = ("infer", "model", "guide", "prior_distribution")
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Embeddings of two views of N images; both orders of the views are data.
+
+    Ordered pair v of image n has source view v and target view 1 − v, and stands at ``v N + n`` of
+    everything that has 2N entries.
+
+    Args:
+        method: A probabilistic method in evaluation mode, its parameters without gradient.
+        embeddings: What the guide reads and the likelihood scores, ``(2, N, D)`` float32.
+        labels: Classes ``(N,)``, int64, -1 where unlabelled.
+        classes: Names of the classes.
+        indices: Where the images are in their split, ``(N,)``.
+        split: Name of the split.
+
+    Raises:
+        VJEError: If the method has no posterior (:func:`require_posterior`).
+        ValueError: If the shapes do not fit together, there are no images, or the method is in
+            training mode.
+    """
+
+    method: Any
+    embeddings: Tensor
+    labels: Tensor
+    classes: tuple[str, ...]
+    indices: Tensor
+    split: str
+
+    def __post_init__(self) -> None:
+        require_posterior(self.method)
+        shape = tuple(self.embeddings.shape)
+        if len(shape) != 3 or shape[0] != 2 or 0 in shape:
+            raise ValueError(f"embeddings must be (2, N, D) with N at least 1, got {shape}.")
+        for name in ("labels", "indices"):
+            if getattr(self, name).shape != shape[1:2]:
+                raise ValueError(
+                    f"{name} must have shape ({shape[1]},) for embeddings {shape}, got "
+                    f"{tuple(getattr(self, name).shape)}."
+                )
+        if getattr(self.method, "training", False):
+            raise ValueError(
+                f"the {type(self.method).__name__} is in training mode, where its batch norms "
+                f"change with every use: call method.eval() first."
+            )
+
+    def __len__(self) -> int:
+        return self.embeddings.shape[1]
+
+    @property
+    def num_features(self) -> int:
+        """Embedding dimension D."""
+        return self.embeddings.shape[2]
+
+    @property
+    def source(self) -> Tensor:
+        """What the posteriors are inferred from, ``(2N, D)``: view 0, then view 1."""
+        return self.embeddings.flatten(0, 1)
+
+    @property
+    def target(self) -> Tensor:
+        """What the likelihood scores, ``(2N, D)``: view 1, then view 0."""
+        return self.embeddings.flip(0).flatten(0, 1)
+
+    @cached_property
+    def _inferred(self) -> tuple[TorchDistribution, Tensor]:
+        with torch.no_grad():
+            posterior, scale = self.method.infer(self.source)
+        return posterior, scale
+
+    @property
+    def posterior(self) -> TorchDistribution:
+        """``q(z | source)``: batch shape ``(2N,)``, event shape ``(D,)``."""
+        return self._inferred[0]
+
+    @property
+    def scale(self) -> Tensor:
+        """Scale of the directional factor in units of z, ``(2N, D)``."""
+        return self._inferred[1]
+
+    def arguments(self) -> tuple[TorchDistribution, Tensor, Tensor]:
+        """Posterior, scale and target: the arguments of both Pyro programs, for a plate of 2N."""
+        return self.posterior, self.scale, self.target
+
+    def subset(self, indices: Tensor | Sequence[int] | slice) -> "Pairs":
+        """The same of some of the images, by their position in these pairs."""
+        return replace(
+            self,
+            embeddings=self.embeddings[:, indices],
+            labels=self.labels[indices],
+            indices=self.indices[indices],
+        )
+
+
+def view_pairs(
+    method: nn.Module,
+    images: Tensor,
+    make_views: Callable[[Tensor], Tensor],
+    *,
+    labels: Tensor | None = None,
+    classes: Sequence[str] = (),
+    split: str = "test",
+    indices: Tensor | None = None,
+    seed: int = 0,
+    batch_size: int = 512,
+) -> Pairs:
+    """Embed two random views of each image.
+
+    Args:
+        method: A probabilistic method. It is copied, so its mode and device stay as they are.
+        images: uint8 images ``(N, C, H, W)``.
+        make_views: From a batch of them to two normalised views, ``(2, B, C, H, W)``, such as
+            :class:`vje_pyro.data.Views`.
+        labels: Classes ``(N,)``, int64; None for unlabelled images.
+        classes: Names of the classes.
+        split: Name of the split.
+        indices: Where the images are in their split; None counts from 0.
+        seed: Of the views; the global random state is not touched.
+        batch_size: Images a batch.
+
+    Raises:
+        VJEError: If the method has no posterior.
+        ValueError: If there are no images, or other than two views are made.
+    """
+    require_posterior(method)
+    if len(images) == 0:
+        raise ValueError("there are no images to make pairs of views from.")
+    device = next(method.parameters()).device
+    parts = []
+    with torch.random.fork_rng(), evaluating(method), torch.no_grad():
+        torch.manual_seed(seed)
+        for batch in images.split(batch_size):
+            views = make_views(batch.to(device))
+            if len(views) != 2:
+                raise ValueError(
+                    f"the diagnostics need two views of each image, but {len(views)} were made: "
+                    f"set num_views to 2."
+                )
+            parts.append(torch.stack([method.encode(view).float().cpu() for view in views]))
+    return Pairs(
+        method=copy.deepcopy(method).cpu().eval().requires_grad_(False),
+        embeddings=torch.cat(parts, dim=1),
+        labels=torch.full((len(images),), -1) if labels is None else labels.cpu(),
+        classes=tuple(classes),
+        indices=torch.arange(len(images)) if indices is None else indices.cpu(),
+        split=split,
+    )
+
+
+def require_posterior(method: Any) -> None:
+    """Refuse a method that the diagnostics of inference make no sense for.
+
+    Raises:
+        VJEError: If the method has no posterior, or no Pyro programs; it says which are missing.
+    """
+    missing = [name for name in _NEEDED if not callable(getattr(method, name, None))]
+    if missing:
+        raise VJEError(
+            f"{type(method).__name__} cannot be diagnosed: it has no {', '.join(missing)}. The "
+            f"diagnostics check a posterior against its model: use a probabilistic method, such "
+            f"as VJE."
+        )
