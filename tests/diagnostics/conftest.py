@@ -1,15 +1,17 @@
-"""A small trained VJE, and the embeddings of some images, for every test of the diagnostics."""
+"""A small trained VJE with embeddings, and a model whose posterior is known, for all the tests."""
 
+from collections import namedtuple
 from functools import partial
 
 import pyro
 import pytest
 import torch
+from pyro.distributions import Normal
 from torch import nn
 from vje_pyro.guides import DiagonalNormal
 from vje_pyro.models import VJE
 
-from vje_pyro.diagnostics import view_pairs
+from vje_pyro.diagnostics import Pairs, view_pairs
 from vje_pyro.distributions import RadialStudentT, SphericalStudentT
 
 D = 8
@@ -87,3 +89,62 @@ def pairs(method, images, make_views):
         split="test",
         seed=0,
     )
+
+
+class Conjugate(nn.Module):
+    """z ~ N(0, I), x | z ~ N(z, noise² I): posterior and evidence are Gaussian.
+
+    Its guide is that posterior, moved by ``shift`` of its standard deviations and wider by
+    ``widen``. Both views are to be the same, as the guide reads one and the model scores the other.
+    """
+
+    reference_radius = 1.0
+
+    def __init__(self, dim, noise, shift, widen):
+        super().__init__()
+        self.dim, self.noise, self.shift, self.widen = dim, noise, shift, widen
+
+    def exact_posterior(self, x):
+        precision = 1 + self.noise**-2
+        stddev = torch.full_like(x, precision**-0.5)
+        return Normal(x / self.noise**2 / precision, stddev).to_event(1)
+
+    def log_evidence(self, x):
+        return Normal(0.0, (1 + self.noise**2) ** 0.5).log_prob(x).sum(-1)
+
+    def infer(self, source):
+        exact = self.exact_posterior(source)
+        mean = exact.mean + self.shift * exact.stddev
+        posterior = Normal(mean, self.widen * exact.stddev).to_event(1)
+        return namedtuple("Inferred", "posterior scale")(posterior, torch.ones_like(source))
+
+    def prior_distribution(self):
+        return Normal(torch.zeros(self.dim), 1.0).to_event(1)
+
+    def model(self, posterior, scale, target=None):
+        with pyro.plate("data", len(scale), dim=-1):
+            z = pyro.sample("z", self.prior_distribution())
+            pyro.sample("x", Normal(z, self.noise).to_event(1), obs=target)
+
+    def guide(self, posterior, scale, target=None):
+        with pyro.plate("data", len(scale), dim=-1):
+            return pyro.sample("z", posterior)
+
+
+@pytest.fixture(scope="session")
+def conjugate_pairs():
+    """Makes pairs whose exact posterior and evidence are known (:class:`Conjugate`)."""
+
+    def make(num_images=10, dim=3, noise=0.8, shift=0.0, widen=1.0, seed=0):
+        generator = torch.Generator().manual_seed(seed)
+        x = (1 + noise**2) ** 0.5 * torch.randn(num_images, dim, generator=generator)
+        return Pairs(
+            method=Conjugate(dim, noise, shift, widen).eval(),
+            embeddings=x.expand(2, -1, -1),
+            labels=torch.full((num_images,), -1),
+            classes=(),
+            indices=torch.arange(num_images),
+            split="toy",
+        )
+
+    return make

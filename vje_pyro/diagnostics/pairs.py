@@ -143,6 +143,7 @@ def view_pairs(
     if len(images) == 0:
         raise ValueError("there are no images to make pairs of views from.")
     device = next(method.parameters()).device
+    encode: Callable[[Tensor], Tensor] = method.encode  # type: ignore[assignment]
     parts = []
     with torch.random.fork_rng(), evaluating(method), torch.no_grad():
         torch.manual_seed(seed)
@@ -153,7 +154,7 @@ def view_pairs(
                     f"the diagnostics need two views of each image, but {len(views)} were made: "
                     f"set num_views to 2."
                 )
-            parts.append(torch.stack([method.encode(view).float().cpu() for view in views]))
+            parts.append(torch.stack([encode(view).float().cpu() for view in views]))
     return Pairs(
         method=copy.deepcopy(method).cpu().eval().requires_grad_(False),
         embeddings=torch.cat(parts, dim=1),

@@ -1,0 +1,177 @@
+"""How far the guide is from the posterior, datum by datum: importance weights tell."""
+
+import math
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vje_pyro.diagnostics._figure import bootstrap_mean
+from vje_pyro.diagnostics._programs import chunks, draw_latents, log_density, seeded
+from vje_pyro.diagnostics.pairs import Pairs
+
+# With fewer, the tail (a fifth of the draws) is too short to fit.
+_MIN_SAMPLES = 100
+# Weights that agree to a tenth of a per cent are constant: their spread is rounding.
+_CONSTANT = 1e-3
+_RELIABLE_K = 0.7
+
+
+@dataclass(frozen=True)
+class Importance:
+    r"""Importance weights of a guide, :math:`w_s = p(x, z_s) / q(z_s)` with :math:`z_s \sim q`.
+
+    All are per datum, that is per ordered pair of views; the 2N data are in the order of
+    :class:`Pairs`. Weights are never pooled over data: the product of the weights of many data has
+    a heavy tail even where each guide is good.
+
+    Args:
+        log_weights: ``(S, 2N)``, in nats, float64.
+        pareto_k: Shape of the generalised Pareto tail of each datum's weights, ``(2N,)``. Up to
+            0.7 the guide can be corrected by its weights; above, it misses part of the posterior.
+        ess: Effective number of the S draws, :math:`(\sum w)^2 / \sum w^2`, ``(2N,)``.
+        bounds: Importance-weighted bound on the log evidence with K draws, ``(2N,)`` in nats, by
+            K; K = 1 is the ELBO. It rises with K, and its limit is the log evidence.
+    """
+
+    log_weights: Tensor
+    pareto_k: Tensor
+    ess: Tensor
+    bounds: dict[int, Tensor]
+
+    def summary(self) -> dict[str, Any]:
+        """Figures for a JSON: means over data with intervals over images, and shares of k-hat."""
+        finite = self.pareto_k[self.pareto_k.isfinite()]
+        low, most = min(self.bounds), max(self.bounds)
+        return {
+            "num_samples": len(self.log_weights),
+            "num_data": len(self.pareto_k),
+            "pareto_k_median": finite.median().item() if len(finite) else None,
+            "pareto_k_max": finite.max().item() if len(finite) else None,
+            "pareto_k_infinite": len(self.pareto_k) - len(finite),
+            "pareto_k_above_0.7": _mean_over_images((self.pareto_k > _RELIABLE_K).double()),
+            "ess_fraction": _mean_over_images(self.ess / len(self.log_weights)),
+            "bounds": {str(k): _mean_over_images(bound) for k, bound in self.bounds.items()},
+            "elbo_to_bound": _mean_over_images(self.bounds[most] - self.bounds[low]),
+        }
+
+
+def importance(
+    pairs: Pairs,
+    num_samples: int = 1000,
+    seed: int = 0,
+    num_particles: Sequence[int] = (1, 10, 100, 1000),
+) -> Importance:
+    """Importance weights of the guide, and what they say about it.
+
+    Args:
+        pairs: The data.
+        num_samples: Draws S of the guide for each datum, at least 100.
+        seed: Of the draws.
+        num_particles: Numbers K of draws in the importance-weighted bounds; those above S, or
+            that do not divide it, are left out. 1 (the ELBO) is always there.
+
+    Raises:
+        ValueError: If ``num_samples`` is below 100 or a K below 1.
+
+    Source: k-hat, Vehtari et al., "Pareto smoothed importance sampling" (arXiv 1507.02646), as a
+    check of variational inference Yao et al. (arXiv 1802.02538); bounds, Burda et al. (arXiv
+    1509.00519), equation 8.
+    """
+    if num_samples < _MIN_SAMPLES:
+        raise ValueError(
+            f"num_samples must be at least {_MIN_SAMPLES} for a tail to fit, got {num_samples}."
+        )
+    if min(num_particles, default=1) < 1:
+        raise ValueError(f"num_particles must be positive, got {tuple(num_particles)}.")
+    log_w = log_weights(pairs, num_samples, seed)
+    ks = {1, *num_particles}
+    return Importance(
+        log_weights=log_w,
+        pareto_k=pareto_k(log_w),
+        ess=(2 * log_w.logsumexp(0) - (2 * log_w).logsumexp(0)).exp(),
+        bounds={k: importance_weighted_bound(log_w, k) for k in sorted(ks) if not num_samples % k},
+    )
+
+
+@torch.no_grad()
+def log_weights(pairs: Pairs, num_samples: int = 1000, seed: int = 0) -> Tensor:
+    """Log importance weight of every draw of every datum, ``(S, 2N)`` in nats, float64.
+
+    The sum of the model's sites less the sum of the guide's, each datum by itself.
+    """
+    method, arguments = pairs.method, pairs.arguments()
+    parts = []
+    with seeded(seed):
+        for size in chunks(num_samples, pairs.embeddings.numel()):
+            latents = draw_latents(method.guide, arguments, size)
+            model = log_density(method.model, arguments, latents)
+            guide = log_density(method.guide, arguments, latents)
+            parts.append(model.double() - guide.double())
+    return torch.cat(parts)
+
+
+def importance_weighted_bound(log_weights: Tensor, num_particles: int) -> Tensor:
+    r"""Mean of :math:`\log \frac1K \sum_k w_k` over the S/K groups of K draws, ``(N,)`` in nats.
+
+    Groups of a larger K, where one divides the other, are unions of smaller ones: the estimates
+    then rise with K for every datum, not only on average.
+
+    Args:
+        log_weights: ``(S, N)``.
+        num_particles: K, a divisor of S.
+
+    Raises:
+        ValueError: If K does not divide S.
+
+    Example:
+        >>> importance_weighted_bound(torch.zeros(4, 1), 2)
+        tensor([0.])
+    """
+    num_samples = len(log_weights)
+    if num_particles < 1 or num_samples % num_particles:
+        raise ValueError(
+            f"num_particles must divide the number of draws, {num_samples}, got {num_particles}."
+        )
+    groups = log_weights.unflatten(0, (-1, num_particles))
+    return (groups.logsumexp(1) - math.log(num_particles)).mean(0)
+
+
+def pareto_k(log_weights: Tensor) -> Tensor:
+    """PSIS k-hat of each column, ``(N,)`` float64.
+
+    Weights that are all equal have no tail: their k-hat is 0. Infinite where there is no fit, as
+    with weights that are zero or not finite.
+
+    Args:
+        log_weights: ``(S, N)``, a column for each datum.
+    """
+    columns = log_weights.T.double().numpy()
+    finite = np.isfinite(columns).all(axis=1)
+    k = np.where(finite, 0.0, np.inf)
+    varied = finite & (np.ptp(np.where(finite[:, None], columns, 0.0), axis=1) > _CONSTANT)
+    if varied.any():
+        k[varied] = _fit_pareto_k(columns[varied])
+    return torch.from_numpy(k)
+
+
+def _fit_pareto_k(log_weights: np.ndarray) -> np.ndarray:
+    """ArviZ's k-hat of each row ``(N, S)``."""
+    try:
+        from arviz_stats.base import array_stats  # ArviZ 1.x
+    except ImportError:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # of 0.23's import: what 1.x changes
+            from arviz import psislw
+        return psislw(log_weights)[1]
+    # This one takes log likelihoods, whose inverses are leave-one-out's weights.
+    return array_stats.psislw(-log_weights)[1]
+
+
+def _mean_over_images(values: Tensor) -> dict[str, Any]:
+    """Mean of ``(2N,)`` with an interval over the N images: an image's two orders go together."""
+    return bootstrap_mean(values.unflatten(0, (2, -1)).mean(0))
