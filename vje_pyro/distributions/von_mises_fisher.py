@@ -73,7 +73,7 @@ class VonMisesFisher(Isotropic):
         """Rejection from the law of a Beta variable sent through a Möbius map.
 
         Source: Wood (1994), algorithm VM*, written for the distance (1 − u·m)/2 that a large κ
-        makes small. About two draws in three are accepted, whatever D and κ.
+        makes small. At least two draws in three are accepted, whatever D and κ.
         """
         kappa, freedom = self.concentration.double().expand(shape), self.event_shape[0] - 1
         b = freedom / (2 * kappa + (4 * kappa.square() + freedom**2).sqrt())
