@@ -158,6 +158,14 @@ def test_expand_keeps_the_class_and_the_parameters():
     assert kl_divergence(expanded, SphericalUniform(4)).shape == (5, 2)
     assert kl_divergence(d, SphericalUniform(4, (6, 1))).shape == (6, 2)
     assert kl_divergence(d, expanded).shape == (5, 2)
+    torch.testing.assert_close(expanded.expand((7, 5, 2)).concentration[6, 3], d.concentration)
+
+
+def test_one_law_serves_several_backward_passes():
+    scale = torch.full((4,), 0.5, requires_grad=True)
+    d = VonMisesFisher(torch.eye(4)[0], scale).expand((3,))
+    for _ in range(2):
+        d.log_prob(torch.eye(4)[1]).sum().backward()
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """Laws of a direction that depend only on its angle to the location."""
 
 from abc import abstractmethod
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from pyro.distributions import constraints
@@ -14,6 +14,16 @@ from vje_pyro.distributions._common import Directional, Shape, positive_finite
 from vje_pyro.distributions.spherical_uniform import SphericalUniform, log_sphere_area
 
 
+class _derived(lazy_property):
+    """A parameter that follows from the one given: not checked, and computed at every use.
+
+    What torch keeps would hold on to a graph that the first backward pass frees.
+    """
+
+    def __get__(self, instance: Any, obj_type: Any = None) -> Any:
+        return super().__get__(None, obj_type) if instance is None else self.wrapped(instance)
+
+
 class Isotropic(Directional):
     r"""An exponential family of one parameter, the concentration κ, around the uniform law.
 
@@ -21,7 +31,7 @@ class Isotropic(Directional):
 
     A subclass gives the statistic :math:`T`, zero at the location, the log-partition function ψ
     and its derivative, the mean cosine and a sampler of :math:`1 - u\cdot m`. Everything that
-    depends on κ alone is computed in float64.
+    depends on κ alone is computed in float64, whatever the dtype of the parameters.
     """
 
     arg_constraints = {  # noqa: RUF012 - the name and form that torch.distributions reads
@@ -57,17 +67,17 @@ class Isotropic(Directional):
     def _expand_from(
         self, tensors: dict[str, Tensor], batch_shape: torch.Size, event_shape: torch.Size
     ) -> None:
-        """Sets those of the parameters that are given; the other is derived when it is used."""
-        for name, x in tensors.items():
-            shape = batch_shape if name in self.scalar_parameters else batch_shape + event_shape
-            self.__dict__[name] = x.expand(shape)
+        """Sets those of the parameters that are given; the other follows from them."""
+        for kind in ("vector_parameters", "scalar_parameters"):
+            setattr(self, kind, tuple(name for name in getattr(self, kind) if name in tensors))
+        super()._expand_from(tensors, batch_shape, event_shape)
 
-    @lazy_property
+    @_derived
     def concentration(self) -> Tensor:
         """κ from the mean square of the scale, shape ``batch_shape``."""
         return self.tangent_precision / self.scale.square().mean(-1)
 
-    @lazy_property
+    @_derived
     def scale(self) -> Tensor:
         """The scale, the same for every feature, from κ, shape ``batch_shape + (D,)``."""
         scale = (self.tangent_precision / self.concentration).sqrt()
@@ -78,16 +88,19 @@ class Isotropic(Directional):
         """T of the distance (1 − u·m)/2, which lies in [0, 1]."""
 
     @abstractmethod
-    def _log_partition(self) -> tuple[Tensor, Tensor]:
-        """ψ(κ) and ψ'(κ), the mean of the statistic, in float64, shape ``batch_shape``."""
+    def _log_partition(self, kappa: Tensor) -> tuple[Tensor, Tensor]:
+        """ψ(κ) and ψ'(κ), the mean of the statistic."""
 
     @abstractmethod
-    def _mean_cosine(self) -> Tensor:
-        """Mean of u·m in float64, shape ``batch_shape``."""
+    def _mean_cosine(self, kappa: Tensor) -> Tensor:
+        """Mean of u·m."""
 
     @abstractmethod
-    def _sample_distance(self, shape: torch.Size) -> Tensor:
-        """Draws of (1 − u·m)/2 in float64."""
+    def _sample_distance(self, kappa: Tensor) -> Tensor:
+        """A draw of (1 − u·m)/2 for every κ."""
+
+    def _kappa(self) -> Tensor:
+        return self.concentration.double()
 
     @property
     def mode(self) -> Tensor:
@@ -97,7 +110,7 @@ class Isotropic(Directional):
     @property
     def mean(self) -> Tensor:
         """The mean of the direction, a vector shorter than one, shape ``batch_shape + (D,)``."""
-        return self._mean_cosine().to(self.loc.dtype)[..., None] * self.loc
+        return self._mean_cosine(self._kappa()).to(self.loc.dtype)[..., None] * self.loc
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Log density with respect to surface area, in nats, shape ``sample + batch_shape``."""
@@ -105,8 +118,9 @@ class Isotropic(Directional):
             self._validate_sample(value)
         # From the chord: a cosine near one has lost the digits that a large κ asks for.
         distance = (value - self.loc).square().sum(-1) / 4
-        log_partition, _ = self._log_partition()
-        log_prob = self.concentration * self._statistic(distance).double() - log_partition
+        kappa = self._kappa()
+        log_partition, _ = self._log_partition(kappa)
+        log_prob = kappa * self._statistic(distance).double() - log_partition
         return (log_prob - log_sphere_area(self.event_shape[0])).to(value.dtype)
 
     def entropy(self) -> Tensor:
@@ -116,13 +130,14 @@ class Isotropic(Directional):
 
     def _information(self) -> Tensor:
         """Divergence from the uniform law, κ ψ'(κ) − ψ(κ), in float64."""
-        log_partition, mean_statistic = self._log_partition()
-        return self.concentration * mean_statistic - log_partition
+        kappa = self._kappa()
+        log_partition, mean_statistic = self._log_partition(kappa)
+        return kappa * mean_statistic - log_partition
 
     def _draw(self, sample_shape: Shape) -> Tensor:
         """A draw of the distance to the location, and a uniform direction across it."""
         shape = self._extended_shape(torch.Size(sample_shape))
-        distance = self._sample_distance(shape[:-1])[..., None]
+        distance = self._sample_distance(self._kappa().expand(shape[:-1]))[..., None]
         noise = torch.randn(shape, dtype=self.loc.dtype, device=self.loc.device)
         tangent = normalize(noise - (noise * self.loc).sum(-1, keepdim=True) * self.loc, dim=-1)
         cosine, sine = 1 - 2 * distance, 2 * (distance * (1 - distance)).sqrt()

@@ -56,22 +56,19 @@ class PowerSpherical(Isotropic):
         """Log of (1 + u·m)/2."""
         return torch.log1p(-distance.clamp(max=1 - torch.finfo(distance.dtype).eps))
 
-    def _log_partition(self) -> tuple[Tensor, Tensor]:
+    def _log_partition(self, kappa: Tensor) -> tuple[Tensor, Tensor]:
         beta = (self.event_shape[0] - 1) / 2
-        alpha = beta + self.concentration.double()
-        ratio, slope = log_gamma_ratio(alpha, beta)
-        at_zero, _ = log_gamma_ratio(alpha.new_tensor(beta), beta)
-        return at_zero - ratio, -slope
+        log_ratio, slope = log_gamma_ratio(beta + kappa, beta)
+        at_zero, _ = log_gamma_ratio(kappa.new_tensor(beta), beta)
+        return at_zero - log_ratio, -slope
 
-    def _mean_cosine(self) -> Tensor:
-        kappa = self.concentration.double()
+    def _mean_cosine(self, kappa: Tensor) -> Tensor:
         return kappa / (kappa + self.event_shape[0] - 1)
 
     def rsample(self, sample_shape: Shape = ()) -> Tensor:
         """Exact draws with pathwise gradients, shape ``sample + batch_shape + (D,)``."""
         return self._draw(sample_shape)
 
-    def _sample_distance(self, shape: torch.Size) -> Tensor:
-        kappa = self.concentration.double().expand(shape)
+    def _sample_distance(self, kappa: Tensor) -> Tensor:
         beta = torch.full_like(kappa, (self.event_shape[0] - 1) / 2)
         return torch.distributions.Beta(beta, beta + kappa, validate_args=False).rsample()

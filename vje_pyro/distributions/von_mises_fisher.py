@@ -56,26 +56,26 @@ class VonMisesFisher(Isotropic):
     def _statistic(self, distance: Tensor) -> Tensor:
         return -2 * distance
 
-    def _log_partition(self) -> tuple[Tensor, Tensor]:
-        log_f, ratio = log_hyp0f1(self.event_shape[0] / 2 - 1, self.concentration)
-        return log_f - self.concentration, ratio - 1
+    def _log_partition(self, kappa: Tensor) -> tuple[Tensor, Tensor]:
+        log_f, ratio = log_hyp0f1(self.event_shape[0] / 2 - 1, kappa)
+        return log_f - kappa, ratio - 1
 
-    def _mean_cosine(self) -> Tensor:
+    def _mean_cosine(self, kappa: Tensor) -> Tensor:
         """The Bessel ratio A_D(κ)."""
-        return log_hyp0f1(self.event_shape[0] / 2 - 1, self.concentration)[1]
+        return log_hyp0f1(self.event_shape[0] / 2 - 1, kappa)[1]
 
     @torch.no_grad()
     def sample(self, sample_shape: Shape = ()) -> Tensor:
         """Exact draws, shape ``sample + batch_shape + (D,)``."""
         return self._draw(sample_shape)
 
-    def _sample_distance(self, shape: torch.Size) -> Tensor:
+    def _sample_distance(self, kappa: Tensor) -> Tensor:
         """Rejection from the law of a Beta variable sent through a Möbius map.
 
         Source: Wood (1994), algorithm VM*, written for the distance (1 − u·m)/2 that a large κ
         makes small. At least two draws in three are accepted, whatever D and κ.
         """
-        kappa, freedom = self.concentration.double().expand(shape), self.event_shape[0] - 1
+        freedom = self.event_shape[0] - 1
         b = freedom / (2 * kappa + (4 * kappa.square() + freedom**2).sqrt())
         peak = b / (1 + b)
         half = torch.full_like(kappa, freedom / 2)
@@ -101,10 +101,11 @@ class VonMisesFisher(Isotropic):
 def _kl_vmf_vmf(p: VonMisesFisher, q: VonMisesFisher) -> Tensor:
     """In nats, shape of the two batches broadcast."""
     check_same_sphere(p, q)
-    log_partition_p, mean_p = p._log_partition()
-    log_partition_q, _ = q._log_partition()
+    kappa_p, kappa_q = p._kappa(), q._kappa()
+    log_partition_p, mean_p = p._log_partition(kappa_p)
+    log_partition_q, _ = q._log_partition(kappa_q)
     distance = (p.loc - q.loc).square().sum(-1).double() / 4
     # E_p[u·m_q − 1], of the mean A m_p: (A − 1) + A (m_p·m_q − 1).
     mean_q = mean_p - 2 * (1 + mean_p) * distance
-    kl = p.concentration * mean_p - log_partition_p - q.concentration * mean_q + log_partition_q
+    kl = kappa_p * mean_p - log_partition_p - kappa_q * mean_q + log_partition_q
     return kl.to(p.loc.dtype)
