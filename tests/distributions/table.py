@@ -12,7 +12,15 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from vje_pyro.distributions import RadialStudentT, SphericalStudentT
+from vje_pyro.distributions import (
+    PowerSpherical,
+    RadialGamma,
+    RadialLogNormal,
+    RadialStudentT,
+    RadialTruncatedNormal,
+    SphericalStudentT,
+    VonMisesFisher,
+)
 
 # Bad arguments and the message that names them: of every direction, every radius, every df.
 BAD_DIRECTION: tuple[tuple[dict[str, Any], str], ...] = (
@@ -133,6 +141,24 @@ ROWS = [
         options={"normalized": True},
         bad=BAD_RADIUS + BAD_DF,
     ),
+    Row(
+        "von_mises_fisher",
+        "direction",
+        VonMisesFisher,
+        bad=BAD_DIRECTION,
+        unequal_scales=False,
+    ),
+    Row(
+        "power_spherical",
+        "direction",
+        PowerSpherical,
+        bad=BAD_DIRECTION,
+        rsample=True,
+        unequal_scales=False,
+    ),
+    Row("radial_log_normal", "radius", RadialLogNormal, bad=BAD_RADIUS, rsample=True),
+    Row("radial_gamma", "radius", RadialGamma, bad=BAD_RADIUS, rsample=True),
+    Row("radial_truncated_normal", "radius", RadialTruncatedNormal, bad=BAD_RADIUS, rsample=True),
 ]
 
 DIRECTIONS = [row for row in ROWS if row.kind == "direction"]
