@@ -3,6 +3,8 @@
     python benchmarks/readme_table.py           # rewrite the table
     python benchmarks/readme_table.py --check   # exit 1 if that would change the README
 
+``--results`` and ``--readme`` name another folder and page, such as those of the ablation.
+
 Layout. A study is a folder of ``docs/results`` and holds the result files of every method, seed
 and protocol in it, as ``vje evaluate`` wrote them::
 
@@ -42,6 +44,9 @@ COLUMNS = (
 )
 """Heading, protocol and figure of each column; one that no file fills is left out."""
 
+APART = "ablation"
+"""Folder of studies with a page of their own, ``docs/ablation.md``."""
+
 NOTE = (
     "Test accuracy in %. Over several seeds: mean [95 % t-interval over seeds]; "
     "marked \\*: one seed, [95 % bootstrap over test images] "
@@ -55,9 +60,9 @@ def read_studies(folder: Path) -> dict[Row, dict[str, list[Result]]]:
     """Results by row (study, method, features) and protocol, each list sorted by seed."""
     rows: dict[Row, dict[str, list[Result]]] = defaultdict(lambda: defaultdict(list))
     for path in sorted(folder.rglob("*.json")):
-        if is_result(path):
+        study = path.parent.relative_to(folder).as_posix()
+        if study.split("/")[0] != APART and is_result(path):
             result = Result.read(path)
-            study = path.parent.relative_to(folder).as_posix()
             rows[study, result.method, result.features][result.protocol].append(result)
     for row, protocols in rows.items():
         for protocol, results in protocols.items():
@@ -98,7 +103,7 @@ def update(readme: str, content: str) -> str:
         or readme.count(END) != 1
         or readme.index(BEGIN) > readme.index(END)
     ):
-        raise VJEError(f"the README must hold one line {BEGIN} and after it one line {END}")
+        raise VJEError(f"the page must hold one line {BEGIN} and after it one line {END}")
     before, rest = readme.split(BEGIN)
     return f"{before}{BEGIN}\n{content}\n{END}{rest.split(END)[1]}"
 

@@ -10,6 +10,7 @@ settings needs a name of its own.
 """
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 from hydra import compose, initialize_config_dir
@@ -17,14 +18,20 @@ from vje_pyro.experiments.evaluate import evaluate_run, print_results
 from vje_pyro.experiments.pretrain import CONFIG_DIR, resume, train
 
 from vje_pyro import load
+from vje_pyro.evaluation import DEFAULT
 
 ROOT = Path(__file__).parents[1]
 
 
 def run_seed(
-    experiment: str, study: str, seed: int, overrides: list[str], chosen: list[str]
+    experiment: str,
+    study: str,
+    seed: int,
+    overrides: list[str],
+    chosen: list[str],
+    protocols: Sequence[str] = DEFAULT,
 ) -> None:
-    """Train, or finish, one seed and write its results."""
+    """Train, or finish, one seed and write the results of the chosen features."""
     run_dir = ROOT / "runs" / study / f"seed{seed}"
     if (run_dir / "run.json").exists():
         resume(run_dir)
@@ -37,7 +44,7 @@ def run_seed(
         train(config, run_dir)
     run = load(run_dir)
     for features in chosen:
-        results = evaluate_run(run, features)
+        results = evaluate_run(run, features, protocols)
         print_results(results)
         for result in results:
             # Where the data lie on this machine is nobody's business.

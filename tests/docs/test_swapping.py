@@ -55,7 +55,8 @@ def test_the_page_names_every_choice_there_is():
 
 
 def test_a_likelihood_from_outside_trains_and_is_evaluated(tmp_path):
-    python, yaml = (re.search(r"`([\w./]+\.%s)`:" % e, PAGE.read_text())[1] for e in ("py", "yaml"))
+    page = PAGE.read_text(encoding="utf-8")
+    python, yaml = (re.search(rf"`([\w./]+\.{end})`:", page)[1] for end in ("py", "yaml"))
     (tmp_path / yaml).parent.mkdir(parents=True)
     (tmp_path / python).write_text(blocks("python")[0])
     (tmp_path / yaml).write_text(blocks("yaml")[0])

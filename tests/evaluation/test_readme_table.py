@@ -110,3 +110,15 @@ def test_readme_without_markers(paths, capsys, text):
 
 def test_the_readme_is_up_to_date():
     assert readme_table.main(["--check"]) == 0
+
+
+def test_the_page_of_the_ablation_is_up_to_date():
+    docs = SCRIPT.parents[1] / "docs"
+    page, results = docs / "ablation.md", docs / "results" / "ablation"
+    assert readme_table.main(["--check", "--results", str(results), "--readme", str(page)]) == 0
+
+
+def test_the_ablation_has_a_page_of_its_own(paths):
+    write(paths[0] / "ablation" / "df-3", 0.4)
+    assert run(paths) == 0
+    assert "No results yet." in paths[1].read_text()
