@@ -91,6 +91,33 @@ def pairs(method, images, make_views):
     )
 
 
+@pytest.fixture(scope="session")
+def untrained_pairs():
+    """Makes pairs of an untrained VJE of any guide and prior, with random embeddings."""
+
+    def make(guide, num_images=12, **components):
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            vje = VJE(
+                Encoder(),
+                guide=partial(guide, hidden_features=16),
+                direction=partial(SphericalStudentT, df=1.0),
+                radius=partial(RadialStudentT, scale=1.0, df=1.0),
+                **components,
+            )
+            embeddings = torch.randn(1, num_images, D) + 0.2 * torch.randn(2, num_images, D)
+        return Pairs(
+            method=vje.eval().requires_grad_(False),
+            embeddings=embeddings,
+            labels=torch.full((num_images,), -1),
+            classes=(),
+            indices=torch.arange(num_images),
+            split="toy",
+        )
+
+    return make
+
+
 class Conjugate(nn.Module):
     """z ~ N(0, I), x | z ~ N(z, noise² I): posterior and evidence are Gaussian.
 

@@ -5,13 +5,13 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from vje_pyro.diagnostics import importance
+from vje_pyro.diagnostics import importance_weights
 from vje_pyro.diagnostics.importance import importance_weighted_bound, log_weights, pareto_k
 
 
 def test_weights_of_the_exact_posterior_are_the_evidence(conjugate_pairs):
     pairs = conjugate_pairs()
-    result = importance(pairs, num_samples=100, num_particles=(10,))
+    result = importance_weights(pairs, num_samples=100, num_particles=(10,))
     evidence = pairs.method.log_evidence(pairs.target).double()
     assert_close(result.log_weights, evidence.expand(100, -1), rtol=0, atol=1e-4)
     assert result.pareto_k.tolist() == [0.0] * 20
@@ -40,29 +40,31 @@ def test_weights_are_the_formula_of_vje(pairs):
 
 def test_a_narrow_guide_has_a_large_k(conjugate_pairs):
     def k(widen):
-        return importance(conjugate_pairs(dim=1, widen=widen), num_samples=2000).pareto_k.median()
+        return importance_weights(
+            conjugate_pairs(dim=1, widen=widen), num_samples=2000
+        ).pareto_k.median()
 
     # In one dimension the weights of a guide that is narrower by f have a tail of shape 1 - f²,
-    # which the fit approaches from below; those of a wider one are bounded. A sign error swaps them.
+    # which the fit approaches from below; a wider one's are bounded. A wrong sign swaps the two.
     assert k(1.5) < 0.2 < k(0.8) < 0.5
     assert 0.7 < k(0.3) < 1.0
 
 
 def test_data_are_not_pooled(pairs, conjugate_pairs):
     narrow = conjugate_pairs(num_images=64, widen=0.8)
-    k = importance(narrow, num_samples=2000).pareto_k
+    k = importance_weights(narrow, num_samples=2000).pareto_k
     assert k.median() < 0.7
     pooled = pareto_k(log_weights(narrow, 2000).sum(1, keepdim=True))
     assert pooled > 1.2  # the same guide, judged by the product of all weights
     # And the weights of one datum are its own: those of its neighbours do not enter.
     log_w = log_weights(pairs, 100)
     log_w[:, 1:] = torch.randn(100, 79) * 50
-    assert_close(pareto_k(log_w)[0], importance(pairs, 100).pareto_k[0])
+    assert_close(pareto_k(log_w)[0], importance_weights(pairs, 100).pareto_k[0])
 
 
 def test_bounds_rise_to_the_evidence(conjugate_pairs):
     pairs = conjugate_pairs(num_images=50, dim=4, shift=1.0, widen=1.2)
-    result = importance(pairs, num_samples=1000)
+    result = importance_weights(pairs, num_samples=1000)
     bounds = [result.bounds[k] for k in (1, 10, 100, 1000)]
     for lower, upper in pairwise(bounds):
         assert (upper >= lower).all()
@@ -75,7 +77,7 @@ def test_bounds_rise_to_the_evidence(conjugate_pairs):
 
 
 def test_a_number_of_particles_that_does_not_divide(pairs):
-    assert list(importance(pairs, 200, num_particles=(3, 100, 1000)).bounds) == [1, 100]
+    assert list(importance_weights(pairs, 200, num_particles=(3, 100, 1000)).bounds) == [1, 100]
     with pytest.raises(ValueError, match="divide the number of draws, 10, got 3"):
         importance_weighted_bound(torch.zeros(10, 2), 3)
 
@@ -107,7 +109,7 @@ def test_chunks_cover_all_draws(pairs, monkeypatch):
 
 
 def test_summary_is_json_with_intervals(pairs):
-    summary = importance(pairs, 200, num_particles=(1, 10, 100)).summary()
+    summary = importance_weights(pairs, 200, num_particles=(1, 10, 100)).summary()
     assert json.loads(json.dumps(summary, allow_nan=False)) == summary
     elbo = summary["bounds"]["1"]
     assert elbo["low"] < elbo["value"] < elbo["high"]
@@ -120,6 +122,6 @@ def test_summary_is_json_with_intervals(pairs):
 
 def test_too_few_samples_are_refused(pairs):
     with pytest.raises(ValueError, match=r"at least 100 .* got 99"):
-        importance(pairs, 99)
+        importance_weights(pairs, 99)
     with pytest.raises(ValueError, match="num_particles must be positive"):
-        importance(pairs, 100, num_particles=(0, 1))
+        importance_weights(pairs, 100, num_particles=(0, 1))

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
+from torch import Tensor
 
 _LEVEL = 0.95
 _RESAMPLES = 2000
@@ -37,3 +38,8 @@ def bootstrap_mean(values: ArrayLike, over: str = "images", seed: int = 0) -> di
         "n": n,
         "interval": f"{100 * _LEVEL:g}% bootstrap over {over}",
     }
+
+
+def mean_over_images(values: Tensor) -> dict[str, Any]:
+    """Mean of ``(2N,)`` values of pairs: the two orders of an image are one unit, not two."""
+    return bootstrap_mean(values.unflatten(0, (2, -1)).mean(0).cpu())

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vje_pyro.diagnostics._figure import bootstrap_mean
+from vje_pyro.diagnostics._figure import mean_over_images
 from vje_pyro.diagnostics._programs import chunks, draw_latents, log_density, seeded
 from vje_pyro.diagnostics.pairs import Pairs
 
@@ -53,14 +53,14 @@ class Importance:
             "pareto_k_median": finite.median().item() if len(finite) else None,
             "pareto_k_max": finite.max().item() if len(finite) else None,
             "pareto_k_infinite": len(self.pareto_k) - len(finite),
-            "pareto_k_above_0.7": _mean_over_images((self.pareto_k > _RELIABLE_K).double()),
-            "ess_fraction": _mean_over_images(self.ess / len(self.log_weights)),
-            "bounds": {str(k): _mean_over_images(bound) for k, bound in self.bounds.items()},
-            "elbo_to_bound": _mean_over_images(self.bounds[most] - self.bounds[low]),
+            "pareto_k_above_0.7": mean_over_images((self.pareto_k > _RELIABLE_K).double()),
+            "ess_fraction": mean_over_images(self.ess / len(self.log_weights)),
+            "bounds": {str(k): mean_over_images(bound) for k, bound in self.bounds.items()},
+            "elbo_to_bound": mean_over_images(self.bounds[most] - self.bounds[low]),
         }
 
 
-def importance(
+def importance_weights(
     pairs: Pairs,
     num_samples: int = 1000,
     seed: int = 0,
@@ -170,8 +170,3 @@ def _fit_pareto_k(log_weights: np.ndarray) -> np.ndarray:
         return psislw(log_weights)[1]
     # This one takes log likelihoods, whose inverses are leave-one-out's weights.
     return array_stats.psislw(-log_weights)[1]
-
-
-def _mean_over_images(values: Tensor) -> dict[str, Any]:
-    """Mean of ``(2N,)`` with an interval over the N images: an image's two orders go together."""
-    return bootstrap_mean(values.unflatten(0, (2, -1)).mean(0))

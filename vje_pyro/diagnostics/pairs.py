@@ -10,6 +10,7 @@ import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
+from vje_pyro.distributions.moments import moments
 from vje_pyro.errors import VJEError
 from vje_pyro.method import evaluating
 
@@ -89,6 +90,11 @@ class Pairs:
     def posterior(self) -> TorchDistribution:
         """``q(z | source)``: batch shape ``(2N,)``, event shape ``(D,)``."""
         return self._inferred[0]
+
+    @cached_property
+    def moments(self) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of the posteriors, ``(2N, D)`` each; of a flow, estimated."""
+        return moments(self.posterior)
 
     @property
     def scale(self) -> Tensor:

@@ -1,0 +1,156 @@
+"""What the latent is used for: KL by dimension, active units, and the two parts of the KL."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from pyro.distributions import Categorical, MixtureSameFamily, Normal, TorchDistribution
+from torch import Tensor
+from torch.distributions import Independent, LowRankMultivariateNormal, kl_divergence
+from torch.distributions import MixtureSameFamily as TorchMixture
+from torch.distributions import Normal as TorchNormal
+
+from vje_pyro.diagnostics._figure import mean_over_images
+from vje_pyro.diagnostics._programs import chunks, seeded
+from vje_pyro.diagnostics.pairs import Pairs
+from vje_pyro.distributions.moments import moments
+
+_ACTIVE = 0.01
+_REPLACED = ", Gaussian marginals of the {}'s moments"
+
+
+@dataclass(frozen=True)
+class Latent:
+    r"""Use of the latent by a guide, over the 2N data of :class:`Pairs`; all in nats.
+
+    The KL of a datum has two parts, of which the first says what z knows of the datum and the
+    second how far all posteriors together are from the prior:
+
+    .. math::
+
+        \frac1M \sum_n KL(q_n \| p) = I(n; z) + KL(\bar q \| p),
+        \qquad \bar q = \frac1M \sum_n q_n
+
+    Args:
+        kl_per_dim: KL of each marginal of the posterior from the prior's, ``(2N, D)``. Where
+            posterior and prior are products these sum to the KL.
+        kl_from: How they were computed: ``"closed form"`` or ``"draws"``; and which marginals, if
+            any, had to be replaced by the Gaussian of their moments (a flow has none).
+        mean_variance: Variance over the data of the posterior mean, ``(D,)``.
+        mutual_information: Terms whose mean is I(n; z), ``(2N,)``. It is of a sample of M = 2N and
+            cannot exceed log M: near that limit it says only that the posteriors hardly overlap.
+        aggregate_kl: Terms whose mean is the KL of the aggregate posterior, ``(2N,)``; single
+            terms can be negative.
+    """
+
+    kl_per_dim: Tensor
+    kl_from: str
+    mean_variance: Tensor
+    mutual_information: Tensor
+    aggregate_kl: Tensor
+
+    @property
+    def active(self) -> Tensor:
+        """Which units are active: their posterior mean varies by more than 0.01, ``(D,)``."""
+        return self.mean_variance > _ACTIVE
+
+    @property
+    def kl(self) -> Tensor:
+        """KL of each posterior from the prior, estimated from draws, ``(2N,)``."""
+        return self.mutual_information + self.aggregate_kl
+
+    def summary(self) -> dict[str, Any]:
+        """Figures for a JSON: the KL with its parts, their intervals over images, and the units."""
+        return {
+            "num_data": len(self.kl),
+            "kl": mean_over_images(self.kl),
+            "mutual_information": mean_over_images(self.mutual_information),
+            "mutual_information_limit": math.log(len(self.kl)),
+            "aggregate_kl": mean_over_images(self.aggregate_kl),
+            "active_units": int(self.active.sum()),
+            "active_threshold": _ACTIVE,
+            "mean_variance": self.mean_variance.tolist(),
+            "kl_per_dim": self.kl_per_dim.mean(0).tolist(),
+            "kl_per_dim_from": self.kl_from,
+        }
+
+
+@torch.no_grad()
+def latent_usage(pairs: Pairs, num_samples: int = 16, seed: int = 0) -> Latent:
+    """How the guide uses the latent.
+
+    Args:
+        pairs: The data. The parts of the KL cost ``num_samples`` × (2N)² × D operations: some
+            hundred images are enough.
+        num_samples: Draws S from each posterior.
+        seed: Of the draws.
+
+    Raises:
+        ValueError: If ``num_samples`` is below 1.
+
+    Source: active units, Burda et al. (arXiv 1509.00519), section 5.2; parts of the KL, Hoffman &
+    Johnson, "ELBO surgery" (NeurIPS 2016 workshop).
+    """
+    if num_samples < 1:
+        raise ValueError(f"num_samples must be positive, got {num_samples}.")
+    posterior, prior = pairs.posterior, pairs.method.prior_distribution()
+    with seeded(seed):
+        kl_per_dim, kl_from = _kl_of_marginals(posterior, pairs.moments, prior, num_samples)
+        z = posterior.sample((num_samples,))
+    own = posterior.log_prob(z)
+    aggregate = _log_aggregate(posterior, z)
+    return Latent(
+        kl_per_dim=kl_per_dim,
+        kl_from=kl_from,
+        mean_variance=pairs.moments[0].var(0),
+        mutual_information=(own - aggregate).mean(0),
+        aggregate_kl=(aggregate - prior.log_prob(z)).mean(0),
+    )
+
+
+def _log_aggregate(posterior: TorchDistribution, z: Tensor) -> Tensor:
+    """Log density at ``z`` ``(S, M, D)`` of the mixture of all M posteriors, ``(S, M)``."""
+    num_data = posterior.batch_shape[0]
+    points = z.flatten(0, 1)
+    parts = [
+        posterior.log_prob(some[:, None]).logsumexp(1) - math.log(num_data)
+        for some in points.split(list(chunks(len(points), num_data * z.shape[-1])))
+    ]
+    return torch.cat(parts).view(z.shape[:2])
+
+
+def _kl_of_marginals(
+    posterior: TorchDistribution,
+    posterior_moments: tuple[Tensor, Tensor],
+    prior: TorchDistribution,
+    num_samples: int,
+) -> tuple[Tensor, str]:
+    """KL between the marginals, ``(M, D)``, and how it was found."""
+    q, p = _marginals(posterior), _marginals(prior)
+    replaced = ""
+    if q is None:
+        q, replaced = Normal(*posterior_moments), _REPLACED.format("posterior")
+    if p is None:
+        p, replaced = Normal(*moments(prior)), replaced + _REPLACED.format("prior")
+    try:
+        return kl_divergence(q, p), "closed form" + replaced
+    except NotImplementedError:
+        z = q.sample((num_samples,))
+        return (q.log_prob(z) - p.log_prob(z)).mean(0), "draws" + replaced
+
+
+def _marginals(joint: Any) -> Any:
+    """The law of each feature, event shape (), batch shape ``(..., D)``; None where unknown."""
+    if isinstance(joint, Independent) and joint.reinterpreted_batch_ndims == 1:
+        return joint.base_dist
+    if isinstance(joint, LowRankMultivariateNormal):
+        return Normal(joint.mean, joint.stddev)
+    if isinstance(joint, TorchMixture):
+        components = _marginals(joint.component_distribution)
+        if isinstance(components, TorchNormal):
+            # The mixed dimension has to be the last one: (K, D) becomes (D, K).
+            normals = Normal(components.loc.mT, components.scale.mT)
+            weights = Categorical(logits=joint.mixture_distribution.logits[..., None, :])
+            return MixtureSameFamily(weights.expand(normals.batch_shape[:-1]), normals)
+    return None
