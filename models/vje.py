@@ -126,15 +126,15 @@ class VJE(nn.Module):
             scale: Scale of the directional factor in units of z, ``(N, D)``.
             target: Target embeddings ``(N, D)``.
         """
-        observed = target is not None
+        observed = None if target is None else (normalize(target, dim=-1), target.norm(dim=-1))
+        u, r = observed or (None, None)
         with pyro.plate("data", len(scale), dim=-1):
             z = pyro.sample("z", self.prior_distribution())
             norm = z.norm(dim=-1)
             direction = self.direction(loc=z / norm[..., None], scale=scale / self.reference_radius)
-            pyro.sample("direction", direction, obs=normalize(target, dim=-1) if observed else None)
+            pyro.sample("direction", direction, obs=u)
             if self.radius is not None:
-                radius = self.radius(loc=norm)
-                pyro.sample("radius", radius, obs=target.norm(dim=-1) if observed else None)
+                pyro.sample("radius", self.radius(loc=norm), obs=r)
 
     def guide(
         self, posterior: TorchDistribution, scale: Tensor, target: Tensor | None = None
