@@ -1,0 +1,213 @@
+"""The exact posterior of a few data, by NUTS, against the guide."""
+
+import copy
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from pyro.infer import MCMC, NUTS
+from pyro.ops.stats import effective_sample_size, split_gelman_rubin
+from torch import Tensor
+
+from vje_pyro.diagnostics._programs import log_density, seeded
+from vje_pyro.diagnostics.pairs import Pairs
+from vje_pyro.distributions.moments import moments
+
+
+@dataclass(frozen=True)
+class NutsRun:
+    """Draws of the latents of N data, which are sampled together.
+
+    Args:
+        draws: ``(C, S, N, D)``: chains, draws, data, features; float64.
+        divergences: Divergent transitions, of S.
+        seconds: Wall time, warm-up included.
+    """
+
+    draws: Tensor
+    divergences: int
+    seconds: float
+
+    @property
+    def r_hat(self) -> Tensor:
+        """Split R-hat of every feature of every datum, ``(N, D)``: near 1 where chains agree."""
+        return split_gelman_rubin(self.draws, chain_dim=0, sample_dim=1)
+
+    @property
+    def ess(self) -> Tensor:
+        """Effective number of the C × S draws for the mean, ``(N, D)``."""
+        return effective_sample_size(self.draws, chain_dim=0, sample_dim=1)
+
+
+@dataclass(frozen=True)
+class NutsComparison:
+    """Marginals of the guide and of the exact posterior, of n data and D features each.
+
+    Args:
+        run: The draws and how well they mix.
+        mean: Of the exact posterior, ``(n, D)``.
+        scale: Its standard deviations, ``(n, D)``.
+        guide_mean: The guide's mean, ``(n, D)``.
+        guide_scale: Its standard deviations, ``(n, D)``.
+    """
+
+    run: NutsRun
+    mean: Tensor
+    scale: Tensor
+    guide_mean: Tensor
+    guide_scale: Tensor
+
+    @property
+    def difference(self) -> Tensor:
+        """Guide's mean less the exact one, in exact standard deviations, ``(n, D)``."""
+        return (self.guide_mean - self.mean) / self.scale
+
+    @property
+    def ratio(self) -> Tensor:
+        """Guide's standard deviation over the exact one, ``(n, D)``: below 1 it is too sure."""
+        return self.guide_scale / self.scale
+
+    @property
+    def overlap(self) -> Tensor:
+        r"""Bhattacharyya coefficient of Gaussians with both moments, ``(n, D)`` in [0, 1].
+
+        :math:`\int\sqrt{p q}`: 1 where mean and scale agree, 0 where the two have nothing in
+        common. Source: Bhattacharyya (1943).
+        """
+        variance = self.scale.square() + self.guide_scale.square()
+        factor = (2 * self.scale * self.guide_scale / variance).sqrt()
+        return factor * (-(self.guide_mean - self.mean).square() / (4 * variance)).exp()
+
+    def summary(self) -> dict[str, Any]:
+        """Figures for a JSON. Quantiles are over data and features; means are of each datum."""
+        return {
+            "num_data": len(self.mean),
+            "num_chains": len(self.run.draws),
+            "num_draws": self.run.draws.shape[1],
+            "abs_difference": self.difference.abs().mean(1).tolist(),
+            "abs_difference_quantiles_50_95": _quantiles(self.difference.abs(), 0.5, 0.95),
+            "ratio": self.ratio.log().mean(1).exp().tolist(),
+            "ratio_quantiles_5_50_95": _quantiles(self.ratio, 0.05, 0.5, 0.95),
+            "overlap": self.overlap.mean(1).tolist(),
+            "overlap_quantiles_5_50": _quantiles(self.overlap, 0.05, 0.5),
+            "r_hat_max": self.run.r_hat.max().item(),
+            "ess_min": self.run.ess.min().item(),
+            "divergences": self.run.divergences,
+            "seconds": self.run.seconds,
+        }
+
+
+def compare_with_nuts(
+    pairs: Pairs,
+    num_samples: int = 100,
+    seed: int = 0,
+    num_data: int = 8,
+    num_chains: int = 8,
+    num_warmup: int = 200,
+    max_tree_depth: int = 8,
+) -> NutsComparison:
+    r"""Sample :math:`p(z \mid u_j, r_j;\ \sigma(s_i))` of the first images and compare the guide.
+
+    The source is view 0 and the target view 1. The guide reads the source only: part of the
+    difference is what one view does not tell of the other, as it is in training.
+
+    Args:
+        pairs: The data, of which the first ``num_data`` images are taken.
+        num_samples: Draws S of each chain, at least 4.
+        seed: Of everything random.
+        num_data: Images n, or as many as there are.
+        num_chains: Chains C.
+        num_warmup: Transitions before the first draw, in which step size and scales adapt.
+        max_tree_depth: Bounds a transition to 2^depth − 1 gradients.
+
+    Raises:
+        ValueError: If a number is too small.
+    """
+    if num_data < 1:
+        raise ValueError(f"num_data must be positive, got {num_data}.")
+    few = pairs.subset(slice(num_data))
+    method = copy.deepcopy(pairs.method).double()
+    source, target = few.embeddings.double()
+    posterior, scale = method.infer(source)
+    run = run_nuts(
+        method.model,
+        (posterior, scale, target),
+        start=_starts(target, scale, num_chains, seed),
+        num_samples=num_samples,
+        num_warmup=num_warmup,
+        max_tree_depth=max_tree_depth,
+        seed=seed,
+    )
+    draws = run.draws.flatten(0, 1)
+    return NutsComparison(run, draws.mean(0), draws.std(0), *moments(posterior))
+
+
+def run_nuts(
+    model: Callable,
+    arguments: tuple[Any, ...],
+    start: Tensor,
+    *,
+    num_samples: int,
+    num_warmup: int,
+    max_tree_depth: int = 8,
+    seed: int = 0,
+) -> NutsRun:
+    """Sample the latents ``z`` of a model's data, chains and data all in one potential.
+
+    Given the model's parameters the data are independent, and so are chains: they are sampled as
+    one long vector, where a gradient costs hardly more than that of one datum. They share the step
+    size and the length of the trajectories, so the hardest datum sets the pace.
+
+    Args:
+        model: A Pyro program with the latent site ``z``.
+        arguments: Its arguments, float64.
+        start: Where the chains start, ``(C, N, D)`` float64.
+        num_samples: Draws S, at least 4.
+        num_warmup: Transitions before the first draw.
+        max_tree_depth: Bounds a transition to 2^depth − 1 gradients.
+        seed: Of everything random.
+
+    Raises:
+        ValueError: If ``num_samples`` is below 4, ``num_warmup`` or the depth below 1, or there
+            are no chains.
+
+    Source: Hoffman & Gelman, "The No-U-Turn Sampler" (arXiv 1111.4246), as Pyro implements it.
+    """
+    if num_samples < 4 or num_warmup < 1 or max_tree_depth < 1 or len(start) < 1:
+        raise ValueError(
+            f"NUTS needs num_samples of at least 4 and at least 1 chain, warm-up step and tree "
+            f"depth, got {num_samples} samples, {len(start)} chains, {num_warmup} warm-up steps "
+            f"and depth {max_tree_depth}."
+        )
+
+    def potential(params: dict[str, Tensor]) -> Tensor:
+        return -log_density(model, arguments, params).sum()
+
+    began = time.perf_counter()
+    kernel = NUTS(potential_fn=potential, max_tree_depth=max_tree_depth)
+    with seeded(seed):
+        mcmc = MCMC(
+            kernel,
+            num_samples=num_samples,
+            warmup_steps=num_warmup,
+            initial_params={"z": start},
+            disable_progbar=True,
+        )
+        mcmc.run()
+    return NutsRun(
+        draws=mcmc.get_samples()["z"].transpose(0, 1),
+        divergences=len(mcmc.diagnostics()["divergences"]["chain 0"]),
+        seconds=time.perf_counter() - began,
+    )
+
+
+def _starts(target: Tensor, scale: Tensor, num_chains: int, seed: int) -> Tensor:
+    """Points ``(C, N, D)`` about the target embedding, which the guide has no part in."""
+    with seeded(seed):
+        return target + scale * torch.randn(num_chains, *target.shape, dtype=target.dtype)
+
+
+def _quantiles(values: Tensor, *levels: float) -> list[float]:
+    return values.quantile(torch.tensor(levels, dtype=values.dtype)).tolist()
