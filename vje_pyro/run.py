@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from omegaconf import OmegaConf
 from pyro.distributions import TorchDistribution
 from sklearn.base import BaseEstimator, TransformerMixin
 from torch import Tensor
 
-from vje_pyro.building import build_trusted
-from vje_pyro.data import DataSource, Normalize, images_to_uint8
+from vje_pyro.building import build, build_trusted, check_trusted
+from vje_pyro.data import DataSource, Normalize, Views, images_to_uint8
 from vje_pyro.errors import CheckpointError, VJEError
 from vje_pyro.training.checkpoint import load_weights
 
@@ -62,6 +63,18 @@ class Representation(TransformerMixin, BaseEstimator):
         """The data set that the run was trained on; its files are read when a split is asked."""
         source: DataSource = build_trusted(self.config["data"], self.trust)
         return source
+
+    @cached_property
+    def views(self) -> Views:
+        """The random views that the run was trained on."""
+        check_trusted(self.config["views"], self.trust)
+        views: Views = build(
+            OmegaConf.create(self.config["views"]),
+            image_size=self.source.image_size,
+            mean=self.source.mean,
+            std=self.source.std,
+        )
+        return views
 
     def use_data_root(self, root: str | Path) -> None:
         """Read the run's data set from another folder than the one it was trained from.

@@ -12,6 +12,7 @@ from vje_pyro.data.files import ImageFiles, list_images, load_images
 from vje_pyro.data.folders import ImageFolder, ImageNet
 from vje_pyro.data.loaders import ResidentLoader, StreamingLoader, batches
 from vje_pyro.data.mosaics import read_mosaics
+from vje_pyro.data.selection import select_images
 from vje_pyro.data.sources import DataSource
 from vje_pyro.data.torchvision_sources import CIFAR10, CIFAR100, STL10, SVHN, FashionMNIST
 from vje_pyro.data.views import Normalize, Views
@@ -39,5 +40,6 @@ __all__ = [
     "load_images",
     "read_mosaics",
     "resize_images",
+    "select_images",
     "stratified_order",
 ]

@@ -10,9 +10,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torchvision.transforms.functional import pil_to_tensor
 
-from vje_pyro.data.arrays import convert_channels, resize_images
+from vje_pyro.data.selection import select_images
 from vje_pyro.distributions.moments import moments
 from vje_pyro.errors import DataError, VJEError
 from vje_pyro.evaluation.result import Result
@@ -108,7 +107,9 @@ class Sample:
 
     def picture(self, row: int) -> Tensor:
         """The image of a row, ``(C, H, W)`` uint8."""
-        return _images(self.data, self.indices[row : row + 1], self.channels, self.image_size)[0]
+        return select_images(
+            self.data, self.indices[row : row + 1], self.channels, self.image_size
+        )[0]
 
 
 def read_log(path: Path) -> Log | None:
@@ -161,7 +162,7 @@ def measure(run: Run, names: tuple[str, ...], limit: int, batch_size: int = 256)
     parts: list[tuple[Floats, Floats | None, Floats | None]] = []
     with evaluating(run.method), torch.inference_mode():
         for start in range(0, len(indices), batch_size):
-            images = _images(data, indices[start : start + batch_size], *shape)
+            images = select_images(data, indices[start : start + batch_size], *shape)
             parts.append(_describe(run, run.normalize(images.to(run.device))))
     embeddings, loc, scale = (_join(column) for column in zip(*parts, strict=True))
     assert embeddings is not None
@@ -204,14 +205,6 @@ def _first_split(source: Any, names: tuple[str, ...]) -> tuple[str, Any]:
             return name, data
         reasons.append(f"the split {name!r} is empty")
     raise DataError("; ".join(dict.fromkeys(reasons)))
-
-
-def _images(data: Any, indices: NDArray[np.int64], channels: int, size: int) -> Tensor:
-    """A batch ``(n, C, H, W)`` uint8 of a split in memory or on disk."""
-    if hasattr(data, "images"):
-        return data.images[torch.as_tensor(indices)]
-    pictures = (pil_to_tensor(data.image(int(index)))[None] for index in indices)
-    return torch.cat([convert_channels(resize_images(p, size), channels) for p in pictures])
 
 
 def _numpy(tensor: Tensor) -> Floats:

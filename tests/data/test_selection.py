@@ -1,0 +1,23 @@
+import numpy as np
+import torch
+from PIL import Image
+
+from vje_pyro.data import ImageArray, ImageFolder, select_images
+
+
+def test_from_memory_in_the_order_asked_for():
+    images = torch.arange(5, dtype=torch.uint8)[:, None, None, None].expand(5, 1, 2, 2)
+    split = ImageArray(images, torch.zeros(5).long(), ())
+    assert select_images(split, [3, 1], 1, 2)[:, 0, 0, 0].tolist() == [3, 1]
+
+
+def test_from_disk_at_the_size_and_channels_asked_for(tmp_path):
+    for name, value in [("a", 10), ("b", 200)]:
+        folder = tmp_path / name
+        folder.mkdir()
+        Image.fromarray(np.full((6, 8), value, dtype=np.uint8)).save(folder / "x.png")
+    split = ImageFolder(tmp_path, image_size=4).split("train")
+    chosen = select_images(split, torch.tensor([1, 0]), 3, 4)
+    assert chosen.shape == (2, 3, 4, 4)
+    assert chosen.dtype == torch.uint8
+    assert chosen[:, 0, 0, 0].tolist() == [200, 10]
