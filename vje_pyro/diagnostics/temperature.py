@@ -1,0 +1,342 @@
+r"""One scalar that recalibrates the predictive angle, fitted on training views.
+
+Two one-scalar families. Both are fitted by the continuous ranked probability score (CRPS, a proper
+score, in degrees) of the angles of *training* views, and judged on other images.
+
+``"scale"``
+    The obvious one: all scales of the predictive are multiplied by T. The deviation of z from its
+    posterior mean and the directional scale become T times as large. It gives a generative model
+    again. It cannot change the *shape* of the angle's law, which the likelihood fixes: with
+    :math:`\nu = 1` in many dimensions the law is far wider, for its median, than angles are, so
+    that no T is right at several levels at once. T is sought between 1/16 and 2.
+
+``"residual"``
+    The shape comes from the data and only the trust in the model is fitted: with
+    :math:`m_i` the median of the model's predictive angle of datum i, and :math:`\bar m` its
+    geometric mean over the training data,
+
+    .. math:: \theta_{ij} = (m_i / \bar m)^{1/T}\, R,
+       \qquad R \sim \text{law of } \theta_n\, (m_n / \bar m)^{-1/T} \text{ over training data } n.
+
+    At T = 1 a datum that the model expects twice as wide as another is predicted twice as wide; a
+    large T makes them alike. T is sought between 1/16 and 16. The scalar T is all that is *fitted*,
+    but it is not all that is *used*: size and shape of the prediction are the empirical law of the
+    training residuals, as in a conformal predictive distribution. Nor is it a model of directions:
+    it predicts angles only.
+
+Training images were seen by the encoder, so the angles between their views are smaller than those
+of held-out images. No scalar fitted on them corrects that; the gap is reported.
+
+Source: temperature scaling, Guo et al. (arXiv 1706.04599); CRPS, Gneiting & Raftery (JASA 2007);
+conformal predictive distributions, Vovk et al. (2017). Both families are this project's.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vje_pyro.diagnostics._figure import bootstrap_mean
+from vje_pyro.diagnostics.coverage import Coverage, expected_coverage, per_image
+from vje_pyro.diagnostics.pairs import Pairs
+from vje_pyro.diagnostics.predictive import Replicates, predictive_check
+
+FAMILIES = ("residual", "scale")
+REPORTED = (0.5, 0.8, 0.95)
+"""Levels of the summary."""
+
+# Wider than twice the model's own scales, most of a heavy-tailed law falls off the sphere.
+_RANGE = {"residual": (1 / 16, 16.0), "scale": (1 / 16, 2.0)}
+_RESAMPLES = 200
+
+
+@dataclass(frozen=True)
+class Temperature:
+    """A fitted temperature, and what it does to predictions of held-out views.
+
+    Args:
+        family: ``"residual"`` or ``"scale"``.
+        value: T; 1 leaves the model's spread as it is.
+        interval: 95 % bootstrap interval of T over training images, ``(low, high)``.
+        train_before: CRPS of each training datum in the model's prediction, degrees, ``(2N,)``.
+        train_after: The same in the recalibrated prediction.
+        heldout_before: CRPS of each held-out datum in the model's prediction, ``(2M,)``.
+        heldout_after: The same in the recalibrated prediction.
+        before: Coverage of the model's own prediction of held-out views.
+        after: Coverage of the recalibrated one.
+        train_angle: Observed angles of the training data, degrees, ``(2N,)``.
+        heldout_angle: Observed angles of the held-out data, ``(2M,)``.
+        train_images: Which image each training datum is of, ``(2N,)``.
+        heldout_images: Which image each held-out datum is of, ``(2M,)``.
+    """
+
+    family: str
+    value: float
+    interval: tuple[float, float]
+    train_before: Tensor
+    train_after: Tensor
+    heldout_before: Tensor
+    heldout_after: Tensor
+    before: Coverage
+    after: Coverage
+    train_angle: Tensor
+    heldout_angle: Tensor
+    train_images: Tensor
+    heldout_images: Tensor
+
+    def summary(self) -> dict[str, Any]:
+        """Figures for a JSON; coverage is that of central intervals, CRPS and angles in degrees."""
+        train = (self.train_before, self.train_after, self.train_angle)
+        heldout = (self.heldout_before, self.heldout_after, self.heldout_angle)
+        low, high = self.interval
+        return {
+            "family": self.family,
+            "temperature": {
+                "value": self.value,
+                "low": low,
+                "high": high,
+                "n": len(self.train_images.unique()),
+                "interval": "95% bootstrap over training images",
+            },
+            "coverage_before": {f"{p:g}": self.before.at(p) for p in REPORTED},
+            "coverage_after": {f"{p:g}": self.after.at(p) for p in REPORTED},
+            "largest_error_after": max(abs(self.after.at(p)["value"] - p) for p in REPORTED),
+            "train": _figures(train, self.train_images),
+            "heldout": _figures(heldout, self.heldout_images),
+        }
+
+
+def _figures(values: tuple[Tensor, ...], images: Tensor) -> dict[str, Any]:
+    names = ("crps_before", "crps_after", "angle")
+    means = (bootstrap_mean(per_image(value.double(), images)) for value in values)
+    return dict(zip(names, means, strict=True))
+
+
+def fit_temperature(
+    train: Pairs,
+    heldout: Pairs,
+    family: str = "residual",
+    num_samples: int = 200,
+    seed: int = 0,
+) -> Temperature:
+    """Fit a temperature on training views, and measure it on held-out ones.
+
+    Coverage at one pair of views an image is uncertain by some points. To measure it better, give
+    several pairs of views of each held-out image, with its index repeated: intervals are over
+    images.
+
+    Args:
+        train: Pairs of images to fit on; a few hundred images are enough.
+        heldout: Pairs of other images, of the same method.
+        family: ``"residual"`` or ``"scale"``, as this module's text says.
+        num_samples: Draws of each datum's predictive distribution.
+        seed: Of the draws.
+
+    Raises:
+        ValueError: If the family is unknown, or an image is in both sets.
+    """
+    if family not in FAMILIES:
+        raise ValueError(f"family must be one of {FAMILIES}, got {family!r}.")
+    _check_disjoint(train, heldout)
+    before = [predictive_check(p, num_samples, seed).angle for p in (train, heldout)]
+    if family == "scale":
+        value, interval = _fit_scale(train, num_samples, seed)
+        after = [
+            predictive_check(p, num_samples, seed, temperature=value).angle
+            for p in (train, heldout)
+        ]
+        pit, scores = after[1].pit, [crps(a.draws, a.observed) for a in after]
+    else:
+        law = ResidualLaw.fit(before[0], seed)
+        value, interval = law.temperature, law.interval
+        pit = law.pit(before[1])
+        scores = [law.crps(b) for b in before]
+    return Temperature(
+        family=family,
+        value=value,
+        interval=interval,
+        train_before=crps(before[0].draws, before[0].observed),
+        train_after=scores[0],
+        heldout_before=crps(before[1].draws, before[1].observed),
+        heldout_after=scores[1],
+        before=expected_coverage(before[1].pit, before[1].images),
+        after=expected_coverage(pit, before[1].images),
+        train_angle=before[0].observed,
+        heldout_angle=before[1].observed,
+        train_images=before[0].images,
+        heldout_images=before[1].images,
+    )
+
+
+def _check_disjoint(train: Pairs, heldout: Pairs) -> None:
+    if train.split != heldout.split:
+        return
+    shared = np.intersect1d(train.indices.numpy(), heldout.indices.numpy())
+    if len(shared):
+        raise ValueError(
+            f"{len(shared)} images of split {train.split!r} are both to fit on and held out, such "
+            f"as image {shared[0]}: a temperature is never fitted on the images that judge it."
+        )
+
+
+def _fit_scale(train: Pairs, num_samples: int, seed: int) -> tuple[float, tuple[float, float]]:
+    def scores(temperature: float) -> Tensor:
+        angle = predictive_check(train, num_samples, seed, temperature=temperature).angle
+        return crps(angle.draws, angle.observed)
+
+    return minimum(scores, train.indices.repeat(2), seed, _RANGE["scale"])
+
+
+@dataclass(frozen=True)
+class ResidualLaw:
+    """Predictive law of an angle: a power of the model's relative spread, times a residual.
+
+    Args:
+        temperature: T.
+        interval: 95 % bootstrap interval of T over training images.
+        log_center: Mean of the log medians of the training data.
+        residuals: Angles of the training data at the mean spread, sorted, degrees, ``(2N,)``.
+    """
+
+    temperature: float
+    interval: tuple[float, float]
+    log_center: float
+    residuals: Tensor
+
+    @classmethod
+    def fit(cls, train: Replicates, seed: int = 0) -> "ResidualLaw":
+        """Fit T by the CRPS of the training data, each left out of its own residual law."""
+        log_median = _log_median(train)
+        center = log_median.mean().item()
+
+        def scores(temperature: float) -> Tensor:
+            spread = ((log_median - center) / temperature).exp()
+            return spread * _crps_left_out(train.observed.double() / spread)
+
+        value, interval = minimum(scores, train.images, seed)
+        spread = ((log_median - center) / value).exp()
+        residuals = (train.observed.double() / spread).sort().values
+        return cls(value, interval, center, residuals)
+
+    def spread(self, data: Replicates) -> Tensor:
+        """Relative spread of every datum, ``(2M,)``; 1 is that of a typical training datum."""
+        return ((_log_median(data) - self.log_center) / self.temperature).exp()
+
+    def pit(self, data: Replicates) -> Tensor:
+        """Where each observation is in its recalibrated law, in (0, 1), ``(2M,)``.
+
+        Between the training residuals the rank is that of the middle.
+        """
+        scaled = data.observed.double() / self.spread(data)
+        below = torch.searchsorted(self.residuals, scaled)
+        up_to = torch.searchsorted(self.residuals, scaled, right=True)
+        return ((below + up_to).double() / 2 + 0.5) / (len(self.residuals) + 1)
+
+    def quantile(self, data: Replicates, level: float) -> Tensor:
+        """Quantile of every datum's recalibrated law, in degrees, ``(2M,)``."""
+        residual = float(np.quantile(self.residuals.numpy(), level))
+        return self.spread(data) * residual
+
+    def crps(self, data: Replicates) -> Tensor:
+        """CRPS of every observation in its recalibrated law, in degrees, ``(2M,)``."""
+        spread, law, num = self.spread(data), self.residuals, len(self.residuals)
+        distance = _distances(law, data.observed.double() / spread) / num
+        # The CRPS of a law that is scaled is scaled: one residual law serves all data.
+        return spread * (distance - _pair_distance(law) / (num * (num - 1)))
+
+
+def _log_median(data: Replicates) -> Tensor:
+    return data.draws.double().median(0).values.clamp(min=1e-6).log()
+
+
+def crps(draws: Tensor, observed: Tensor) -> Tensor:
+    r"""Continuous ranked probability score, :math:`E|X - x| - \tfrac12 E|X - X'|`, ``(N,)``.
+
+    Unbiased over the draws; in the unit of the data, and the less the better.
+
+    Args:
+        draws: Of each datum's predictive law, ``(S, N)`` or ``(S, 1)``, S at least 2.
+        observed: ``(N,)``.
+
+    Example:
+        >>> crps(torch.tensor([[0.0], [1.0]]), torch.tensor([3.0]))
+        tensor([2.], dtype=torch.float64)
+    """
+    ordered = draws.double().sort(0).values
+    num = len(ordered)
+    weight = 2 * torch.arange(1, num + 1, dtype=torch.float64) - num - 1
+    half_distance = (weight[:, None] * ordered).sum(0) / (num * (num - 1))
+    return (draws - observed).abs().double().mean(0) - half_distance
+
+
+def _crps_left_out(values: Tensor) -> Tensor:
+    """CRPS of each value in the law of all the others, ``(N,)``."""
+    ordered, num = values.sort().values, len(values)
+    distance = _distances(ordered, values)
+    others = _pair_distance(ordered) - distance
+    return distance / (num - 1) - others / ((num - 1) * (num - 2))
+
+
+def _distances(ordered: Tensor, values: Tensor) -> Tensor:
+    """Sum of the distances of each value to all of a sorted law, O(N log N)."""
+    total = torch.cat([ordered.new_zeros(1), ordered.cumsum(0)])
+    below = torch.searchsorted(ordered, values)
+    return (2 * below - len(ordered)) * values + total[-1] - 2 * total[below]
+
+
+def _pair_distance(ordered: Tensor) -> Tensor:
+    """Sum of the distances of all pairs of a sorted law."""
+    num = len(ordered)
+    return ((2 * torch.arange(1, num + 1) - num - 1) * ordered).sum()
+
+
+def minimum(
+    scores: Callable[[float], Tensor],
+    images: Tensor,
+    seed: int = 0,
+    bounds: tuple[float, float] = _RANGE["residual"],
+) -> tuple[float, tuple[float, float]]:
+    """Temperature of the least mean score, and its 95 % bootstrap interval over images.
+
+    A grid of octaves, a finer one around its best, and a parabola in log T through the best three.
+
+    Args:
+        scores: From a temperature to the score of every datum, ``(M,)``.
+        images: Which image each datum is of, ``(M,)``.
+        seed: Of the resampling.
+        bounds: Least and greatest temperature.
+    """
+    table: dict[float, Tensor] = {}
+
+    def add(grid: Tensor) -> None:
+        for point in grid.tolist():
+            table[point] = per_image(scores(math.exp(point)), images)
+
+    low, high = map(math.log, bounds)
+    octave = math.log(2)
+    add(torch.arange(low, high + octave / 2, octave, dtype=torch.float64))
+    best = min(table, key=lambda point: table[point].mean().item())
+    fine = best + octave * torch.tensor([-0.75, -0.5, -0.25, 0.25, 0.5, 0.75], dtype=torch.float64)
+    add(fine[(fine > low) & (fine < high)])
+    points = np.array(sorted(table))
+    values = np.stack([table[point].numpy() for point in points])
+    rng, n = np.random.default_rng(seed), values.shape[1]
+    resampled = [
+        _lowest(points, values @ rng.multinomial(n, np.full(n, 1 / n)) / n)
+        for _ in range(_RESAMPLES)
+    ]
+    ends = np.exp(np.quantile(resampled, [0.025, 0.975])).tolist()
+    return math.exp(_lowest(points, values.mean(1))), (ends[0], ends[1])
+
+
+def _lowest(points: np.ndarray, values: np.ndarray) -> float:
+    """Minimum of the parabola through the lowest point and its neighbours."""
+    i = int(values.argmin())
+    if i in (0, len(points) - 1):
+        return float(points[i])
+    a, b, _ = np.polyfit(points[i - 1 : i + 2] - points[i], values[i - 1 : i + 2], 2)
+    return float(points[i] - b / (2 * a)) if a > 0 else float(points[i])
