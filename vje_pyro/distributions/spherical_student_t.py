@@ -3,17 +3,13 @@
 import math
 
 import torch
-from pyro.distributions import TorchDistribution, constraints
 from torch import Tensor
 
-from vje_pyro.distributions._ball_probability import log_ball_probability
-from vje_pyro.distributions._common import Shape, positive_finite
-
-# A sampler that rejects more often than this is of no use to anyone: it says so and stops.
-_MAX_REJECTION_ROUNDS = 1000
+from vje_pyro.distributions._chord import ChordDirection
+from vje_pyro.distributions._common import positive_finite
 
 
-class SphericalStudentT(TorchDistribution):
+class SphericalStudentT(ChordDirection):
     r"""Student-t law of a direction around ``loc``, on the unit sphere :math:`S^{D-1}`.
 
     With :math:`m` the location, :math:`\tau` the scale, :math:`d = D - 1` and :math:`c = u\cdot m`,
@@ -31,12 +27,15 @@ class SphericalStudentT(TorchDistribution):
 
     The map does not preserve area for D > 3, so this is a *subdensity*: its mass is below one, and
     a bound that scores with it is a valid lower bound on the log evidence of the normalised model.
+    The mass is ``log_mass``; the property ``is_subdensity`` says whether it is below one.
     ``normalized=True`` scores with that model, the reference
 
     .. math:: p_{ref}(u) = p(u)\,\big((1+c)/2\big)^{-(D-3)/2} / P(\|w\| \le 2),
 
     the law of the direction whose tangent vector :math:`w` is Student-t, given
-    :math:`\|w\| \le 2`. Sampling always draws from the reference. Everything is O(D).
+    :math:`\|w\| \le 2`. Sampling always draws from the reference, and ``mean`` and
+    ``mean_resultant_length`` are its own. Everything is O(D). The limit of many degrees of freedom
+    is :class:`SphericalNormal`.
 
     Source: the idea of a heavy-tailed spherical subdensity is from Oji & Fieguth, "Joint Embedding
     Variational Bayes" (arXiv 2602.05639); this formula is this project's own.
@@ -60,14 +59,12 @@ class SphericalStudentT(TorchDistribution):
     """
 
     arg_constraints = {  # noqa: RUF012 - the name and form that torch.distributions reads
-        "loc": constraints.sphere,
-        "scale": constraints.independent(constraints.positive, 1),
+        **ChordDirection.arg_constraints,
         "df": positive_finite,
     }
-    support = constraints.sphere
-    # The sampler rejects tangent vectors outside the ball of radius 2. A pathwise gradient through
-    # it would miss the moving boundary, so none is offered.
-    has_rsample = False
+    scalar_parameters = ("df",)
+
+    df: Tensor
 
     def __init__(
         self,
@@ -78,96 +75,12 @@ class SphericalStudentT(TorchDistribution):
         normalized: bool = False,
         validate_args: bool | None = None,
     ) -> None:
-        scale, df = (torch.as_tensor(x, dtype=loc.dtype, device=loc.device) for x in (scale, df))
-        if loc.dim() < 1 or loc.shape[-1] < 3:
-            raise ValueError(
-                f"SphericalStudentT needs directions in at least 3 dimensions, got loc of shape "
-                f"{tuple(loc.shape)}: in 2 dimensions its mass exceeds one. Use a larger embedding."
-            )
-        batch_shape, event_shape = self.infer_shapes(loc.shape, scale.shape, df.shape)
-        self.loc = loc.expand(batch_shape + event_shape)
-        self.scale = scale.expand(batch_shape + event_shape)
-        self.df = df.expand(batch_shape)
         self.normalized = normalized
-        super().__init__(batch_shape, event_shape, validate_args=validate_args)
+        self._set_parameters(loc, scale=scale, df=df, validate_args=validate_args)
 
-    @staticmethod
-    def infer_shapes(  # type: ignore[override]
-        loc: Shape, scale: Shape = (), df: Shape = ()
-    ) -> tuple[torch.Size, torch.Size]:
-        """``(batch_shape, event_shape)`` from the parameters' shapes."""
-        shape = torch.broadcast_shapes(loc, scale, (*df, 1))
-        return shape[:-1], shape[-1:]
-
-    def expand(
-        self, batch_shape: Shape, _instance: "SphericalStudentT | None" = None
-    ) -> "SphericalStudentT":
-        """The same law with parameters expanded to ``batch_shape``, as a SphericalStudentT."""
-        new = self._get_checked_instance(SphericalStudentT, _instance)
-        batch_shape = torch.Size(batch_shape)
-        new.loc = self.loc.expand(batch_shape + self.event_shape)
-        new.scale = self.scale.expand(batch_shape + self.event_shape)
-        new.df = self.df.expand(batch_shape)
-        new.normalized = self.normalized
-        super(SphericalStudentT, new).__init__(batch_shape, self.event_shape, validate_args=False)
-        new._validate_args = self._validate_args
-        return new
-
-    @property
-    def mode(self) -> Tensor:
-        """The location ``m``, shape ``batch_shape + (D,)``."""
-        return self.loc
-
-    @property
-    def log_acceptance(self) -> Tensor:
-        r""":math:`\log P(\|w\| \le 2)`, shape ``batch_shape``: how often the sampler accepts."""
-        radius = torch.full_like(self.df, 2.0)
-        inside, _ = log_ball_probability(self.scale, self.df, radius, normal=self.loc)
-        return inside.to(self.loc.dtype)
-
-    def log_prob(self, value: Tensor) -> Tensor:
-        """Log density with respect to surface area, in nats, shape ``sample + batch_shape``."""
-        if self._validate_args:
-            self._validate_sample(value)
+    def _log_kernel(self, quadratic: Tensor) -> Tensor:
         df, dim = self.df, self.event_shape[0] - 1
-        eps = torch.finfo(value.dtype).eps
-        cosine = (value * self.loc).sum(-1, keepdim=True).clamp(-1.0, 1.0)
-        precision = self.scale.square().reciprocal()
-        tangent = (value - cosine * self.loc).square()
-        cosine = cosine[..., 0]
-        # At the antipode tangent and 1 + cosine vanish together. The terms in eps are an isotropic
-        # share of the same form: exact for equal scales, rounding elsewhere, finite at both poles.
-        quadratic = (tangent * precision).sum(-1) + eps * (1 - cosine) * precision.mean(-1)
-        quadratic = 2 * quadratic / (1 + cosine + eps)
-        log_det = 0.5 * (self.loc * self.scale).square().sum(-1).log() - self.scale.log().sum(-1)
-        log_kernel = -0.5 * (df + dim) * torch.log1p(quadratic / df)
-        log_prob = _log_normalizer(df, dim) + log_det + log_kernel
-        if self.normalized:
-            log_area = 0.5 * (dim - 2) * torch.log((1 + cosine + eps) / 2)
-            log_prob = log_prob - log_area - self.log_acceptance
-        return log_prob
-
-    @torch.no_grad()
-    def sample(self, sample_shape: Shape = ()) -> Tensor:
-        """Exact draws from the normalised reference, shape ``sample + batch_shape + (D,)``.
-
-        Raises:
-            ValueError: If the scale is so large that hardly any draw stays on the sphere.
-        """
-        shape = self._extended_shape(torch.Size(sample_shape))
-        loc, scale = self.loc.expand(shape), self.scale.expand(shape)
-        df = self.df.expand(shape[:-1])
-        tangent = _tangent_student_t(loc, scale, df)
-        for _ in range(_MAX_REJECTION_ROUNDS):
-            outside = tangent.norm(dim=-1) > 2
-            if not outside.any():
-                return _lift(tangent, loc)
-            tangent[outside] = _tangent_student_t(loc[outside], scale[outside], df[outside])
-        raise ValueError(
-            f"SphericalStudentT: rejection sampling gave up, as only one draw in "
-            f"{math.exp(-self.log_acceptance.min().item()):.3g} stays on the sphere for the "
-            f"largest scale, {self.scale.max().item():.3g}. Use a smaller scale."
-        )
+        return _log_normalizer(df, dim) - 0.5 * (df + dim) * torch.log1p(quadratic / df)
 
 
 def _log_normalizer(df: Tensor, dim: int) -> Tensor:
@@ -175,23 +88,3 @@ def _log_normalizer(df: Tensor, dim: int) -> Tensor:
     nu = df.double()
     log_gammas = torch.lgamma((nu + dim) / 2) - torch.lgamma(nu / 2)
     return (log_gammas - 0.5 * dim * torch.log(nu * math.pi)).to(df.dtype)
-
-
-def _tangent_student_t(loc: Tensor, scale: Tensor, df: Tensor) -> Tensor:
-    """Student-t vectors in the tangent plane at ``loc``, before truncation to ‖w‖ ≤ 2."""
-    variance = scale.square()
-    normal = torch.randn_like(scale) * scale
-    along = (loc * normal).sum(-1, keepdim=True) / (loc.square() * variance).sum(-1, keepdim=True)
-    conditional = normal - variance * loc * along
-    chi_square = 2 * torch._standard_gamma(df / 2)
-    # A Gamma draw of a small df can underflow to zero; the vector is then outside the ball anyway.
-    chi_square = chi_square.clamp(min=torch.finfo(df.dtype).tiny)
-    return conditional * (df / chi_square).sqrt()[..., None]
-
-
-def _lift(tangent: Tensor, loc: Tensor) -> Tensor:
-    """The direction whose tangent vector at ``loc`` has the chord as its length."""
-    half_chord_square = tangent.square().sum(-1, keepdim=True) / 4
-    cosine = 1 - 2 * half_chord_square
-    direction = cosine * loc + tangent * (1 - half_chord_square).clamp(min=0).sqrt()
-    return torch.nn.functional.normalize(direction, dim=-1)
