@@ -1,0 +1,59 @@
+"""Laws of the direction of a random vector: what they share."""
+
+import math
+
+import torch
+from pyro.distributions import constraints
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from vje_pyro.distributions._common import Directional, Shape
+from vje_pyro.distributions._radial_integral import log_radial_integral
+
+
+class ProjectedDirection(Directional):
+    """Direction of a Student-t or normal vector at ``loc`` with diagonal scale matrix."""
+
+    arg_constraints = {  # noqa: RUF012 - the name and form that torch.distributions reads
+        "loc": constraints.sphere,
+        "scale": constraints.independent(constraints.positive, 1),
+    }
+    has_rsample = True
+
+    loc: Tensor
+    scale: Tensor
+    df: Tensor | None = None  # None for a normal vector
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Log density with respect to surface area, in nats, shape ``sample + batch_shape``."""
+        if self._validate_args:
+            self._validate_sample(value)
+        dim = self.event_shape[0]
+        target, loc = value / self.scale, self.loc / self.scale
+        a = target.square().sum(-1)
+        beta = (target * loc).sum(-1) / a
+        # As a sum of squares: Σ m²/τ² − a β² would cancel to nothing at the mode.
+        excess = (loc - beta[..., None] * target).square().sum(-1)
+        integral = log_radial_integral(dim, a, beta, excess, self.df)
+        log_scale = self.scale.log().sum(-1, dtype=torch.float64)
+        return (integral + _log_normalizer(dim, self.df) - log_scale).to(value.dtype)
+
+    def rsample(self, sample_shape: Shape = ()) -> Tensor:
+        """Exact draws with pathwise gradients, shape ``sample + batch_shape + (D,)``."""
+        shape = self._extended_shape(torch.Size(sample_shape))
+        loc, noise = self.loc.expand(shape), self.scale * torch.randn_like(self.loc.expand(shape))
+        if self.df is not None:
+            # The vector is loc + noise/√g; times √g, which keeps its direction, it cannot overflow.
+            df = self.df.expand(shape[:-1])
+            gamma = torch._standard_gamma(df / 2).clamp(min=torch.finfo(df.dtype).tiny)
+            loc = loc * (2 * gamma / df).sqrt()[..., None]
+        return normalize(loc + noise, dim=-1)
+
+
+def _log_normalizer(dim: int, df: Tensor | None) -> Tensor | float:
+    """Log of the density at the location for unit scales, in float64: the Gammas cancel."""
+    if df is None:
+        return -0.5 * dim * math.log(2 * math.pi)
+    nu = df.double()
+    log_gammas = torch.lgamma((nu + dim) / 2) - torch.lgamma(nu / 2)
+    return log_gammas - 0.5 * dim * torch.log(nu * math.pi)
