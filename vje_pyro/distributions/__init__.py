@@ -3,8 +3,6 @@
 from vje_pyro.distributions.power_spherical import PowerSpherical
 from vje_pyro.distributions.projected_normal import ProjectedNormal
 from vje_pyro.distributions.projected_student_t import ProjectedStudentT
-from vje_pyro.distributions.projected_normal import ProjectedNormal
-from vje_pyro.distributions.projected_student_t import ProjectedStudentT
 from vje_pyro.distributions.radial_gamma import RadialGamma
 from vje_pyro.distributions.radial_log_normal import RadialLogNormal
 from vje_pyro.distributions.radial_student_t import RadialStudentT
@@ -16,8 +14,6 @@ from vje_pyro.distributions.von_mises_fisher import VonMisesFisher
 
 __all__ = [
     "PowerSpherical",
-    "ProjectedNormal",
-    "ProjectedStudentT",
     "ProjectedNormal",
     "ProjectedStudentT",
     "RadialGamma",
