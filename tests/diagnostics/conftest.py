@@ -129,7 +129,8 @@ class Conjugate(nn.Module):
 
     def __init__(self, dim, noise, shift, widen):
         super().__init__()
-        self.dim, self.noise, self.shift, self.widen = dim, noise, shift, widen
+        self.noise, self.shift, self.widen = noise, shift, widen
+        self.register_buffer("zero", torch.zeros(dim))
 
     def exact_posterior(self, x):
         precision = 1 + self.noise**-2
@@ -146,12 +147,12 @@ class Conjugate(nn.Module):
         return namedtuple("Inferred", "posterior scale")(posterior, torch.ones_like(source))
 
     def prior_distribution(self):
-        return Normal(torch.zeros(self.dim), 1.0).to_event(1)
+        return Normal(self.zero, 1.0).to_event(1)
 
     def model(self, posterior, scale, target=None):
         with pyro.plate("data", len(scale), dim=-1):
             z = pyro.sample("z", self.prior_distribution())
-            pyro.sample("x", Normal(z, self.noise).to_event(1), obs=target)
+            pyro.sample("direction", Normal(z, self.noise).to_event(1), obs=target)
 
     def guide(self, posterior, scale, target=None):
         with pyro.plate("data", len(scale), dim=-1):

@@ -12,7 +12,7 @@ from vje_pyro.diagnostics._programs import log_density
 
 def test_a_conjugate_posterior_is_recovered(conjugate_pairs):
     pairs = conjugate_pairs(num_images=6, dim=3, noise=0.5, shift=1.0, widen=0.5)
-    result = compare_with_nuts(pairs, num_samples=40, num_data=4, num_chains=30, num_warmup=50)
+    result = compare_with_nuts(pairs, num_samples=40, num_data=4, num_chains=30, num_warmup=40)
     exact = pairs.method.exact_posterior(pairs.embeddings[1, :4].double())
     assert result.run.draws.shape == (30, 40, 4, 3)
     assert (result.run.r_hat < 1.1).all()
@@ -32,21 +32,21 @@ def test_a_conjugate_posterior_is_recovered(conjugate_pairs):
 
 
 def test_the_exact_guide_overlaps_wholly(conjugate_pairs):
-    result = compare_with_nuts(conjugate_pairs(), 20, num_data=2, num_chains=60, num_warmup=30)
+    result = compare_with_nuts(conjugate_pairs(), 25, num_data=1, num_chains=40, num_warmup=50)
     assert result.overlap.min() > 0.98
     assert result.difference.abs().max() < 0.2
 
 
 def test_the_posterior_of_vje_is_that_of_importance_sampling(pairs):
-    result = compare_with_nuts(pairs, 25, num_data=2, num_chains=60, num_warmup=50)
+    result = compare_with_nuts(pairs, 25, num_data=1, num_chains=40, num_warmup=50)
     assert (result.run.r_hat < 1.1).all()
     # An independent estimate: a Student-t about the draws' moments, weighted.
-    few = pairs.subset([0, 1])
+    few = pairs.subset([0])
     proposal = torch.distributions.StudentT(8.0, result.mean, 1.2 * result.scale)
     with torch.random.fork_rng():
         torch.manual_seed(0)
         z = proposal.sample((50_000,))
-    arguments = (None, few.scale[:2].double(), few.embeddings[1].double())
+    arguments = (None, few.scale[:1].double(), few.embeddings[1].double())
     log_w = log_density(pairs.method.model, arguments, {"z": z}) - proposal.log_prob(z).sum(-1)
     w = log_w.softmax(0)[..., None]
     assert 1 / w.square().sum(0).max() > 1000

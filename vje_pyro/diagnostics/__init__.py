@@ -5,9 +5,11 @@ from vje_pyro.diagnostics.importance import Importance, importance_weights
 from vje_pyro.diagnostics.latent import Latent, latent_usage
 from vje_pyro.diagnostics.nuts import NutsComparison, NutsRun, compare_with_nuts
 from vje_pyro.diagnostics.pairs import Pairs, require_posterior, view_pairs
+from vje_pyro.diagnostics.sbc import SBC, normalized_method, simulation_based_calibration
 
 __all__ = [
     "Amortisation",
+    "SBC",
     "Importance",
     "Latent",
     "NutsComparison",
@@ -17,6 +19,8 @@ __all__ = [
     "compare_with_nuts",
     "importance_weights",
     "latent_usage",
+    "normalized_method",
     "require_posterior",
+    "simulation_based_calibration",
     "view_pairs",
 ]

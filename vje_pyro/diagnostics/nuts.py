@@ -1,6 +1,7 @@
 """The exact posterior of a few data, by NUTS, against the guide."""
 
 import copy
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -37,8 +38,14 @@ class NutsRun:
 
     @property
     def ess(self) -> Tensor:
-        """Effective number of the C × S draws for the mean, ``(N, D)``."""
-        return effective_sample_size(self.draws, chain_dim=0, sample_dim=1)
+        """Effective number of the C × S draws for the mean, ``(N, D)``.
+
+        At most CS log₁₀ CS, as in Stan: of draws that alternate, the estimate can be anything.
+        """
+        size = effective_sample_size(self.draws, chain_dim=0, sample_dim=1)
+        num_draws = self.draws.shape[0] * self.draws.shape[1]
+        most = num_draws * math.log10(num_draws)
+        return torch.where(size > 0, size, most).clamp(max=most)
 
 
 @dataclass(frozen=True)
@@ -131,10 +138,10 @@ def compare_with_nuts(
     method = copy.deepcopy(pairs.method).double()
     source, target = few.embeddings.double()
     posterior, scale = method.infer(source)
+    arguments = (posterior, scale, target)
     run = run_nuts(
-        method.model,
-        (posterior, scale, target),
-        start=_starts(target, scale, num_chains, seed),
+        lambda z: log_density(method.model, arguments, {"z": z}),
+        start=starts(target, scale, num_chains, seed),
         num_samples=num_samples,
         num_warmup=num_warmup,
         max_tree_depth=max_tree_depth,
@@ -145,8 +152,7 @@ def compare_with_nuts(
 
 
 def run_nuts(
-    model: Callable,
-    arguments: tuple[Any, ...],
+    log_density: Callable[[Tensor], Tensor],
     start: Tensor,
     *,
     num_samples: int,
@@ -154,15 +160,14 @@ def run_nuts(
     max_tree_depth: int = 8,
     seed: int = 0,
 ) -> NutsRun:
-    """Sample the latents ``z`` of a model's data, chains and data all in one potential.
+    """Sample a latent of every datum, chains and data all in one potential.
 
     Given the model's parameters the data are independent, and so are chains: they are sampled as
     one long vector, where a gradient costs hardly more than that of one datum. They share the step
     size and the length of the trajectories, so the hardest datum sets the pace.
 
     Args:
-        model: A Pyro program with the latent site ``z``.
-        arguments: Its arguments, float64.
+        log_density: From latents ``(C, N, D)`` to log densities ``(C, N)``, up to constants.
         start: Where the chains start, ``(C, N, D)`` float64.
         num_samples: Draws S, at least 4.
         num_warmup: Transitions before the first draw.
@@ -183,7 +188,7 @@ def run_nuts(
         )
 
     def potential(params: dict[str, Tensor]) -> Tensor:
-        return -log_density(model, arguments, params).sum()
+        return -log_density(params["z"]).sum()
 
     began = time.perf_counter()
     kernel = NUTS(potential_fn=potential, max_tree_depth=max_tree_depth)
@@ -203,7 +208,7 @@ def run_nuts(
     )
 
 
-def _starts(target: Tensor, scale: Tensor, num_chains: int, seed: int) -> Tensor:
+def starts(target: Tensor, scale: Tensor, num_chains: int, seed: int) -> Tensor:
     """Points ``(C, N, D)`` about the target embedding, which the guide has no part in."""
     with seeded(seed):
         return target + scale * torch.randn(num_chains, *target.shape, dtype=target.dtype)
