@@ -32,13 +32,17 @@ def test_a_conjugate_posterior_is_recovered(conjugate_pairs):
 
 
 def test_the_exact_guide_overlaps_wholly(conjugate_pairs):
-    result = compare_with_nuts(conjugate_pairs(), 25, num_data=1, num_chains=40, num_warmup=50)
+    result = compare_with_nuts(
+        conjugate_pairs(), 25, num_data=1, num_chains=40, num_warmup=50, max_tree_depth=5
+    )
     assert result.overlap.min() > 0.98
     assert result.difference.abs().max() < 0.2
 
 
 def test_the_posterior_of_vje_is_that_of_importance_sampling(pairs):
-    result = compare_with_nuts(pairs, 25, num_data=1, num_chains=40, num_warmup=50)
+    result = compare_with_nuts(
+        pairs, 25, num_data=1, num_chains=40, num_warmup=50, max_tree_depth=5
+    )
     assert (result.run.r_hat < 1.1).all()
     # An independent estimate: a Student-t about the draws' moments, weighted.
     few = pairs.subset([0])

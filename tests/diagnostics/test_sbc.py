@@ -68,10 +68,17 @@ def test_a_density_that_is_not_its_samplers_is_flagged(conjugate_pairs):
 
 def test_nuts_on_vje_is_calibrated(pairs):
     result = simulation_based_calibration(
-        pairs, "nuts", 40, num_simulations=50, num_bins=5, num_chains=10, num_warmup=30, thin=2
+        pairs,
+        num_samples=40,
+        num_simulations=30,
+        num_bins=5,
+        num_chains=10,
+        num_warmup=30,
+        thin=2,
+        max_tree_depth=5,
     )
     assert result.quantities[-3:] == ("norm", "log direction", "log radius")
-    assert result.positions.shape == (50, 11)
+    assert result.positions.shape == (30, 11)
     assert result.calibrated
 
 
