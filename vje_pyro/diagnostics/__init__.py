@@ -8,8 +8,8 @@ from vje_pyro.diagnostics.pairs import Pairs, require_posterior, view_pairs
 from vje_pyro.diagnostics.sbc import SBC, normalized_method, simulation_based_calibration
 
 __all__ = [
-    "Amortisation",
     "SBC",
+    "Amortisation",
     "Importance",
     "Latent",
     "NutsComparison",

@@ -1,7 +1,6 @@
 """How far the guide is from the posterior, datum by datum: importance weights tell."""
 
 import math
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +11,7 @@ from torch import Tensor
 
 from vje_pyro.diagnostics._figure import mean_over_images
 from vje_pyro.diagnostics._programs import chunks, draw_latents, log_density, seeded
+from vje_pyro.diagnostics.arviz_adapter import psislw
 from vje_pyro.diagnostics.pairs import Pairs
 
 # With fewer, the tail (a fifth of the draws) is too short to fit.
@@ -155,18 +155,5 @@ def pareto_k(log_weights: Tensor) -> Tensor:
     k = np.where(finite, 0.0, np.inf)
     varied = finite & (np.ptp(np.where(finite[:, None], columns, 0.0), axis=1) > _CONSTANT)
     if varied.any():
-        k[varied] = _fit_pareto_k(columns[varied])
+        _, k[varied] = psislw(columns[varied])
     return torch.from_numpy(k)
-
-
-def _fit_pareto_k(log_weights: np.ndarray) -> np.ndarray:
-    """ArviZ's k-hat of each row ``(N, S)``."""
-    try:
-        from arviz_stats.base import array_stats  # ArviZ 1.x
-    except ImportError:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # of 0.23's import: what 1.x changes
-            from arviz import psislw
-        return psislw(log_weights)[1]
-    # This one takes log likelihoods, whose inverses are leave-one-out's weights.
-    return array_stats.psislw(-log_weights)[1]
