@@ -1,0 +1,231 @@
+import json
+from dataclasses import replace
+from functools import partial
+
+import pytest
+import torch
+from torch.nn.functional import normalize
+from vje_pyro.guides import DiagonalNormal
+
+from vje_pyro.diagnostics.comparison import (
+    Likelihood,
+    compare_likelihoods,
+    compare_scores,
+    heldout_scores,
+    refit,
+)
+from vje_pyro.distributions import (
+    PowerSpherical,
+    RadialLogNormal,
+    RadialStudentT,
+    SphericalStudentT,
+    VonMisesFisher,
+)
+from vje_pyro.errors import VJEError
+
+D = 8
+GUIDE = partial(DiagonalNormal, hidden_features=32)
+
+
+RADIUS = partial(RadialLogNormal, scale=0.5)
+POWER = Likelihood(PowerSpherical, RADIUS)
+
+
+def student(df):
+    """Scored with the density, fitted with its subdensity, which is cheaper."""
+    direction = partial(SphericalStudentT, df=df)
+    return Likelihood(partial(direction, normalized=True), RADIUS, fit_direction=direction)
+
+
+def simulated(pairs, df, num_images, split, seed):
+    """Pairs whose second view is a draw around the first, of a scale that the radius tells."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        first = normalize(torch.randn(num_images, D), dim=-1)
+        second = SphericalStudentT(first, 0.1, df).sample()
+        radius = 3 + 0.1 * torch.randn(2, num_images, 1)
+    ids = torch.arange(num_images)
+    embeddings = radius * torch.stack([first, second])
+    return replace(pairs, embeddings=embeddings, labels=ids * 0 - 1, indices=ids, split=split)
+
+
+@pytest.fixture(scope="module")
+def scored(pairs):
+    """Two models of the same data, scored."""
+    likelihoods = {"power": POWER, "fisher": Likelihood(VonMisesFisher, RADIUS)}
+    return {
+        name: heldout_scores(replace(pairs, method=_method(pairs, likelihood)), 20)
+        for name, likelihood in likelihoods.items()
+    }
+
+
+def _method(pairs, likelihood):
+    return refit(pairs, likelihood, GUIDE, num_steps=2)
+
+
+@pytest.mark.parametrize("truth", [1.0, 50.0])
+def test_the_likelihood_that_made_the_data_is_preferred(pairs, truth):
+    train = simulated(pairs, truth, 400, "train", seed=1)
+    heldout = simulated(pairs, truth, 200, "test", seed=2)
+    candidates = {"heavy": student(1.0), "light": student(50.0)}
+    comparison = compare_likelihoods(
+        train, heldout, candidates, GUIDE, num_samples=20, num_steps=300, learning_rate=1e-2
+    )
+    right, wrong = ("heavy", "light") if truth == 1 else ("light", "heavy")
+    assert comparison.best == right
+    assert list(comparison.table) == [right, wrong]
+    difference = comparison.difference(wrong, "direction")
+    assert difference["high"] < 0
+    assert comparison.table[right]["weight"] > 0.5
+
+
+def test_scores_are_the_densities_written_by_hand(pairs):
+    method = _method(pairs, student(2.0))
+    pairs = replace(pairs, method=method)
+    scores = heldout_scores(pairs, 30, seed=5)
+    posterior, scale, target = pairs.arguments()
+    torch.manual_seed(5)
+    z = posterior.sample((30,))
+    law = SphericalStudentT(
+        normalize(z, dim=-1), scale / method.reference_radius, 2.0, normalized=True
+    )
+    direction = law.log_prob(normalize(target, dim=-1)).double()
+    radius = RadialLogNormal(z.norm(dim=-1), 0.5)
+    radius = radius.log_prob(target.norm(dim=-1)).double()
+    for value, expected in (
+        (scores.factors["direction"], direction),
+        (scores.factors["radius"], radius),
+        (scores.joint, direction + radius),
+    ):
+        torch.testing.assert_close(value, expected.exp().mean(0).log(), rtol=1e-5, atol=1e-5)
+
+
+def test_many_draws_are_scored_in_parts_as_in_one(pairs, monkeypatch):
+    pairs = replace(pairs, method=_method(pairs, POWER))
+    whole = heldout_scores(pairs, 4000, seed=0).joint
+    monkeypatch.setattr("vje_pyro.diagnostics._programs._CHUNK_BYTES", 500 * 4 * 2 * 40 * D)
+    torch.testing.assert_close(
+        heldout_scores(pairs, 4000, seed=1).joint, whole, rtol=0.02, atol=0.2
+    )
+
+
+def test_the_table_is_the_arithmetic_of_images(scored):
+    comparison = compare_scores(scored)
+    summary = comparison.summary()
+    json.dumps(summary, allow_nan=False)
+    assert list(summary) == sorted(
+        scored, key=lambda name: scored[name].joint.mean().item(), reverse=True
+    )
+    best, other = summary
+    for site in ("joint", "direction", "radius"):
+        values = {
+            n: (s.joint if site == "joint" else s.factors[site]).view(2, -1).mean(0)
+            for n, s in scored.items()
+        }
+        row = summary[other][site]
+        assert row["value"] == pytest.approx(values[other].mean().item())
+        assert row["n"] == len(values[other])
+        assert row["se"] == pytest.approx(values[other].std().item() / len(values[other]) ** 0.5)
+        difference = (values[other] - values[best]).mean().item()
+        assert row["difference"]["value"] == pytest.approx(difference)
+        assert summary[best][site]["difference"]["value"] == 0
+    assert [row["rank"] for row in summary.values()] == [0, 1]
+
+
+def test_refitting_leaves_the_given_method_as_it_is(pairs):
+    before = {name: value.clone() for name, value in pairs.method.state_dict().items()}
+    direction, state = pairs.method.direction, torch.get_rng_state()
+    fitted = refit(pairs, student(3.0), GUIDE, num_steps=3)
+    assert fitted.direction.keywords == {"df": 3.0, "normalized": True}
+    assert pairs.method.direction is direction
+    assert torch.equal(torch.get_rng_state(), state)
+    for name, value in pairs.method.state_dict().items():
+        assert torch.equal(value, before[name])
+    assert not fitted.training
+    assert not any(p.requires_grad for p in fitted.parameters())
+    first, second = (refit(pairs, student(3.0), GUIDE, num_steps=3, seed=s) for s in (0, 1))
+    for name, value in first.state_dict().items():
+        assert torch.equal(value, fitted.state_dict()[name]), name
+    assert not torch.equal(first.inference.network[0].weight, second.inference.network[0].weight)
+
+
+def test_fitting_improves_the_held_out_density(pairs):
+    train = simulated(pairs, 50.0, 300, "train", seed=1)
+    heldout = simulated(pairs, 50.0, 200, "test", seed=2)
+    means = [
+        heldout_scores(replace(heldout, method=refit(train, POWER, GUIDE, num_steps=n)), 20)
+        .joint.mean()
+        .item()
+        for n in (1, 100)
+    ]
+    assert means[1] > means[0] + 1
+
+
+@pytest.mark.parametrize(
+    ("likelihood", "sites"),
+    [
+        (Likelihood(partial(SphericalStudentT, df=1.0), RADIUS), "direction"),
+        (
+            Likelihood(PowerSpherical, partial(RadialStudentT, scale=1.0, df=1.0)),
+            "radius",
+        ),
+        (
+            Likelihood(
+                partial(SphericalStudentT, df=1.0), partial(RadialStudentT, scale=1.0, df=1.0)
+            ),
+            "direction and radius",
+        ),
+    ],
+)
+def test_a_subdensity_is_refused_before_anything_is_fitted(pairs, likelihood, sites, monkeypatch):
+    monkeypatch.setattr("vje_pyro.diagnostics.comparison.refit", None)
+    candidates = {"sub": likelihood, "density": POWER}
+    with pytest.raises(ValueError, match=f"the {sites} of 'sub' is a subdensity.*normalized=True"):
+        compare_likelihoods(pairs, pairs, candidates, GUIDE)
+    with pytest.raises(ValueError, match="not even with another one"):
+        compare_likelihoods(pairs, pairs, {"sub": likelihood, "same": likelihood}, GUIDE)
+
+
+def test_scores_of_a_subdensity_are_refused(pairs, scored):
+    subdensity = heldout_scores(pairs, 5)
+    assert subdensity.subdensities == ("direction", "radius")
+    with pytest.raises(ValueError, match="of 'trained' is a subdensity"):
+        compare_scores(scored | {"trained": subdensity})
+
+
+def test_other_data_are_refused(pairs, scored):
+    method = _method(pairs, POWER)
+    fewer = heldout_scores(replace(pairs.subset(slice(10)), method=method), 5)
+    with pytest.raises(ValueError, match="'fewer' was scored on 20 targets, 'power' on 80"):
+        compare_scores(scored | {"fewer": fewer})
+    moved = replace(pairs, embeddings=pairs.embeddings.flip(0), method=method)
+    with pytest.raises(ValueError, match="'moved' and 'power' were scored on different data"):
+        compare_scores(scored | {"moved": heldout_scores(moved, 5)})
+
+
+def test_other_factors_are_refused(pairs, scored):
+    method = _method(pairs, Likelihood(PowerSpherical, None))
+    scores = heldout_scores(replace(pairs, method=method), 5)
+    with pytest.raises(ValueError, match="'no radius' is a density of"):
+        compare_scores(scored | {"no radius": scores})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"candidates": {"one": POWER}}, "at least two likelihoods"),
+        ({"num_steps": 0}, "num_steps must be at least 1"),
+        ({"num_samples": 0, "num_steps": 1}, "num_samples must be at least 1"),
+    ],
+)
+def test_bad_arguments(pairs, arguments, message):
+    arguments = {"candidates": {"one": POWER, "two": POWER}} | arguments
+    with pytest.raises(ValueError, match=message):
+        compare_likelihoods(pairs, pairs, guide=GUIDE, **arguments)
+
+
+def test_a_method_without_factors_is_refused(conjugate_pairs):
+    pairs = conjugate_pairs()
+    candidates = {"one": POWER, "two": POWER}
+    with pytest.raises(VJEError, match="Conjugate has no inference"):
+        compare_likelihoods(pairs, pairs, candidates, GUIDE)

@@ -1,0 +1,325 @@
+r"""Which likelihood predicts held-out targets best? All on the same frozen embeddings.
+
+For every candidate the inference network is fitted anew to the training pairs, and the held-out
+pairs are scored by the log predictive density of target j given source i, in nats,
+
+.. math:: \log p(u_j, r_j \mid s_i) = \log \tfrac1S \sum_s p(u_j, r_j \mid z_s),
+   \qquad z_s \sim q(z \mid s_i).
+
+The guide sees the source only, so these draws never saw the target: the pointwise densities are
+honestly held out, and they are compared as they are. PSIS-LOO has no place here. It corrects
+posteriors that were fitted to a datum for having seen it; here nothing did, every datum has a
+latent of its own, and leaving a datum out would leave out its latent with it. ``arviz.compare`` is
+used for what it does with pointwise values: ranks and stacking weights.
+
+Only densities are compared. A subdensity's score is a valid lower bound on that of its normalised
+twin, but how much mass it lacks depends on the scale: its score can be beaten or win for no
+statistical reason, against a density and against another subdensity alike. Both are refused; the
+twin (``normalized=True``) is compared instead. It may be *fitted* by its subdensity.
+
+Source: held-out log predictive density and its standard error, Vehtari, Gelman & Gabry (arXiv
+1507.04544); the protocol on frozen embeddings is this project's.
+"""
+
+import copy
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import pyro
+import torch
+from pyro import poutine
+from torch import Tensor, nn
+
+from vje_pyro.diagnostics import arviz_adapter
+from vje_pyro.diagnostics._figure import bootstrap_mean
+from vje_pyro.diagnostics._programs import chunks, draw_latents, seeded
+from vje_pyro.diagnostics.coverage import per_image
+from vje_pyro.diagnostics.pairs import Pairs
+from vje_pyro.errors import VJEError
+
+_NEEDED = ("inference", "elbo", "direction", "radius")
+
+
+class Likelihood(NamedTuple):
+    """A candidate: both factors, as a method takes them.
+
+    Args:
+        direction: Class or partial of the directional factor, called with ``loc`` and ``scale``.
+        radius: Class or partial of the radial factor, called with ``loc``; None leaves it out.
+        fit_direction: Directional factor to fit with instead, the score being that of
+            ``direction``. For a law whose normaliser is costly, its subdensity: a bound on the
+            same model, and what a method trains with.
+    """
+
+    direction: Callable[..., Any]
+    radius: Callable[..., Any] | None
+    fit_direction: Callable[..., Any] | None = None
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Held-out log predictive density of every target under one model.
+
+    Args:
+        factors: By observed site (``direction``, ``radius``), each scored by itself, ``(2N,)`` in
+            nats, float64.
+        joint: Of all sites together, ``(2N,)``.
+        images: Which image each datum is of, ``(2N,)``.
+        digest: Of the data that were scored: sources and targets.
+        subdensities: Names of the sites whose law has a mass below one.
+    """
+
+    factors: dict[str, Tensor]
+    joint: Tensor
+    images: Tensor
+    digest: str
+    subdensities: tuple[str, ...]
+
+    def per_image(self, site: str | None = None) -> Tensor:
+        """Mean over the data of each image, ``(N,)``, of a site or of all together."""
+        return per_image(self.joint if site is None else self.factors[site], self.images)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Models by their held-out log predictive density, best first.
+
+    Args:
+        scores: By name of the model.
+        table: By name: ``rank`` (from 0) and stacking ``weight``, of ``arviz.compare``.
+    """
+
+    scores: dict[str, Scores]
+    table: dict[str, dict[str, float]]
+
+    @property
+    def best(self) -> str:
+        """Name of the model with the highest joint density."""
+        return next(iter(self.scores))
+
+    def difference(self, name: str, site: str | None = None) -> dict[str, Any]:
+        """Mean density less that of the best model, paired by image, as a figure in nats."""
+        best = self.scores[self.best].per_image(site)
+        return bootstrap_mean(self.scores[name].per_image(site) - best)
+
+    def summary(self) -> dict[str, Any]:
+        """Figures for a JSON, in nats per target: means over images with their standard errors."""
+        return {name: self._row(name) for name in self.scores}
+
+    def _row(self, name: str) -> dict[str, Any]:
+        sites: dict[str, str | None] = {"joint": None} | {s: s for s in self.scores[name].factors}
+        return {
+            **self.table[name],
+            **{
+                label: {
+                    **bootstrap_mean(values := self.scores[name].per_image(site)),
+                    "se": (values.std() / len(values) ** 0.5).item(),
+                    "difference": self.difference(name, site),
+                }
+                for label, site in sites.items()
+            },
+        }
+
+
+def compare_likelihoods(
+    train: Pairs,
+    heldout: Pairs,
+    candidates: Mapping[str, Likelihood],
+    guide: Callable[[int], nn.Module],
+    *,
+    num_samples: int = 100,
+    num_steps: int = 300,
+    batch_size: int = 256,
+    learning_rate: float = 2e-3,
+    seed: int = 0,
+) -> Comparison:
+    """Fit the inference network under each likelihood, and compare on held-out targets.
+
+    Args:
+        train: Pairs of training images.
+        heldout: Pairs of other images, of the same method.
+        candidates: Likelihoods by name, at least two.
+        guide: Called with D, gives a fresh inference network; the run's own guide, as it was
+            configured.
+        num_samples: Draws S of z for each held-out datum.
+        num_steps: Steps of AdamW.
+        batch_size: Images a step, each with both orders of its views.
+        learning_rate: Of AdamW; it falls to zero along a half cosine.
+        seed: Of the weights, batches and draws: the same for each candidate.
+
+    Raises:
+        ValueError: If there are fewer than two candidates, or one of them is a subdensity or has
+            other factors than the others.
+        VJEError: If the method has no likelihood to exchange.
+    """
+    if len(candidates) < 2:
+        raise ValueError(f"a comparison needs at least two likelihoods, got {list(candidates)}.")
+    scores = {}
+    for name, likelihood in candidates.items():
+        _refuse_subdensity(name, _subdensities(_with(train, likelihood)))
+        fitted = refit(
+            train,
+            likelihood,
+            guide,
+            num_steps=num_steps,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            seed=seed,
+        )
+        scores[name] = heldout_scores(replace(heldout, method=fitted), num_samples, seed)
+    return compare_scores(scores)
+
+
+def compare_scores(scores: Mapping[str, Scores]) -> Comparison:
+    """Compare models that were scored on the same targets.
+
+    Raises:
+        ValueError: If there are fewer than two, one of them is a subdensity, they score other
+            factors, or they were scored on different data.
+    """
+    if len(scores) < 2:
+        raise ValueError(f"a comparison needs at least two models, got {list(scores)}.")
+    first_name, first = next(iter(scores.items()))
+    for name, other in scores.items():
+        _refuse_subdensity(name, other.subdensities)
+        if len(other.joint) != len(first.joint):
+            raise ValueError(
+                f"{name!r} was scored on {len(other.joint)} targets, {first_name!r} on "
+                f"{len(first.joint)}: score both on the same pairs."
+            )
+        if other.digest != first.digest:
+            raise ValueError(
+                f"{name!r} and {first_name!r} were scored on different data: score both on the "
+                f"same pairs of the same embeddings."
+            )
+        if other.factors.keys() != first.factors.keys():
+            raise ValueError(
+                f"{name!r} is a density of {sorted(other.factors)}, {first_name!r} of "
+                f"{sorted(first.factors)}: densities of different quantities have no order. Give "
+                f"both the same factors."
+            )
+    table = arviz_adapter.compare({n: s.per_image().numpy() for n, s in scores.items()})
+    rows = {n: {"rank": row["rank"], "weight": row["weight"]} for n, row in table.items()}
+    return Comparison({name: scores[name] for name in table}, rows)
+
+
+@torch.no_grad()
+def heldout_scores(pairs: Pairs, num_samples: int = 100, seed: int = 0) -> Scores:
+    """Log predictive density of every target given its source, as this module's text says.
+
+    Args:
+        pairs: Pairs of images that the method was not fitted on.
+        num_samples: Draws S of z for each datum. In expectation the score is a lower bound that
+            rises with S, slowly where the draws of a datum differ by many nats.
+        seed: Of the draws.
+
+    Raises:
+        ValueError: If ``num_samples`` is below 1.
+    """
+    if num_samples < 1:
+        raise ValueError(f"num_samples must be at least 1, got {num_samples}.")
+    arguments = pairs.arguments()
+    parts: list[dict[str, Tensor]] = []
+    with seeded(seed):
+        for size in chunks(num_samples, pairs.embeddings.numel()):
+            latents = draw_latents(pairs.method.guide, arguments, size)
+            sites = _observed_sites(pairs.method, arguments, latents)
+            log_probs = {n: s["fn"].log_prob(s["value"]).double() for n, s in sites.items()}
+            log_probs["joint"] = torch.stack(list(log_probs.values())).sum(0)
+            # Sums over the draws of this chunk: only these are kept.
+            parts.append({n: x.logsumexp(0) for n, x in log_probs.items()})
+    log_num = torch.tensor(float(num_samples), dtype=torch.float64).log()
+    means = {n: torch.stack([part[n] for part in parts]).logsumexp(0) - log_num for n in parts[0]}
+    joint = means.pop("joint")
+    return Scores(means, joint, pairs.indices.repeat(2), _digest(pairs), _subdensities(pairs))
+
+
+def refit(
+    train: Pairs,
+    likelihood: Likelihood,
+    guide: Callable[[int], nn.Module],
+    *,
+    num_steps: int = 300,
+    batch_size: int = 256,
+    learning_rate: float = 2e-3,
+    seed: int = 0,
+) -> nn.Module:
+    """The method with another likelihood and a fresh guide, fitted to frozen embeddings.
+
+    The objective is the method's own (its β and its KL); a prior with parameters stays as it is.
+    Arguments and errors are those of :func:`compare_likelihoods`.
+    """
+    if num_steps < 1 or batch_size < 2:
+        raise ValueError(
+            f"num_steps must be at least 1 and batch_size 2, got {num_steps} and {batch_size}."
+        )
+    method = _with(train, likelihood).method
+    method.direction = likelihood.fit_direction or likelihood.direction
+    batch_size = min(batch_size, len(train))
+    with seeded(seed), torch.enable_grad(), pyro.validation_enabled(False):
+        method.inference = guide(train.num_features)
+        method.inference.train()
+        optimizer = torch.optim.AdamW(method.inference.parameters(), lr=learning_rate)
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, num_steps)
+        for _ in range(num_steps):
+            batch = torch.randperm(len(train))[:batch_size]
+            source = train.embeddings[:, batch]
+            arguments = (*method.infer(source.flatten(0, 1)), source.flip(0).flatten(0, 1))
+            loss = method.elbo.differentiable_loss(method.model, method.guide, *arguments)
+            optimizer.zero_grad()
+            (loss / train.num_features).backward()
+            optimizer.step()
+            schedule.step()
+    method.direction = likelihood.direction
+    return method.eval().requires_grad_(False)
+
+
+def _with(pairs: Pairs, likelihood: Likelihood) -> Pairs:
+    """The same data with a method of another likelihood."""
+    missing = [name for name in _NEEDED if not hasattr(pairs.method, name)]
+    if missing:
+        raise VJEError(
+            f"{type(pairs.method).__name__} has no {', '.join(missing)}: likelihoods are compared "
+            f"for methods whose factors can be exchanged, such as VJE."
+        )
+    method = copy.deepcopy(pairs.method)
+    method.direction, method.radius = likelihood.direction, likelihood.radius
+    return replace(pairs, method=method)
+
+
+def _observed_sites(method: Any, arguments: tuple, latents: dict[str, Tensor]) -> dict[str, Any]:
+    trace = poutine.trace(poutine.condition(method.model, data=latents)).get_trace(*arguments)
+    return {
+        name: site
+        for name, site in trace.nodes.items()
+        if site["type"] == "sample" and site["is_observed"] and name not in latents
+    }
+
+
+@torch.no_grad()
+def _subdensities(pairs: Pairs) -> tuple[str, ...]:
+    """Observed sites whose law lacks mass."""
+    one = pairs.subset(slice(1))
+    latents = draw_latents(one.method.guide, one.arguments(), 1)
+    sites = _observed_sites(one.method, one.arguments(), latents)
+    return tuple(name for name, site in sites.items() if _is_subdensity(site["fn"]))
+
+
+def _is_subdensity(law: Any) -> bool:
+    return bool(getattr(law, "is_subdensity", not getattr(law, "normalized", True)))
+
+
+def _refuse_subdensity(name: str, sites: tuple[str, ...]) -> None:
+    if sites:
+        raise ValueError(
+            f"the {' and '.join(sites)} of {name!r} is a subdensity, whose score is no log "
+            f"density: it cannot be compared, not even with another one, as the mass that it lacks "
+            f"depends on its scale. Compare its normalised twin (normalized=True)."
+        )
+
+
+def _digest(pairs: Pairs) -> str:
+    content = pairs.embeddings.contiguous().numpy().tobytes()
+    return hashlib.sha256(content).hexdigest()
