@@ -14,10 +14,13 @@ from torch.nn.functional import normalize
 
 from vje_pyro.distributions import (
     PowerSpherical,
+    ProjectedNormal,
+    ProjectedStudentT,
     RadialGamma,
     RadialLogNormal,
     RadialStudentT,
     RadialTruncatedNormal,
+    SphericalNormal,
     SphericalStudentT,
     VonMisesFisher,
 )
@@ -125,6 +128,31 @@ ROWS = [
         bad=BAD_DIRECTION + BAD_DF,
         sample_only_below=1.0,
     ),
+    Row(
+        "spherical_normal",
+        "direction",
+        SphericalNormal,
+        mass=lambda d: d.log_mass.exp(),
+        bad=BAD_DIRECTION,
+        sample_only_below=1.0,
+    ),
+    Row(
+        "spherical_normal_normalized",
+        "direction",
+        SphericalNormal,
+        options={"normalized": True},
+        bad=BAD_DIRECTION,
+        sample_only_below=1.0,
+    ),
+    Row(
+        "projected_student_t",
+        "direction",
+        ProjectedStudentT,
+        own={"df": 2.0},
+        bad=BAD_DIRECTION + BAD_DF,
+        rsample=True,
+    ),
+    Row("projected_normal", "direction", ProjectedNormal, bad=BAD_DIRECTION, rsample=True),
     Row(
         "radial_student_t",
         "radius",

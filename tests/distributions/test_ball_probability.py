@@ -13,8 +13,8 @@ def unit_vector(dim):
     return torch.nn.functional.normalize(torch.randn(dim, dtype=DOUBLE), dim=0)
 
 
-@pytest.mark.parametrize("dim", [3, 4, 256, 2048])
-@pytest.mark.parametrize("df", [0.5, 5.0, 1e4])
+@pytest.mark.parametrize("dim", [3, 4, 30, 256, 2048])
+@pytest.mark.parametrize("df", [0.5, 50.0, 1e3, 1e5])
 def test_equal_scales_follow_the_f_distribution(dim, df):
     torch.manual_seed(0)
     scale = torch.tensor([1e-3, 1e-2, 0.1, 1.0, 10.0, 1e3], dtype=DOUBLE)
@@ -28,6 +28,41 @@ def test_equal_scales_follow_the_f_distribution(dim, df):
             if math.isfinite(scipys) and scipys < -1e-300:  # SciPy underflows before we do
                 assert ours == pytest.approx(scipys, rel=1e-9, abs=1e-9)
             assert math.isfinite(log_p)
+
+
+@pytest.mark.parametrize("dim", [3, 4, 30, 256, 2048])
+def test_equal_scales_of_a_normal_vector_follow_chi_square(dim):
+    torch.manual_seed(0)
+    # From deep in one tail to deep in the other, with a fine step about the middle.
+    size = torch.cat([torch.logspace(-3, 3, 7, dtype=DOUBLE), torch.linspace(0.8, 1.2, 9)])
+    scale = 2 * size / math.sqrt(dim - 1)
+    inside, outside = log_ball_probability(
+        scale[:, None].expand(-1, dim), None, torch.tensor(2.0), unit_vector(dim)
+    )
+    law = scipy.stats.chi2(dim - 1)
+    for tau, log_p, log_q in zip(scale.tolist(), inside.tolist(), outside.tolist(), strict=True):
+        for ours, scipys in ((log_p, law.logcdf(4 / tau**2)), (log_q, law.logsf(4 / tau**2))):
+            if math.isfinite(scipys) and scipys < -1e-300:
+                assert ours == pytest.approx(scipys, rel=1e-9, abs=1e-9)
+            assert math.isfinite(log_p)
+
+
+@pytest.mark.parametrize("df", [None, 0.5, 5.0, 1e3])
+@pytest.mark.parametrize("size", [1e-2, 0.3, 1.0, 3.0, 100.0])
+def test_the_condition_is_a_change_of_coordinates(df, size):
+    """The same from the eigenvalues of the conditional covariance, as far as both tails go."""
+    torch.manual_seed(3)
+    scale, normal = size * torch.exp(torch.randn(6, dtype=DOUBLE)), unit_vector(6)
+    basis = torch.linalg.svd(normal[None]).Vh[1:]
+    precision = basis @ torch.diag(scale**-2) @ basis.T
+    eigen = torch.linalg.eigvalsh(precision).rsqrt()
+    df = None if df is None else torch.tensor(df, dtype=DOUBLE)
+    radius = torch.tensor(2.0, dtype=DOUBLE)
+    torch.testing.assert_close(
+        log_ball_probability(scale, df, radius, normal),
+        log_ball_probability(eigen, df, radius),
+        rtol=1e-9, atol=1e-12,
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize("df", [0.5, 1.0, 3.0, 30.0])

@@ -73,6 +73,11 @@ class RadialStudentT(TorchDistribution):
         return new
 
     @property
+    def is_subdensity(self) -> bool:
+        """Whether the mass is below one: always, unless ``normalized``."""
+        return not self.normalized
+
+    @property
     def mode(self) -> Tensor:
         """The location, shape ``batch_shape``."""
         return self.loc
