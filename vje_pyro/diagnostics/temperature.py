@@ -25,7 +25,8 @@ score, in degrees) of the angles of *training* views, and judged on other images
     it predicts angles only.
 
 Training images were seen by the encoder, so the angles between their views are smaller than those
-of held-out images. No scalar fitted on them corrects that; the gap is reported.
+of held-out images. Nothing fitted on them corrects that: :meth:`Temperature.apply` to fresh views
+of training images and to held-out images tells the two apart.
 
 Source: temperature scaling, Guo et al. (arXiv 1706.04599); CRPS, Gneiting & Raftery (JASA 2007);
 conformal predictive distributions, Vovk et al. (2017). Both families are this project's.
@@ -55,132 +56,123 @@ _RESAMPLES = 200
 
 
 @dataclass(frozen=True)
+class Recalibrated:
+    """Predictions of some pairs, by the model itself and recalibrated.
+
+    Args:
+        before: Coverage of the model's own prediction.
+        after: Coverage of the recalibrated one.
+        crps_before: CRPS of each datum in the model's prediction, degrees, ``(2N,)``.
+        crps_after: CRPS of each datum in the recalibrated one.
+        angle: Observed angles, degrees, ``(2N,)``.
+        images: Which image each datum is of, ``(2N,)``.
+    """
+
+    before: Coverage
+    after: Coverage
+    crps_before: Tensor
+    crps_after: Tensor
+    angle: Tensor
+    images: Tensor
+
+    def summary(self) -> dict[str, Any]:
+        """Figures for a JSON; coverage is that of central intervals, CRPS and angles in degrees."""
+        means = {
+            "crps_before": self.crps_before,
+            "crps_after": self.crps_after,
+            "angle": self.angle,
+        }
+        return {
+            "coverage_before": {f"{p:g}": self.before.at(p) for p in REPORTED},
+            "coverage_after": {f"{p:g}": self.after.at(p) for p in REPORTED},
+            "largest_error_after": max(abs(self.after.at(p)["value"] - p) for p in REPORTED),
+            **{
+                name: bootstrap_mean(per_image(value.double(), self.images))
+                for name, value in means.items()
+            },
+        }
+
+
+@dataclass(frozen=True)
 class Temperature:
-    """A fitted temperature, and what it does to predictions of held-out views.
+    """A fitted temperature, and what it does to predictions.
 
     Args:
         family: ``"residual"`` or ``"scale"``.
         value: T; 1 leaves the model's spread as it is.
         interval: 95 % bootstrap interval of T over training images, ``(low, high)``.
-        train_before: CRPS of each training datum in the model's prediction, degrees, ``(2N,)``.
-        train_after: The same in the recalibrated prediction.
-        heldout_before: CRPS of each held-out datum in the model's prediction, ``(2M,)``.
-        heldout_after: The same in the recalibrated prediction.
-        before: Coverage of the model's own prediction of held-out views.
-        after: Coverage of the recalibrated one.
-        train_angle: Observed angles of the training data, degrees, ``(2N,)``.
-        heldout_angle: Observed angles of the held-out data, ``(2M,)``.
-        train_images: Which image each training datum is of, ``(2N,)``.
-        heldout_images: Which image each held-out datum is of, ``(2M,)``.
+        law: The predictive law of family ``"residual"``, else None.
+        num_samples: Draws of each datum's predictive distribution.
+        seed: Of the draws.
     """
 
     family: str
     value: float
     interval: tuple[float, float]
-    train_before: Tensor
-    train_after: Tensor
-    heldout_before: Tensor
-    heldout_after: Tensor
-    before: Coverage
-    after: Coverage
-    train_angle: Tensor
-    heldout_angle: Tensor
-    train_images: Tensor
-    heldout_images: Tensor
+    law: "ResidualLaw | None"
+    num_samples: int
+    seed: int
+
+    def apply(self, pairs: Pairs) -> Recalibrated:
+        """Predictions of pairs before and after recalibration.
+
+        Pairs of other images tell how it does on new data. Fresh views of the training images tell
+        how much of what is missing is due to the encoder having seen them.
+
+        Coverage at one pair of views an image is uncertain by some points. To measure it better,
+        give several pairs of views of each image, with its index repeated: intervals are over
+        images.
+        """
+        before = predictive_check(pairs, self.num_samples, self.seed).angle
+        pit, scores = self._recalibrated(pairs, before)
+        return Recalibrated(
+            before=expected_coverage(before.pit, before.images),
+            after=expected_coverage(pit, before.images),
+            crps_before=crps(before.draws, before.observed),
+            crps_after=scores,
+            angle=before.observed,
+            images=before.images,
+        )
+
+    def _recalibrated(self, pairs: Pairs, before: Replicates) -> tuple[Tensor, Tensor]:
+        if self.law is not None:
+            return self.law.pit(before), self.law.crps(before)
+        after = predictive_check(pairs, self.num_samples, self.seed, temperature=self.value).angle
+        return after.pit, crps(after.draws, after.observed)
 
     def summary(self) -> dict[str, Any]:
-        """Figures for a JSON; coverage is that of central intervals, CRPS and angles in degrees."""
-        train = (self.train_before, self.train_after, self.train_angle)
-        heldout = (self.heldout_before, self.heldout_after, self.heldout_angle)
+        """Figures for a JSON."""
         low, high = self.interval
         return {
             "family": self.family,
-            "temperature": {
-                "value": self.value,
-                "low": low,
-                "high": high,
-                "n": len(self.train_images.unique()),
-                "interval": "95% bootstrap over training images",
-            },
-            "coverage_before": {f"{p:g}": self.before.at(p) for p in REPORTED},
-            "coverage_after": {f"{p:g}": self.after.at(p) for p in REPORTED},
-            "largest_error_after": max(abs(self.after.at(p)["value"] - p) for p in REPORTED),
-            "train": _figures(train, self.train_images),
-            "heldout": _figures(heldout, self.heldout_images),
+            "value": self.value,
+            "low": low,
+            "high": high,
+            "interval": "95% bootstrap over training images",
         }
 
 
-def _figures(values: tuple[Tensor, ...], images: Tensor) -> dict[str, Any]:
-    names = ("crps_before", "crps_after", "angle")
-    means = (bootstrap_mean(per_image(value.double(), images)) for value in values)
-    return dict(zip(names, means, strict=True))
-
-
 def fit_temperature(
-    train: Pairs,
-    heldout: Pairs,
-    family: str = "residual",
-    num_samples: int = 200,
-    seed: int = 0,
+    train: Pairs, family: str = "residual", num_samples: int = 200, seed: int = 0
 ) -> Temperature:
-    """Fit a temperature on training views, and measure it on held-out ones.
-
-    Coverage at one pair of views an image is uncertain by some points. To measure it better, give
-    several pairs of views of each held-out image, with its index repeated: intervals are over
-    images.
+    """Fit a temperature on training views, as this module's text says.
 
     Args:
-        train: Pairs of images to fit on; a few hundred images are enough.
-        heldout: Pairs of other images, of the same method.
-        family: ``"residual"`` or ``"scale"``, as this module's text says.
+        train: Pairs of training images; a few hundred are enough.
+        family: ``"residual"`` or ``"scale"``.
         num_samples: Draws of each datum's predictive distribution.
         seed: Of the draws.
 
     Raises:
-        ValueError: If the family is unknown, or an image is in both sets.
+        ValueError: If the family is unknown, or ``num_samples`` below 2.
     """
     if family not in FAMILIES:
         raise ValueError(f"family must be one of {FAMILIES}, got {family!r}.")
-    _check_disjoint(train, heldout)
-    before = [predictive_check(p, num_samples, seed).angle for p in (train, heldout)]
     if family == "scale":
         value, interval = _fit_scale(train, num_samples, seed)
-        after = [
-            predictive_check(p, num_samples, seed, temperature=value).angle
-            for p in (train, heldout)
-        ]
-        pit, scores = after[1].pit, [crps(a.draws, a.observed) for a in after]
-    else:
-        law = ResidualLaw.fit(before[0], seed)
-        value, interval = law.temperature, law.interval
-        pit = law.pit(before[1])
-        scores = [law.crps(b) for b in before]
-    return Temperature(
-        family=family,
-        value=value,
-        interval=interval,
-        train_before=crps(before[0].draws, before[0].observed),
-        train_after=scores[0],
-        heldout_before=crps(before[1].draws, before[1].observed),
-        heldout_after=scores[1],
-        before=expected_coverage(before[1].pit, before[1].images),
-        after=expected_coverage(pit, before[1].images),
-        train_angle=before[0].observed,
-        heldout_angle=before[1].observed,
-        train_images=before[0].images,
-        heldout_images=before[1].images,
-    )
-
-
-def _check_disjoint(train: Pairs, heldout: Pairs) -> None:
-    if train.split != heldout.split:
-        return
-    shared = np.intersect1d(train.indices.numpy(), heldout.indices.numpy())
-    if len(shared):
-        raise ValueError(
-            f"{len(shared)} images of split {train.split!r} are both to fit on and held out, such "
-            f"as image {shared[0]}: a temperature is never fitted on the images that judge it."
-        )
+        return Temperature(family, value, interval, None, num_samples, seed)
+    law = ResidualLaw.fit(predictive_check(train, num_samples, seed).angle, seed)
+    return Temperature(family, law.temperature, law.interval, law, num_samples, seed)
 
 
 def _fit_scale(train: Pairs, num_samples: int, seed: int) -> tuple[float, tuple[float, float]]:
