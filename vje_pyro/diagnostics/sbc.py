@@ -114,7 +114,8 @@ def simulation_based_calibration(
     :math:`u, r \sim p(u, r \mid z^*)`, and then draws from a posterior of z:
 
     - ``"nuts"``: of the model itself, by NUTS. Its positions must be uniform; if they are not,
-      density, gradient or sampler of a distribution are wrong, or NUTS has not converged.
+      density, gradient or sampler of a distribution are wrong, or NUTS has not converged: where
+      ``r_hat_max`` is far above 1.1, warm up for longer before blaming the model.
     - ``"guide"``: of the guide, which reads the simulated embedding :math:`s' = r\,u`. Here other
       positions say how the guide errs on data from its own model.
 
