@@ -86,7 +86,6 @@ def test_nuts_on_vje_is_calibrated(pairs):
 def test_nuts_on_vje_is_calibrated_over_many_simulations(pairs):
     result = simulation_based_calibration(pairs, num_simulations=400)
     assert result.calibrated
-    assert result.p_values.min() > 1e-3
     assert result.divergences == 0
 
 
