@@ -66,10 +66,10 @@ def _method(pairs, likelihood):
 @pytest.mark.parametrize("truth", [1.0, 50.0])
 def test_the_likelihood_that_made_the_data_is_preferred(pairs, truth):
     train = simulated(pairs, truth, 400, "train", seed=1)
-    heldout = simulated(pairs, truth, 200, "test", seed=2)
+    heldout = simulated(pairs, truth, 150, "test", seed=2)
     candidates = {"heavy": student(1.0), "light": student(50.0)}
     comparison = compare_likelihoods(
-        train, heldout, candidates, GUIDE, num_samples=20, num_steps=300, learning_rate=1e-2
+        train, heldout, candidates, GUIDE, num_samples=20, num_steps=250, learning_rate=1e-2
     )
     right, wrong = ("heavy", "light") if truth == 1 else ("light", "heavy")
     assert comparison.best == right
