@@ -10,6 +10,7 @@ _COMMANDS = {
     "train": ("pretrain", "train a method; Hydra overrides follow (experiment=digits …)"),
     "evaluate": ("evaluate", "kNN, linear probe and few labels, into result files"),
     "embed": ("embed", "embeddings and posteriors of a folder of images"),
+    "diagnose": ("diagnose", "can the posterior be believed? k-hat, calibration, NUTS …"),
     "report": ("report", "the HTML report of a run"),
     "demo": ("demo", "all of it on scikit-learn's digits, in a few minutes"),
 }

@@ -83,7 +83,7 @@ def test_a_hopeless_sampler_says_so():
         SphericalStudentT(torch.eye(64)[0], 50.0, 1.0).sample((3,))
 
 
-@pytest.mark.parametrize("dim", [3, 4, 64])
+@pytest.mark.parametrize("dim", [4, 64])
 @pytest.mark.parametrize("scale", [1e-3, 0.3, 3.0])
 @pytest.mark.parametrize("df", [1.0, 30.0])
 def test_mass_and_mean_of_equal_scales_are_one_integral(dim, scale, df):

@@ -2,7 +2,9 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from vje_pyro.data.arrays import ImageArray, convert_channels, resize_images
@@ -10,7 +12,10 @@ from vje_pyro.data.files import ImageFiles, pil_to_tensor
 
 
 def select_images(
-    split: ImageArray | ImageFiles, indices: Sequence[int] | Tensor, channels: int, image_size: int
+    split: ImageArray | ImageFiles,
+    indices: Sequence[int] | NDArray[np.int64] | Tensor,
+    channels: int,
+    image_size: int,
 ) -> Tensor:
     """Images by their index in a split, uint8 ``(n, channels, image_size, image_size)``.
 

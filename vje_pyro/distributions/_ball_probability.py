@@ -58,14 +58,18 @@ class _Covariance(NamedTuple):
             weight.gather(-1, top)[..., 0],
         )
 
-    def _sum(self, a: Tensor, inverse: Tensor) -> Tensor:
-        """The lemma's sum, without the product's singularity at the largest variance."""
-        return self.top_weight + (1 + a * self.top_variance) * (self.weight * inverse).sum(-1)
-
     def log_det(self, a: Tensor) -> Tensor:
-        """Log det(I + a C), shape (...), for complex ``a`` of shape (...)."""
-        inverse = 1 / (1 + a[..., None] * self.variance)
-        return self._sum(a, inverse).log() - inverse.log().sum(-1)
+        """Log det(I + a C), shape (...), for complex ``a`` of shape (...).
+
+        In real arithmetic, which is many times faster than torch's complex logarithm.
+        """
+        real = 1 + a.real[..., None] * self.variance
+        imag = a.imag[..., None] * self.variance
+        square = real.square() + imag.square()
+        log_product = torch.complex(0.5 * square.log().sum(-1), torch.atan2(imag, real).sum(-1))
+        share = self.weight / square
+        rest = torch.complex((share * real).sum(-1), -(share * imag).sum(-1))
+        return log_product + (self.top_weight + (1 + a * self.top_variance) * rest).log()
 
     def slopes(self, a: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """First three derivatives of :meth:`log_det` in a real ``a``."""
@@ -92,7 +96,8 @@ class _Covariance(NamedTuple):
 
         def positive(x: Tensor) -> Tensor:
             s = low + x
-            return self._sum(-2 * s, 1 / (1 - 2 * s[..., None] * self.variance)) > 0
+            rest = (self.weight / (1 - 2 * s[..., None] * self.variance)).sum(-1)
+            return self.top_weight + (1 - 2 * s * self.top_variance) * rest > 0
 
         return low + _bisect(positive, high - low)
 

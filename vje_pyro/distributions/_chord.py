@@ -1,7 +1,6 @@
 """Laws of a direction through its tangent vector of the chord's length: what they share."""
 
 import math
-from collections.abc import Callable
 
 import torch
 from pyro.distributions import constraints
@@ -14,8 +13,8 @@ from vje_pyro.distributions._common import Directional, Shape
 # A sampler that rejects more often than this is of no use to anyone: it says so and stops.
 _MAX_REJECTION_ROUNDS = 1000
 
-# Quadrature of the mass: nodes, and how many complex numbers to hold at once.
-_NUM_NODES, _CHUNK = 240, 2**23
+# How many complex numbers the quadrature of the mass holds at once.
+_CHUNK = 2**23
 
 
 class ChordDirection(Directional):
@@ -150,64 +149,52 @@ class ChordDirection(Directional):
             return self._log_ball(self.scale.new_tensor(2.0))
         with torch.no_grad():
             centre, width, left, right = self._layout(power)
-        ends = torch.asinh((left - centre) / width), torch.asinh((right - centre) / width)
-        fraction = torch.linspace(0, 1, _NUM_NODES, dtype=torch.float64, device=centre.device)
-        v = torch.lerp(*ends, fraction.reshape(-1, *[1] * centre.dim()))
-        chunk = max(1, _CHUNK // (self.scale.numel() * NUM_NODES))
-        log_terms = torch.cat(
-            [
-                self._log_integrand(centre + width * torch.sinh(part), power)
-                + torch.cosh(part).log()
-                for part in v.split(chunk)
-            ]
-        )
+        v = _grid(torch.asinh((left - centre) / width), torch.asinh((right - centre) / width), 240)
+        t = centre + width * torch.sinh(v)
+        log_terms = self._log_ball_at(t) + _log_area(t, power) + torch.cosh(v).log()
         return log_terms.logsumexp(0) + (power * width * (v[1] - v[0])).log()
 
-    def _log_integrand(self, t: Tensor, power: float) -> Tensor:
-        log_square = logsigmoid(t)
-        return self._log_ball(2 * torch.exp(log_square / 2)) + log_square + power * logsigmoid(-t)
+    def _log_ball_at(self, t: Tensor) -> Tensor:
+        """Log F(2√x) at nodes t = log x/(1 − x), shape (nodes, ...), a part of them at a time."""
+        part = max(1, _CHUNK // (self.scale.numel() * NUM_NODES))
+        return torch.cat([self._log_ball(2 * x.sigmoid().sqrt()) for x in t.split(part)])
 
     def _layout(self, power: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Centre and width of the nodes, and the ends of the integral."""
-        batch = torch.zeros_like(self.loc[..., 0], dtype=torch.float64)
+        """Centre and width of the nodes, and the ends of the integral: found on two grids."""
+        zero = torch.zeros_like(self.loc[..., 0], dtype=torch.float64)
         half_dim = (self.event_shape[0] - 1) / 2
         # The slope of log F in t lies between 0 and d/2, which brackets the peak.
-        low, high = batch - math.log(power), batch + math.log((1 + half_dim) / power)
-        peak = _golden_section(lambda t: self._log_integrand(t, power), low, high)
-        climb = _bisect(
-            lambda t: self._log_ball(2 * torch.sigmoid(t).sqrt()) < math.log(0.5), low - 30, high
-        )
-        step = 0.05
-        at_peak = self._log_integrand(peak + step * _three(peak), power)
-        peak_width = (step**2 / (2 * at_peak[1] - at_peak[0] - at_peak[2])).clamp(1e-4, 4).sqrt()
-        at_climb = self._log_ball(2 * torch.sigmoid(climb + step * _three(climb)).sqrt())
-        climb_width = (2 * step / (at_climb[2] - at_climb[0])).clamp(0.01, 2)
-        centre, width = torch.minimum(peak, climb), torch.minimum(peak_width, climb_width)
+        low, high = zero - math.log(power), zero + math.log((1 + half_dim) / power)
+        coarse = _grid(low - 30, high + 1, 64)
+        cell, log_ball = coarse[1] - coarse[0], self._log_ball_at(coarse)
+        peak = coarse.gather(0, (log_ball + _log_area(coarse, power)).argmax(0, keepdim=True))[0]
+        climb = low - 30 + cell * (log_ball < math.log(0.5)).sum(0)
+
+        fine = torch.stack([_grid(x - cell, x + cell, 32) for x in (peak, climb)])
+        step = fine[0, 1] - fine[0, 0]
+        log_ball = self._log_ball_at(fine.flatten(0, 1)).reshape(fine.shape)
+        log_terms = log_ball[0] + _log_area(fine[0], power)
+        top = log_terms.argmax(0, keepdim=True).clamp(1, len(log_terms) - 2)
+        before, at, after = (log_terms.gather(0, top + k)[0] for k in (-1, 0, 1))
+        peak = fine[0].gather(0, top)[0]
+        peak_width = step / (2 * at - before - after).clamp(min=1e-4).sqrt()
+        climb_width = step / log_ball[1].diff(dim=0).amax(0).clamp(min=1e-3)
+        centre = torch.minimum(peak, climb)
+        width = torch.minimum(peak_width, climb_width).clamp(0.01, 2)
         # Left of the centre falls at least e^t; right of the peak (1 − x)^power.
         right = torch.log(torch.expm1(softplus(peak) + 30 / power)) + 10 * peak_width
         return centre, width, centre - 30, right
 
 
-def _three(x: Tensor) -> Tensor:
-    return torch.tensor([-1.0, 0.0, 1.0], dtype=x.dtype, device=x.device).reshape(3, *[1] * x.dim())
+def _log_area(t: Tensor, power: float) -> Tensor:
+    """Log of x (1 − x)^power at t = log x/(1 − x)."""
+    return logsigmoid(t) + power * logsigmoid(-t)
 
 
-def _golden_section(f: Callable[[Tensor], Tensor], low: Tensor, high: Tensor) -> Tensor:
-    """Where a function with one peak in (low, high) has it, to about a hundredth of the length."""
-    ratio = (math.sqrt(5) - 1) / 2
-    for _ in range(10):
-        left, right = high - ratio * (high - low), low + ratio * (high - low)
-        is_left = f(left) > f(right)
-        low, high = torch.where(is_left, low, left), torch.where(is_left, right, high)
-    return (low + high) / 2
-
-
-def _bisect(is_left: Callable[[Tensor], Tensor], low: Tensor, high: Tensor) -> Tensor:
-    for _ in range(12):
-        middle = (low + high) / 2
-        left = is_left(middle)
-        low, high = torch.where(left, middle, low), torch.where(left, high, middle)
-    return (low + high) / 2
+def _grid(start: Tensor, end: Tensor, count: int) -> Tensor:
+    """Evenly spaced numbers from start to end, shape (count, ...)."""
+    fraction = torch.linspace(0, 1, count, dtype=start.dtype, device=start.device)
+    return torch.lerp(start, end, fraction.reshape(-1, *[1] * start.dim()))
 
 
 def _tangent_vector(loc: Tensor, scale: Tensor, df: Tensor | None) -> Tensor:

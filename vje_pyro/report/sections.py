@@ -11,7 +11,7 @@ import numpy as np
 
 from vje_pyro._version import __version__
 from vje_pyro.errors import DataError
-from vje_pyro.report import curves, facts, gallery, plots, projection, svg
+from vje_pyro.report import curves, diagnostics, facts, gallery, plots, projection, svg
 from vje_pyro.report.collect import (
     Floats,
     Log,
@@ -56,6 +56,7 @@ def context(run: Run) -> dict[str, Any]:
         "results": _results(results),
         "curves": _curves(run, steps, epochs),
         **_pictures(run),
+        "diagnostics": diagnostics.section(Path(run.path)),
         "command": facts.command(run.info),
         "run_path": shlex.quote(str(run.path)),
         "info": info,

@@ -1,0 +1,284 @@
+"""Can a run's inference be believed? ``vje diagnose RUN`` checks it."""
+
+import argparse
+import json
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, is_dataclass
+from datetime import UTC, datetime
+from functools import partial
+from io import BytesIO
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from vje_pyro.experiments.arguments import add_run_arguments, load_run
+
+from vje_pyro.atomic import write_atomic
+from vje_pyro.building import build_trusted
+from vje_pyro.data import select_images
+from vje_pyro.diagnostics import (
+    Likelihood,
+    Pairs,
+    Recalibrated,
+    Temperature,
+    amortisation_gap,
+    compare_likelihoods,
+    compare_with_nuts,
+    fit_temperature,
+    importance_weights,
+    latent_usage,
+    predictive_check,
+    require_posterior,
+    save_netcdf,
+    simulation_based_calibration,
+    to_arviz,
+    view_pairs,
+)
+from vje_pyro.distributions import (
+    PowerSpherical,
+    ProjectedNormal,
+    ProjectedStudentT,
+    SphericalNormal,
+    SphericalStudentT,
+    VonMisesFisher,
+)
+from vje_pyro.errors import DataError, VJEError
+from vje_pyro.provenance import git_commit, versions
+from vje_pyro.run import Representation
+
+logger = logging.getLogger(__name__)
+
+SCHEMA, SCHEMA_VERSION = "vje-pyro-diagnostics", 1
+_MAX_NUMBERS = 200_000
+"""Arrays larger than this stay out of the file for plots: draws, not results."""
+
+_VIEWS_PER_IMAGE = 4
+"""Pairs of views of each image that coverage is measured on: one an image is too few."""
+
+
+class Data(NamedTuple):
+    """What a check is given: pairs of held-out and of training images, the run and the seed."""
+
+    heldout: Pairs
+    train: Pairs
+    run: Representation
+    seed: int
+
+
+@dataclass(frozen=True)
+class Recalibration:
+    """A temperature fitted on training views, and its predictions of held-out and of fresh views.
+
+    Args:
+        temperature: As it was fitted.
+        heldout: Of held-out images, four pairs of views each.
+        train: Of the training images, four fresh pairs of views each: what is still missing there
+            is not due to the encoder having seen the images.
+    """
+
+    temperature: Temperature
+    heldout: Recalibrated
+    train: Recalibrated
+
+    def summary(self) -> dict[str, Any]:
+        """Figures for a JSON."""
+        parts = {"heldout": self.heldout.summary(), "train": self.train.summary()}
+        return {"temperature": self.temperature.summary(), **parts}
+
+
+def _recalibrate(data: Data) -> Recalibration:
+    temperature = fit_temperature(data.train, seed=data.seed)
+    again = (
+        split_pairs(data.run, pairs.split, len(pairs), data.seed, _VIEWS_PER_IMAGE)
+        for pairs in (data.heldout, data.train)
+    )
+    return Recalibration(temperature, *(temperature.apply(pairs) for pairs in again))
+
+
+def _compare(data: Data) -> Any:
+    """The run's radius with every direction that is a density."""
+    config = data.run.config["method"]
+    guide = build_trusted(config["guide"], data.run.trust)
+    radius = getattr(data.run.method, "radius", None)
+    if radius is not None:
+        radius = normalized(radius, loc=torch.ones(()))
+    student_t = partial(SphericalStudentT, df=1.0)
+    candidates = {
+        "SphericalStudentT": Likelihood(partial(student_t, normalized=True), radius, student_t),
+        "SphericalNormal": Likelihood(
+            partial(SphericalNormal, normalized=True), radius, SphericalNormal
+        ),
+        "ProjectedStudentT": Likelihood(partial(ProjectedStudentT, df=1.0), radius),
+        "ProjectedNormal": Likelihood(ProjectedNormal, radius),
+        "VonMisesFisher": Likelihood(VonMisesFisher, radius),
+        "PowerSpherical": Likelihood(PowerSpherical, radius),
+    }
+    return compare_likelihoods(data.train, data.heldout, candidates, guide, seed=data.seed)
+
+
+def normalized(factor: Callable[..., Any], **arguments: Tensor) -> Callable[..., Any]:
+    """A likelihood factor, or its normalised twin where it is a subdensity."""
+    subdensity = getattr(factor(**arguments), "is_subdensity", False)
+    return partial(factor, normalized=True) if subdensity else factor
+
+
+CHECKS: dict[str, Callable[[Data], Any]] = {
+    "importance": lambda d: importance_weights(d.heldout, seed=d.seed),
+    "latent": lambda d: latent_usage(d.heldout, seed=d.seed),
+    "amortisation": lambda d: amortisation_gap(d.heldout, seed=d.seed),
+    "posterior_predictive": lambda d: predictive_check(d.heldout, seed=d.seed),
+    "prior_predictive": lambda d: predictive_check(d.heldout, seed=d.seed, kind="prior"),
+    "temperature": _recalibrate,
+    "sbc_guide": lambda d: simulation_based_calibration(d.heldout, "guide", seed=d.seed),
+    "nuts": lambda d: compare_with_nuts(d.heldout, seed=d.seed),
+    "comparison": _compare,
+    "sbc_nuts": lambda d: simulation_based_calibration(
+        d.heldout,
+        "nuts",
+        num_samples=40,
+        num_simulations=60,
+        num_bins=6,
+        num_chains=2,
+        num_warmup=200,
+        max_tree_depth=7,
+        seed=d.seed,
+    ),
+}
+"""From the data to a result with a ``summary()``."""
+
+SLOW = ("amortisation", "nuts", "comparison", "sbc_nuts")
+"""Checks of minutes; ``--quick`` leaves them out."""
+
+
+def split_pairs(
+    run: Representation, split: str, num_images: int, seed: int, views_per_image: int = 1
+) -> Pairs:
+    """Pairs of training views of randomly chosen images of a split, embedded.
+
+    Args:
+        run: As :func:`vje_pyro.load` returns it.
+        split: ``"test"``, ``"train"`` …
+        num_images: Images to choose; all, if there are fewer.
+        seed: Of the choice and of the views.
+        views_per_image: Pairs of views of each image, whose index is then repeated.
+    """
+    data = run.source.split(split)
+    order = np.random.default_rng(seed).permutation(len(data))[:num_images]
+    indices = torch.from_numpy(np.sort(order)).repeat(views_per_image)
+    images = select_images(data, indices, run.source.channels, run.source.image_size)
+    return view_pairs(
+        run.method,
+        images,
+        run.views.to(run.device),
+        labels=torch.as_tensor(data.labels)[indices],
+        classes=data.classes,
+        split=split,
+        indices=indices,
+        seed=seed + (views_per_image > 1),
+    )
+
+
+def diagnose(
+    run: Representation,
+    checks: Sequence[str] = tuple(CHECKS),
+    num_images: int = 200,
+    num_train: int = 400,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Run checks and write ``RUN/diagnostics``.
+
+    Args:
+        run: As :func:`vje_pyro.load` returns it.
+        checks: Names from :data:`CHECKS`.
+        num_images: Held-out images that the inference is checked on.
+        num_train: Training images that the temperature and the compared likelihoods are fitted on.
+        seed: Of the choice of images, the views and all draws.
+
+    Returns:
+        The content of ``diagnostics.json``. Beside it are ``arrays.npz``, what the report plots,
+        and ``inference.nc``, the draws for ArviZ.
+
+    Raises:
+        VJEError: If the method has no posterior, or a check is unknown.
+        DataError: If the data set has no test or train split.
+    """
+    require_posterior(run.method)
+    if unknown := [name for name in checks if name not in CHECKS]:
+        raise VJEError(f"unknown checks {unknown}; choose from {list(CHECKS)}.")
+    if min(num_images, num_train) < 2:
+        raise DataError(f"a diagnosis needs two images or more, got {num_images} and {num_train}.")
+    heldout = split_pairs(run, "test", num_images, seed)
+    train = split_pairs(run, "train", num_train, seed)
+    folder = run.path / "diagnostics"
+    folder.mkdir(exist_ok=True)
+    content: dict[str, Any] = {
+        "schema": SCHEMA,
+        "schema_version": SCHEMA_VERSION,
+        "method": type(run.method).__name__,
+        "dataset": run.source.name,
+        "images": {"heldout": len(heldout), "train": len(train)},
+        "data": "pairs of training views: heldout of the test split, train of the train split",
+        "seed": seed,
+        "training_seed": run.info["seed"],
+        "checkpoint": str(run.checkpoint),
+        "config": run.config,
+        "commit": git_commit(),
+        "versions": versions(),
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "checks": {},
+    }
+    save_netcdf(to_arviz(heldout, seed=seed), folder / "inference.nc", overwrite=True)
+    arrays: dict[str, np.ndarray] = {}
+    for name in checks:
+        start = time.perf_counter()
+        result = CHECKS[name](Data(heldout, train, run, seed))
+        seconds = round(time.perf_counter() - start, 1)
+        logger.info("%-21s %6.1f s", name, seconds)
+        content["checks"][name] = {"wall_time_s": seconds, **result.summary()}
+        arrays |= {f"{name}/{key}": value for key, value in _arrays(result).items()}
+        # After each check: whoever stops a long one keeps those before it.
+        buffer = BytesIO()
+        np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
+        write_atomic(folder / "arrays.npz", buffer.getvalue())
+        text = json.dumps(content, indent=2, allow_nan=False) + "\n"
+        write_atomic(folder / "diagnostics.json", text)
+    return content
+
+
+def _arrays(result: Any) -> dict[str, np.ndarray]:
+    """The tensors of a result that are small enough to be plotted."""
+    arrays: dict[str, np.ndarray] = {}
+    for field in fields(result):
+        value = getattr(result, field.name)
+        if isinstance(value, Tensor) and value.numel() <= _MAX_NUMBERS:
+            arrays[field.name] = value.detach().cpu().numpy()
+        elif is_dataclass(value):
+            arrays |= {f"{field.name}/{name}": array for name, array in _arrays(value).items()}
+    return arrays
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Parse the command line and diagnose."""
+    parser = argparse.ArgumentParser(prog="vje diagnose", description=__doc__)
+    add_run_arguments(parser)
+    parser.add_argument("--images", type=int, default=200, help="held-out images (default 200)")
+    parser.add_argument("--train-images", type=int, default=400, help="to fit on (default 400)")
+    parser.add_argument("--seed", type=int, default=0, help="of images, views and draws")
+    parser.add_argument(
+        "--checks", nargs="+", default=list(CHECKS), choices=list(CHECKS), metavar="NAME",
+        help=f"default: all of {' '.join(CHECKS)}",
+    )  # fmt: skip
+    parser.add_argument(
+        "--quick", action="store_true", help=f"leave out what takes minutes: {' '.join(SLOW)}"
+    )
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    logger.setLevel(logging.INFO)
+    checks = [name for name in options.checks if not (options.quick and name in SLOW)]
+    run = load_run(options)
+    diagnose(run, checks, options.images, options.train_images, options.seed)
+    print(f"diagnostics in {Path(run.path) / 'diagnostics'}; show them with: vje report {run.path}")

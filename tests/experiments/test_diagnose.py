@@ -1,0 +1,90 @@
+"""``vje diagnose`` on a run of seconds, and what the report shows of it."""
+
+import json
+
+import numpy as np
+import pytest
+from commandline import TINY, run_cli
+from vje_pyro.experiments import diagnose
+
+import vje_pyro
+from vje_pyro.diagnostics import load_netcdf
+from vje_pyro.diagnostics.arviz_adapter import read_group
+from vje_pyro.errors import VJEError
+from vje_pyro.report.diagnostics import section
+
+QUICK = [name for name in diagnose.CHECKS if name not in diagnose.SLOW]
+
+
+@pytest.fixture(scope="module")
+def run_dir(tmp_path_factory):
+    path = tmp_path_factory.mktemp("diagnose") / "run"
+    assert run_cli("train", *TINY, f"run_dir={path}") == 0
+    arguments = ["--quick", "--images", 24, "--train-images", 40]
+    assert run_cli("diagnose", path, *arguments) == 0
+    return path
+
+
+def test_every_check_has_its_figures(run_dir):
+    content = json.loads((run_dir / "diagnostics" / "diagnostics.json").read_text())
+    assert list(content["checks"]) == QUICK
+    assert content["images"] == {"heldout": 24, "train": 40}
+    assert content["commit"]
+    assert content["config"]["seed"] == 0
+    checks = content["checks"]
+    assert checks["importance"]["num_data"] == 48
+    assert checks["temperature"]["heldout"]["coverage_after"]["0.5"]["n"] == 24
+    assert checks["sbc_guide"]["sampler"] == "guide"
+
+
+def test_the_draws_are_there_for_arviz(run_dir):
+    posterior = read_group(load_netcdf(run_dir / "diagnostics" / "inference.nc"), "posterior")
+    assert posterior["z"].shape[-3:] == (24, 2, 16)
+
+
+def test_the_report_shows_them(run_dir):
+    shown = section(run_dir)
+    assert shown["missing"] == ""
+    titles = [block["title"] for block in shown["blocks"]]
+    assert "Is the guide the posterior?" in titles
+    assert "Do intervals of the angle hold what they promise?" in titles
+    plots = [plot for block in shown["blocks"] for _, plot, _ in block["panels"]]
+    assert all(str(plot).startswith("<svg") for plot in plots)
+    assert run_cli("report", run_dir) == 0
+    page = (run_dir / "report.html").read_text(encoding="utf-8")
+    assert "Pareto k-hat" in page
+    assert "Coverage of central intervals" in page
+
+
+def test_a_run_that_was_not_checked_says_so(tmp_path):
+    assert "vje diagnose does it" in section(tmp_path)["missing"]
+
+
+@pytest.mark.parametrize("damage", ["{", '{"schema": "other", "schema_version": 1}'])
+def test_damaged_files_are_named_and_the_report_goes_on(tmp_path, damage):
+    folder = tmp_path / "diagnostics"
+    folder.mkdir()
+    (folder / "diagnostics.json").write_text(damage)
+    np.savez(folder / "arrays.npz")
+    assert "again" in section(tmp_path)["missing"]
+
+
+def test_bad_requests_are_refused(run_dir, capsys):
+    run = vje_pyro.load(run_dir)
+    with pytest.raises(VJEError, match=r"unknown checks \['magic'\]; choose from"):
+        diagnose.diagnose(run, ["magic"])
+    with pytest.raises(VJEError, match="needs two images or more, got 1 and 40"):
+        diagnose.diagnose(run, ["latent"], num_images=1, num_train=40)
+    run.method = run.method.encoder
+    with pytest.raises(VJEError, match="SmallResNet cannot be diagnosed: it has no infer"):
+        diagnose.diagnose(run, ["latent"])
+    assert run_cli("diagnose", run_dir / "nowhere") == 2
+    assert "no run at" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_the_checks_of_minutes_too(run_dir):
+    content = diagnose.diagnose(vje_pyro.load(run_dir), diagnose.SLOW, 24, 40)
+    assert list(content["checks"]) == list(diagnose.SLOW)
+    assert content["checks"]["nuts"]["num_data"] == 8
+    assert set(content["checks"]["comparison"]) >= {"ProjectedStudentT", "VonMisesFisher"}

@@ -1,0 +1,306 @@
+"""The diagnostics section: what ``vje diagnose`` wrote, as tables and plots."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vje_pyro.report import diagnostic_plots as plots
+
+SCHEMA, SCHEMA_VERSION = "vje-pyro-diagnostics", 1
+
+Arrays = dict[str, np.ndarray]
+Panel = dict[str, Any]
+
+
+def section(run: Path) -> dict[str, Any]:
+    """What the template shows; ``missing`` says why where there is nothing."""
+    path = run / "diagnostics" / "diagnostics.json"
+    if not path.is_file():
+        return {"missing": "the inference has not been checked yet; vje diagnose does it"}
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if (content["schema"], content["schema_version"]) != (SCHEMA, SCHEMA_VERSION):
+            return {"missing": "diagnostics.json is of another version: run vje diagnose again"}
+        with np.load(path.with_name("arrays.npz"), allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+        checks = content["checks"]
+        blocks = [block(checks, arrays) for block in _BLOCKS]
+        blocks = [block for block in blocks if block]
+    except (OSError, ValueError, KeyError) as error:
+        return {"missing": f"the files of vje diagnose could not be read ({error!r}): run it again"}
+    return {
+        "missing": "",
+        "blocks": blocks,
+        "images": content["images"],
+        "seed": content["seed"],
+        "created": content["created"],
+    }
+
+
+def _importance(checks: dict[str, Any], arrays: Arrays) -> Panel | None:
+    check = checks.get("importance")
+    if check is None:
+        return None
+    bounds = {int(k): figure for k, figure in check["bounds"].items()}
+    numbers = np.array(sorted(bounds), dtype=float)
+    middle, low, high = (
+        np.array([bounds[int(k)][end] for k in numbers]) for end in ("value", "low", "high")
+    )
+    k_hat = arrays["importance/pareto_k"]
+    rows = [
+        ("data with k-hat above 0.7", _figure(check["pareto_k_above_0.7"], percent=True)),
+        ("effective share of the draws", _figure(check["ess_fraction"], percent=True)),
+        ("nats from the ELBO to the best bound", _figure(check["elbo_to_bound"])),
+    ]
+    return {
+        "title": "Is the guide the posterior?",
+        "text": "Importance weights of the guide, datum by datum, never pooled. The guide sees one "
+        "view and the likelihood scores the other, so the exact posterior knows more than the "
+        "guide: a gap is in the nature of the model, and is measured here. Up to a k-hat of 0.7 "
+        "the guide's draws can be corrected by their weights.",
+        "rows": rows,
+        "panels": [
+            ("Pareto k-hat", plots.bars("k-hat", k_hat, x_label="k-hat of a datum",
+             lines=((0.7, "0.7"),)), "Above 0.7 the guide misses part of the posterior."),
+            ("Importance-weighted bound", plots.estimates("iw", numbers, middle, low, high,
+             x_label="draws K, log scale", y_label="bound [nats]"),
+             "K = 1 is the ELBO; with K the bound rises to the log evidence. Bars are 95 % "
+             "intervals over images."),
+        ],
+    }  # fmt: skip
+
+
+def _amortisation(checks: dict[str, Any], arrays: Arrays) -> Panel | None:
+    check = checks.get("amortisation")
+    if check is None:
+        return None
+    gap = arrays["amortisation/optimised"] - arrays["amortisation/amortised"]
+    return {
+        "title": "What does amortisation cost?",
+        "text": "For each datum a Gaussian of its own was fitted to the same bound, knowing the "
+        "target that the guide does not see. The gap holds both what the network loses and what "
+        "the target tells.",
+        "rows": [
+            ("ELBO of the guide [nats]", _figure(check["elbo_amortised"])),
+            ("ELBO of the fitted Gaussians [nats]", _figure(check["elbo_optimised"])),
+            ("gap [nats]", _figure(check["gap"])),
+        ],
+        "panels": [
+            ("Gap by datum", plots.bars("gap", gap, x_label="gap [nats]"), "Nats of a datum that "
+             "its own fit gains."),
+        ],
+    }  # fmt: skip
+
+
+def _latent(checks: dict[str, Any], arrays: Arrays) -> Panel | None:
+    check = checks.get("latent")
+    if check is None:
+        return None
+    return {
+        "title": "How is the latent used?",
+        "text": "The mean KL to the prior is what z tells about which image it is (mutual "
+        "information, at most the logarithm of the number of data) plus how far the aggregate "
+        "posterior is from the prior.",
+        "rows": [
+            ("KL to the prior [nats]", _figure(check["kl"])),
+            ("mutual information [nats]", _figure(check["mutual_information"])
+             + f", at most {check['mutual_information_limit']:.2f}"),
+            ("KL of the aggregate posterior [nats]", _figure(check["aggregate_kl"])),
+            ("active units", f"{check['active_units']} of {len(check['mean_variance'])}"),
+        ],
+        "panels": [],
+    }  # fmt: skip
+
+
+def _nuts(checks: dict[str, Any], arrays: Arrays) -> Panel | None:
+    check = checks.get("nuts")
+    if check is None:
+        return None
+    mean, guide_mean = arrays["nuts/mean"].ravel(), arrays["nuts/guide_mean"].ravel()
+    scale, guide_scale = arrays["nuts/scale"].ravel(), arrays["nuts/guide_scale"].ravel()
+    difference, ratio = check["abs_difference_quantiles_50_95"], check["ratio_quantiles_5_50_95"]
+    return {
+        "title": "The guide beside NUTS",
+        "text": f"The exact posterior of {check['num_data']} data by NUTS "
+        f"({check['num_chains']} chains, {check['num_draws']} draws each; R-hat at most "
+        f"{check['r_hat_max']:.3f}, {check['divergences']} divergences). A point is a feature of "
+        "a datum.",
+        "rows": [
+            ("|difference of means| in exact standard deviations, median and 95 %",
+             f"{difference[0]:.2f}, {difference[1]:.2f}"),
+            ("guide's scale over the exact one, 5 %, median, 95 %",
+             ", ".join(f"{r:.2f}" for r in ratio)),
+            ("overlap of the marginals, 5 % and median",
+             ", ".join(f"{o:.2f}" for o in check["overlap_quantiles_5_50"])),
+        ],
+        "panels": [
+            ("Means", plots.against("nuts-mean", mean, guide_mean, x_label="mean by NUTS",
+             y_label="mean of the guide"), "On the diagonal both agree."),
+            ("Scales", plots.against("nuts-scale", scale, guide_scale, x_label="scale by NUTS",
+             y_label="scale of the guide"), "Below the diagonal the guide is too sure."),
+        ],
+    }  # fmt: skip
+
+
+def _sbc(name: str, title: str, text: str) -> Callable[[dict[str, Any], Arrays], Panel | None]:
+    def block(checks: dict[str, Any], arrays: Arrays) -> Panel | None:
+        check = checks.get(name)
+        if check is None:
+            return None
+        histograms = dict(zip(check["quantities"], check["histogram"], strict=True))
+        shown = [q for q in histograms if not q.startswith("z[")]
+        coordinates = np.array([h for q, h in histograms.items() if q.startswith("z[")])
+        verdict = "compatible with calibration" if check["calibrated"] else "not calibrated"
+        pooled = plots.ranks(f"{name}-z", coordinates.sum(0), x_label="rank of a coordinate of z")
+        panels = [
+            ("All coordinates of z", pooled, "Pooled, for the shape only: coordinates depend on "
+             "each other, so the band is too narrow here. Full ends mean a posterior that is too "
+             "narrow, a full middle one that is too wide."),
+        ]  # fmt: skip
+        for index, quantity in enumerate(shown):
+            plot = plots.ranks(
+                f"{name}-{index}", np.array(histograms[quantity]), x_label=f"rank of {quantity}"
+            )
+            panels.append((f"Rank of {quantity}", plot, "Within the band with 99 % each."))
+        return {
+            "title": title,
+            "text": text,
+            "rows": [
+                ("verdict at 1 %", f"{verdict} (p = {check['p_value']:.2g}, Bonferroni over "
+                 f"{len(histograms)} quantities)"),
+                ("simulations, draws of each", f"{check['num_simulations']}, {check['num_draws']}"),
+                *([("largest R-hat, divergences", f"{check['r_hat_max']:.2f}, "
+                    f"{check['divergences']}")] if check["r_hat_max"] is not None else []),
+            ],
+            "panels": panels,
+        }  # fmt: skip
+
+    return block
+
+
+def _predictive(checks: dict[str, Any], arrays: Arrays) -> Panel | None:
+    check = checks.get("posterior_predictive")
+    if check is None:
+        return None
+    rows, panels = [], []
+    for name, unit in (("angle", "degrees"), ("radius", "embedding norm")):
+        if check[name] is None:
+            continue
+        mean = check[name]["statistics"]["mean"]
+        rows.append(
+            (f"mean {name} [{unit}]: observed; replicated [95 %]",
+             f"{mean['observed']:.2f}; {mean['value']:.2f} [{mean['low']:.2f}, {mean['high']:.2f}]"
+             f" (p = {mean['p_value']:.2g})"),
+        )  # fmt: skip
+        pit = check[name]["pit"]
+        counts = np.array(pit["histogram"]) * check[name]["num_data"]
+        observed = arrays[f"posterior_predictive/{name}/observed"]
+        draws = arrays[f"posterior_predictive/{name}/draws"].ravel()
+        panels += [
+            (f"The {name}, observed and replicated",
+             plots.overlaid(f"ppc-{name}", observed, draws, x_label=f"{name} [{unit}]"),
+             "Filled: held-out views. Outline: drawn from the model."),
+            (f"PIT of the {name}", plots.ranks(f"pit-{name}", counts, x_label=f"PIT of the {name}"),
+             f"Level if the predictions are calibrated (Kolmogorov–Smirnov p = "
+             f"{pit['p_value']:.2g}). A full middle means predictions wider than the data."),
+        ]  # fmt: skip
+    return {
+        "title": "Does the model predict the other view?",
+        "text": "Posterior predictive draws of the target's angle to its predicted direction, and "
+        "of its radius, on held-out images.",
+        "rows": rows,
+        "panels": panels,
+    }
+
+
+def _temperature(checks: dict[str, Any], arrays: Arrays) -> Panel | None:
+    check = checks.get("temperature")
+    if check is None:
+        return None
+    heldout = check["heldout"]
+    levels = arrays["temperature/heldout/before/levels"]
+    curves = {}
+    for label, key in (("as trained", "before"), ("recalibrated", "after")):
+        middle = arrays[f"temperature/heldout/{key}/central"]
+        low, high = arrays[f"temperature/heldout/{key}/central_interval"].T
+        curves[label] = (middle, low, high)
+    rows = [("temperature", _figure(check["temperature"]))]
+    for level in heldout["coverage_before"]:
+        before, after = heldout["coverage_before"][level], heldout["coverage_after"][level]
+        value = f"{_figure(before, percent=True)}; {_figure(after, percent=True)}"
+        rows.append((f"coverage of the {100 * float(level):g} % interval, before and after", value))
+    before, after = heldout["crps_before"], heldout["crps_after"]
+    rows.append(
+        (
+            "CRPS on held-out views [degrees], before and after",
+            f"{_figure(before)}; {_figure(after)}",
+        )
+    )
+    return {
+        "title": "Do intervals of the angle hold what they promise?",
+        "text": "One temperature, fitted on training views, recalibrates the predicted angle; it "
+        "is judged on held-out views. The recalibrated law takes its shape from the training "
+        "residuals and from the model only how wide each datum is beside the others.",
+        "rows": rows,
+        "panels": [
+            ("Coverage of central intervals", plots.reliability("coverage", levels, curves),
+             "On the diagonal, intervals hold what they promise; above it they are too wide. Bands "
+             "are 95 % over images."),
+        ],
+    }  # fmt: skip
+
+
+def _comparison(checks: dict[str, Any], arrays: Arrays) -> Panel | None:
+    check = checks.get("comparison")
+    if check is None:
+        return None
+    names = [name for name in check if name != "wall_time_s"]
+    rows = []
+    for name in names:
+        joint = check[name]["joint"]
+        value = f"{_figure(joint)} nats; stacking weight {check[name]['weight']:.2f}"
+        if name != names[0]:
+            value += f"; {_figure(joint['difference'])} from the best"
+        rows.append((name, value))
+    return {
+        "title": "Which likelihood predicts best?",
+        "text": "Log predictive density of held-out targets, all on this run's embeddings. The "
+        "inference network was fitted anew under each likelihood. All are normalised: a "
+        "subdensity cannot be compared with a density, so its normalised twin stands for it.",
+        "rows": rows,
+        "panels": [],
+    }
+
+
+def _figure(figure: dict[str, Any], percent: bool = False) -> str:
+    """An estimate with its interval."""
+    factor, unit = (100, " %") if percent else (1, "")
+    value, low, high = (factor * figure[key] for key in ("value", "low", "high"))
+    digits = 1 if percent else 2
+    return f"{value:.{digits}f}{unit} [{low:.{digits}f}, {high:.{digits}f}]"
+
+
+_BLOCKS = (
+    _importance,
+    _amortisation,
+    _latent,
+    _nuts,
+    _sbc(
+        "sbc_nuts",
+        "Is the model right with itself?",
+        "Latents were drawn from the prior, data from the model, and the exact posterior sampled "
+        "by NUTS: the ranks must be uniform, else model and sampler do not belong together.",
+    ),
+    _sbc(
+        "sbc_guide",
+        "Is the guide calibrated on data of the model?",
+        "The same with the guide, which reads the simulated embedding as if it were a view. It was "
+        "trained on real embeddings, so this also tells how unlike them the model's own data are.",
+    ),
+    _predictive,
+    _temperature,
+    _comparison,
+)
