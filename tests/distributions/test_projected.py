@@ -36,7 +36,7 @@ def by_quadrature(log_density, u, dim):
 
 
 @pytest.mark.parametrize("dim", [3, 10, 100, 2048])
-@pytest.mark.parametrize("scale", [0.05, 0.5, 5.0])
+@pytest.mark.parametrize("scale", [0.05, 5.0])
 def test_densities_are_those_of_scipys_quadrature(dim, scale):
     rng = np.random.default_rng(dim)
     m = rng.standard_normal(dim)
