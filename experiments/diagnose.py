@@ -74,7 +74,7 @@ class Recalibration:
     """A temperature fitted on training views, and its predictions of held-out and of fresh views.
 
     Args:
-        temperature: As it was fitted.
+        temperature: As it was fitted, on four pairs of views of each training image.
         heldout: Of held-out images, four pairs of views each.
         train: Of the training images, four fresh pairs of views each: what is still missing there
             is not due to the encoder having seen the images.
@@ -91,12 +91,14 @@ class Recalibration:
 
 
 def _recalibrate(data: Data) -> Recalibration:
-    temperature = fit_temperature(data.train, seed=data.seed)
-    again = (
-        split_pairs(data.run, pairs.split, len(pairs), data.seed, _VIEWS_PER_IMAGE)
-        for pairs in (data.heldout, data.train)
-    )
-    return Recalibration(temperature, *(temperature.apply(pairs) for pairs in again))
+    def again(pairs: Pairs, view_seed: int) -> Pairs:
+        return split_pairs(
+            data.run, pairs.split, len(pairs), data.seed, view_seed, _VIEWS_PER_IMAGE
+        )
+
+    temperature = fit_temperature(again(data.train, data.seed + 1), seed=data.seed)
+    judged = (again(pairs, data.seed + 2) for pairs in (data.heldout, data.train))
+    return Recalibration(temperature, *(temperature.apply(pairs) for pairs in judged))
 
 
 def _compare(data: Data) -> Any:
@@ -155,7 +157,12 @@ SLOW = ("amortisation", "nuts", "comparison", "sbc_nuts")
 
 
 def split_pairs(
-    run: Representation, split: str, num_images: int, seed: int, views_per_image: int = 1
+    run: Representation,
+    split: str,
+    num_images: int,
+    seed: int,
+    view_seed: int = 0,
+    views_per_image: int = 1,
 ) -> Pairs:
     """Pairs of training views of randomly chosen images of a split, embedded.
 
@@ -163,7 +170,8 @@ def split_pairs(
         run: As :func:`vje_pyro.load` returns it.
         split: ``"test"``, ``"train"`` …
         num_images: Images to choose; all, if there are fewer.
-        seed: Of the choice and of the views.
+        seed: Of the choice.
+        view_seed: Of the views.
         views_per_image: Pairs of views of each image, whose index is then repeated.
     """
     data = run.source.split(split)
@@ -178,7 +186,7 @@ def split_pairs(
         classes=data.classes,
         split=split,
         indices=indices,
-        seed=seed + (views_per_image > 1),
+        seed=view_seed,
     )
 
 
@@ -211,8 +219,8 @@ def diagnose(
         raise VJEError(f"unknown checks {unknown}; choose from {list(CHECKS)}.")
     if min(num_images, num_train) < 2:
         raise DataError(f"a diagnosis needs two images or more, got {num_images} and {num_train}.")
-    heldout = split_pairs(run, "test", num_images, seed)
-    train = split_pairs(run, "train", num_train, seed)
+    heldout = split_pairs(run, "test", num_images, seed, seed)
+    train = split_pairs(run, "train", num_train, seed, seed)
     folder = run.path / "diagnostics"
     folder.mkdir(exist_ok=True)
     content: dict[str, Any] = {
