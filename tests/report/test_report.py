@@ -23,6 +23,7 @@ SECTIONS = (
     "spectrum",
     "scale",
     "certainty",
+    "diagnostics",
     "neighbours",
     "map",
     "reproduce",

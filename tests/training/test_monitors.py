@@ -144,7 +144,11 @@ def test_unlabelled_data_has_no_knn(toy):
 def test_active_units_of_a_probabilistic_method(toy):
     method = toy.make_method()
     scale = torch.tensor([1e4, 0.0, 0.0, 0.0])
-    method.posterior = lambda images: SimpleNamespace(mean=method.embed(images) * scale)
+
+    def posterior(images):
+        return SimpleNamespace(mean=method.embed(images) * scale, stddev=scale)
+
+    method.posterior = posterior
     assert Monitor(toy.ToyLoader(), toy.normalize).measure(method)["active_units"] == 0.25
 
 

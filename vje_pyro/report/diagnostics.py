@@ -16,10 +16,10 @@ Panel = dict[str, Any]
 
 
 def section(run: Path) -> dict[str, Any]:
-    """What the template shows; ``missing`` says why where there is nothing."""
+    """What the template shows; ``missing`` says what is wrong with the files, if anything is."""
     path = run / "diagnostics" / "diagnostics.json"
     if not path.is_file():
-        return {"missing": "the inference has not been checked yet; vje diagnose does it"}
+        return {"missing": "", "blocks": []}
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         if (content["schema"], content["schema_version"]) != (SCHEMA, SCHEMA_VERSION):
