@@ -42,6 +42,9 @@ DIRECTIONS: dict[str, Callable[..., Any]] = {
     REFERENCE: diagonal_normal,
     "spherical_student_t": partial(vje.SphericalStudentT, df=1.0),
     "spherical_student_t_normalized": partial(vje.SphericalStudentT, df=1.0, normalized=True),
+    "spherical_normal": vje.SphericalNormal,
+    "projected_student_t": partial(vje.ProjectedStudentT, df=1.0),
+    "projected_normal": vje.ProjectedNormal,
     "von_mises_fisher": vje.VonMisesFisher,
     "power_spherical": vje.PowerSpherical,
 }
