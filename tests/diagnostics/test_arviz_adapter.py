@@ -103,4 +103,7 @@ def test_the_announcement_of_the_next_version_is_not_passed_on(monkeypatch):
 
     monkeypatch.delitem(sys.modules, "arviz", raising=False)
     monkeypatch.setattr(sys, "meta_path", [Finder, *sys.meta_path])
-    adapter.arviz()  # warnings are errors here
+    with warnings.catch_warnings(record=True) as passed_on:
+        warnings.simplefilter("always")
+        assert adapter.arviz().__name__ == "arviz"
+    assert not [w for w in passed_on if "ArviZ changes" in str(w.message)]

@@ -135,7 +135,8 @@ def test_a_model_without_a_radius(untrained_pairs):
 
 
 def test_summary_is_json(pairs):
-    json.dumps(predictive_check(pairs, 20).summary(), allow_nan=False)
+    summary = predictive_check(pairs, 20).summary()
+    assert json.loads(json.dumps(summary, allow_nan=False)) == summary
 
 
 def test_angles_at_the_ends():
