@@ -40,6 +40,18 @@ class Method(Protocol):
 
 
 @runtime_checkable
+class SteppedMethod(Method, Protocol):
+    """A method that does something after every optimiser step, such as moving a teacher."""
+
+    def after_step(self, progress: float) -> None:
+        """Called by the training loop once a step, after the weights have moved.
+
+        Args:
+            progress: Steps done over all steps of the run, in (0, 1].
+        """
+
+
+@runtime_checkable
 class ProbabilisticMethod(Method, Protocol):
     """A method with a posterior over a latent and a likelihood of the target embedding."""
 

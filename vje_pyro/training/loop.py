@@ -20,6 +20,7 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from vje_pyro.method import SteppedMethod
 from vje_pyro.training.clock import Clock
 from vje_pyro.training.collapse import CollapseError
 from vje_pyro.training.interrupt import Interrupted, InterruptRequest
@@ -98,6 +99,7 @@ def fit(
 
     Args:
         method: Obeys :class:`vje_pyro.method.Method`; moved to the device and trained in place.
+            Its ``after_step(progress)``, if it has one, is called after every step.
         loader: Gives the batches.
         views: Makes ``(V, B, C, H, W)`` floats of a batch, on the batch's device.
         fabric: Launched; decides device, precision and processes.
@@ -196,6 +198,7 @@ class _Run:
 
     def __post_init__(self) -> None:
         self.step = 0  # steps done
+        self.is_stepped = isinstance(self.method, SteppedMethod)
         self.images = 0  # images seen since the last log row
         self.rate = 0.0
         self.meter = Meter(self._mean_over_processes)
@@ -229,6 +232,8 @@ class _Run:
             views = self.views(images.to(self.fabric.device, non_blocking=True))
         terms, monitors = self.stepper.step(views)
         self.step += 1
+        if self.is_stepped:
+            self.method.after_step(self.step / self.total)
         self.images += len(images) * self.fabric.world_size
         self.meter.add(self.step, terms, monitors)
         self.progress.step()
