@@ -1,5 +1,12 @@
-"""Pyro programs, one file each. Installed as ``vje_pyro.models``."""
+"""Methods, one file each: Pyro programs and baselines. Installed as ``vje_pyro.models``."""
 
+from vje_pyro.models.barlow_twins import BarlowTwins
+from vje_pyro.models.byol import BYOL
+from vje_pyro.models.moco_v3 import MoCoV3
+from vje_pyro.models.simclr import SimCLR
+from vje_pyro.models.simsiam import SimSiam
+from vje_pyro.models.vicreg import VICReg
+from vje_pyro.models.vi_simsiam import VISimSiam
 from vje_pyro.models.vje import VJE
 
-__all__ = ["VJE"]
+__all__ = ["BYOL", "VJE", "BarlowTwins", "MoCoV3", "SimCLR", "SimSiam", "VICReg"]

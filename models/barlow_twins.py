@@ -1,0 +1,53 @@
+"""Barlow Twins: the cross-correlation of two views' projections is to be the identity."""
+
+from itertools import combinations
+
+import torch
+from torch import Tensor, nn
+from vje_pyro.models._joint_embedding import JointEmbedding, lightly, mean, require_positive
+
+
+class BarlowTwins(JointEmbedding):
+    r"""Distance of the cross-correlation matrix C of two views' projections to the identity.
+
+    .. math:: s \left( \sum_i (1 - C_{ii})^2 + \lambda \sum_{i \neq j} C_{ij}^2 \right)
+
+    It is symmetric in its views; of more than two, the mean is over every pair. Loss and head are
+    lightly's; over several processes C is that of the whole batch.
+
+    Source: Zbontar et al., "Barlow Twins" (arXiv 2103.03230), equation 1; the scale s is that of
+    the authors' program.
+
+    Args:
+        encoder: Module from images ``(B, C, H, W)`` to ``(B, D)``, with attribute ``num_features``.
+        hidden_dim: Width of the projector's two hidden layers.
+        output_dim: Dimension P of the projections.
+        redundancy_weight: λ.
+        scale: s.
+
+    Raises:
+        VJEError: If lightly is not installed.
+        ValueError: If the scale is not positive.
+    """
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        hidden_dim: int = 2048,
+        output_dim: int = 2048,
+        redundancy_weight: float = 5e-3,
+        scale: float = 0.1,
+    ) -> None:
+        heads = lightly("models.modules.heads")
+        super().__init__(
+            encoder, heads.BarlowTwinsProjectionHead(encoder.num_features, hidden_dim, output_dim)
+        )
+        require_positive(scale=scale)
+        self.scale = scale
+        self.criterion = lightly("loss").BarlowTwinsLoss(
+            redundancy_weight, gather_distributed=torch.distributed.is_available()
+        )
+
+    def compare(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """See the class."""
+        return self.scale * mean([self.criterion(a, b) for a, b in combinations(outputs, 2)]), {}

@@ -1,0 +1,49 @@
+"""BYOL: predict the projection that a slowly moving teacher gives another view."""
+
+from torch import Tensor, nn
+from vje_pyro.models._joint_embedding import TaughtJointEmbedding, lightly
+
+from vje_pyro.inference import ordered_pairs
+
+
+class BYOL(TaughtJointEmbedding):
+    r"""Squared distance of the directions of a view's prediction and the teacher's projection.
+
+    :math:`2 \cdot (2 - 2 \cos)`, the mean over every ordered pair of views; for two views this is
+    the paper's sum of both directions. Cosine and heads are lightly's.
+
+    Source: Grill et al., "Bootstrap your own latent" (arXiv 2006.07733), equations 2 and 3.
+
+    Args:
+        encoder: Module from images ``(B, C, H, W)`` to ``(B, D)``, with attribute ``num_features``.
+        hidden_dim: Width of the projector's hidden layer.
+        output_dim: Dimension P of the projections.
+        predictor_dim: Width of the predictor's hidden layer.
+        momentum: Of the teacher at the start; it grows to 1 along a cosine.
+
+    Raises:
+        VJEError: If lightly is not installed.
+        ValueError: If the momentum is not in [0, 1].
+    """
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        hidden_dim: int = 4096,
+        output_dim: int = 256,
+        predictor_dim: int = 4096,
+        momentum: float = 0.99,
+    ) -> None:
+        heads = lightly("models.modules.heads")
+        super().__init__(
+            encoder,
+            heads.BYOLProjectionHead(encoder.num_features, hidden_dim, output_dim),
+            heads.BYOLPredictionHead(output_dim, predictor_dim, output_dim),
+            momentum,
+        )
+        self.criterion = lightly("loss").NegativeCosineSimilarity()
+
+    def compare(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """See the class."""
+        cosine = -self.criterion(ordered_pairs(outputs)[0], ordered_pairs(targets)[1])
+        return 2 * (2 - 2 * cosine), {}

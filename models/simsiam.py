@@ -1,0 +1,48 @@
+"""SimSiam: a predictor and a stopped gradient, no teacher and no negatives."""
+
+from torch import Tensor, nn
+from vje_pyro.models._joint_embedding import JointEmbedding, lightly
+
+from vje_pyro.inference import ordered_pairs
+
+
+class SimSiam(JointEmbedding):
+    """Minus the cosine between a view's prediction and another view's stopped projection.
+
+    The mean is over every ordered pair of views; for two views this is the paper's loss. Loss and
+    heads are lightly's.
+
+    Source: Chen & He, "Exploring simple Siamese representation learning" (arXiv 2011.10566).
+
+    Args:
+        encoder: Module from images ``(B, C, H, W)`` to ``(B, D)``, with attribute ``num_features``.
+        hidden_dim: Width of the projector's two hidden layers.
+        output_dim: Dimension P of the projections.
+        predictor_dim: Width of the predictor's hidden layer.
+
+    Raises:
+        VJEError: If lightly is not installed.
+    """
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        hidden_dim: int = 2048,
+        output_dim: int = 2048,
+        predictor_dim: int = 512,
+    ) -> None:
+        heads = lightly("models.modules.heads")
+        super().__init__(
+            encoder,
+            heads.SimSiamProjectionHead(encoder.num_features, hidden_dim, output_dim),
+            heads.SimSiamPredictionHead(output_dim, predictor_dim, output_dim),
+        )
+        self.criterion = lightly("loss").NegativeCosineSimilarity()
+
+    def targets(self, projections: Tensor, views: Tensor) -> Tensor:
+        """The projections, with the gradient stopped."""
+        return projections.detach()
+
+    def compare(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """See the class."""
+        return self.criterion(ordered_pairs(outputs)[0], ordered_pairs(targets)[1]), {}
