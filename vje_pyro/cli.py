@@ -11,6 +11,7 @@ _COMMANDS = {
     "evaluate": ("evaluate", "kNN, linear probe and few labels, into result files"),
     "embed": ("embed", "embeddings and posteriors of a folder of images"),
     "diagnose": ("diagnose", "can the posterior be believed? k-hat, calibration, NUTS …"),
+    "closed-form": ("closed_form.command", "joint embedding against reconstruction, linear"),
     "report": ("report", "the HTML report of a run"),
     "demo": ("demo", "all of it on scikit-learn's digits, in a few minutes"),
 }
@@ -19,7 +20,7 @@ _USAGE = "\n".join(
     [
         "usage: vje COMMAND …",
         "",
-        *(f"  {name:10} {help}" for name, (_, help) in _COMMANDS.items()),
+        *(f"  {name:12} {help}" for name, (_, help) in _COMMANDS.items()),
         "",
         "vje COMMAND --help tells more. Variational Joint Embedding, version " + __version__,
     ]
