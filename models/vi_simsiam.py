@@ -1,0 +1,222 @@
+"""VI-SimSiam: SimSiam whose prediction is a law of directions, with a concentration per image."""
+
+import math
+from collections.abc import Callable
+
+import pyro
+import torch
+from pyro.distributions import TorchDistribution
+from torch import Tensor, nn
+from torch.distributions import kl_divergence
+from torch.nn.functional import normalize
+from vje_pyro.guides.amortised import Inferred, perceptron
+
+from vje_pyro.distributions import PowerSpherical, SphericalUniform
+from vje_pyro.inference import SymmetricELBO, ordered_pairs
+from vje_pyro.method import Loss
+
+
+class VISimSiam(nn.Module):
+    r"""From one view, predict a law of the direction that the other view's projection takes.
+
+    The latent z is a direction on :math:`S^{P-1}`. With f the encoder, g the projector, h the
+    predictor, :math:`s_i = g(f(x_i))`, and :math:`u_j = s_j/\|s_j\|` observed (stop-gradient),
+
+    .. math::
+
+        p(z \mid x_i) &= \text{law}(loc = h(s_i)/\|h(s_i)\|,\ concentration = \kappa(s_i)) \\
+        \mathcal L &= \log p(z = u_j \mid x_i)
+            - \beta\, KL\big(p(z \mid x_i)\,\|\,\text{uniform}\big)
+
+    averaged over all ordered pairs of views, in nats; the optimiser minimises
+    :math:`-\mathcal L / P`. A constant κ makes this SimSiam's loss, up to scale, for the von
+    Mises–Fisher law; a predicted one weighs each image by how well its other views can be
+    predicted, and says so: :meth:`uncertainty` is :math:`-\log\kappa`.
+
+    As a Pyro program: the paper has :math:`E_{q(z|x_j)} \log p(z \mid x_i)` with q the branch
+    without gradient. That q is a point, so z is observed at site ``direction`` of :meth:`model`,
+    and :meth:`guide` has nothing to sample. The second term is a prior on the predicted law, the
+    factor ``concentration``, which pulls it to the uniform prior of z. So any ELBO of Pyro, and
+    :class:`~vje_pyro.inference.SymmetricELBO`, gives the objective without a sample being drawn.
+
+    Source: Nakamura, Okada & Taniguchi, "Representation Uncertainty in Self-Supervised Learning
+    as Variational Inference" (arXiv 2203.11437): a spherical posterior with a concentration per
+    image, power spherical, on SimSiam's two branches (Chen & He, arXiv 2011.10566: heads and
+    stop-gradient). The paper's public summaries leave details open. This project's own: that
+    :math:`\kappa` is read from the projection by a network beside the predictor, its bounds, that
+    the posterior of the branch without gradient is a point, and the term with β (0 leaves it out).
+
+    Args:
+        encoder: Module from images ``(B, C, H, W)`` to ``(B, D)``, with attribute ``num_features``.
+        law: Class of the predicted law, called with ``loc`` and ``concentration``:
+            :class:`~vje_pyro.distributions.PowerSpherical` or
+            :class:`~vje_pyro.distributions.VonMisesFisher`.
+        hidden_dim: Width of the projector's two hidden layers.
+        output_dim: Dimension P of the projection, and of z.
+        predictor_dim: Width of the hidden layer of the predictor and of the network of κ.
+        beta: Weight of the divergence from the uniform prior.
+        max_ratio: κ/P is kept softly between the inverse of this and this, so that κ cannot blow
+            up on images whose views agree.
+
+    Raises:
+        ValueError: If ``output_dim`` is below 3, a width is not positive, ``beta`` is negative or
+            ``max_ratio`` not above 1.
+    """
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        law: Callable[..., TorchDistribution] = PowerSpherical,
+        hidden_dim: int = 2048,
+        output_dim: int = 2048,
+        predictor_dim: int = 512,
+        beta: float = 0.0,
+        max_ratio: float = 1e3,
+    ) -> None:
+        super().__init__()
+        if output_dim < 3 or hidden_dim < 1:
+            raise ValueError(
+                f"output_dim must be at least 3 and hidden_dim positive, got {output_dim} and "
+                f"{hidden_dim}."
+            )
+        if not 0 <= beta < math.inf:
+            raise ValueError(f"beta must be finite and not negative, got {beta}.")
+        if not 1 < max_ratio < math.inf:
+            raise ValueError(f"max_ratio must be finite and above 1, got {max_ratio}.")
+        self.num_features: int = encoder.num_features  # type: ignore[assignment]
+        self.encoder = encoder
+        self.projector = _projector(self.num_features, hidden_dim, output_dim)
+        self.predictor = perceptron(output_dim, predictor_dim, 1, output_dim)
+        self.concentration = perceptron(output_dim, predictor_dim, 1, 1)
+        self.law = law
+        self.output_dim = output_dim
+        self.beta = beta
+        self.log_max_ratio = math.log(max_ratio)
+        self.elbo = SymmetricELBO()
+
+    def model(self, posterior: TorchDistribution, target: Tensor | None = None) -> None:
+        """The Pyro model of a plate of pairs; without targets it generates directions.
+
+        Args:
+            posterior: Predicted laws ``p(z | source)``: batch shape ``(N,)``, event shape ``(P,)``.
+            target: Projections of the other views, ``(N, P)``.
+        """
+        direction = None if target is None else normalize(target, dim=-1)
+        with pyro.plate("data", posterior.batch_shape[0], dim=-1):
+            pyro.sample("direction", posterior, obs=direction)
+            pyro.factor("concentration", -self.beta * self._information(posterior))
+
+    def guide(self, posterior: TorchDistribution, target: Tensor | None = None) -> None:
+        """The Pyro guide, empty: z is observed, because the other branch gives a point."""
+
+    def prior(self) -> SphericalUniform:
+        """``p(z)``, uniform on the sphere: batch shape ``()``, event shape ``(P,)``."""
+        return SphericalUniform(self.output_dim, validate_args=False)
+
+    def _information(self, posterior: TorchDistribution) -> Tensor:
+        """Divergence of predicted laws from the uniform prior, in nats, ``(N,)``."""
+        return kl_divergence(posterior, self.prior())
+
+    def embed(self, images: Tensor) -> Tensor:
+        """Encoder output, ``(B, D)`` float32: the features to use."""
+        return self.encoder(images).float()
+
+    def encode(self, images: Tensor) -> Tensor:
+        """Projections s, ``(B, P)`` float32, of normalised images."""
+        embedding = self.embed(images)
+        # Directions rounded to bfloat16 are off the sphere: from here on everything is float32.
+        with torch.autocast(embedding.device.type, enabled=False):
+            return self.projector(embedding)
+
+    def infer(self, embeddings: Tensor) -> Inferred:
+        """Predicted law, and its scale in units of the unit sphere, of projections ``(N, P)``."""
+        with torch.autocast(embeddings.device.type, enabled=False):
+            loc = normalize(self.predictor(embeddings), dim=-1)
+            raw = self.concentration(embeddings).squeeze(-1)
+            ratio = (self.log_max_ratio * torch.tanh(raw / self.log_max_ratio)).exp()
+            posterior = self.law(loc=loc, concentration=self.output_dim * ratio)
+            return Inferred(posterior, posterior.scale)
+
+    def pairs(self, views: Tensor) -> tuple[TorchDistribution, Tensor]:
+        """Predicted law and target of every ordered pair of views: both programs' arguments.
+
+        From views ``(V, B, C, H, W)`` the plate holds all V (V − 1) B ordered pairs.
+        """
+        source, target = ordered_pairs(torch.stack([self.encode(view) for view in views]))
+        return self.infer(source).posterior, target.detach()
+
+    def loss(self, views: Tensor) -> Loss:
+        """Minus the objective per dimension of z, with its parts in nats per pair.
+
+        ``kl``, the divergence of the predicted laws from the uniform prior, is what the law claims
+        to know of the direction; ``direction``, its log density there. The monitors are
+        ``concentration``, the mean κ; ``cosine`` between prediction and target;
+        ``std``, the spread of the directions in units of an even one, 0 if collapsed;
+        and ``clamp_fraction``, the share of κ within 5 % (in log units) of a bound.
+        """
+        posterior, target = self.pairs(views)
+        with torch.autocast(target.device.type, enabled=False):
+            terms = self._terms(posterior, target)
+        parts = {name: term.detach().mean() for name, term in terms.items()}
+        return Loss(
+            total=-terms["elbo"].mean() / self.output_dim,
+            parts=parts,
+            monitors=self._monitors(posterior, target),
+        )
+
+    @torch.no_grad()
+    def _monitors(self, posterior: TorchDistribution, target: Tensor) -> dict[str, Tensor]:
+        direction, kappa = normalize(target, dim=-1), posterior.concentration
+        log_ratio = (kappa / self.output_dim).log().abs()
+        return {
+            "concentration": kappa.mean(),
+            "cosine": (posterior.mode * direction).sum(-1).mean(),
+            "std": direction.std(dim=0).mean() * self.output_dim**0.5,
+            "clamp_fraction": (log_ratio > 0.95 * self.log_max_ratio).float().mean(),
+        }
+
+    def _terms(self, posterior: TorchDistribution, target: Tensor) -> dict[str, Tensor]:
+        terms = self.elbo.terms(self.model, self.guide, posterior, target)
+        return {
+            "elbo": self.elbo.per_datum(terms),
+            "direction": terms["direction"],
+            "kl": self._information(posterior),
+        }
+
+    def posterior(self, images: Tensor) -> TorchDistribution:
+        """``p(z | image)`` of normalised images: batch shape ``(B,)``, event shape ``(P,)``."""
+        return self.infer(self.encode(images)).posterior
+
+    def uncertainty(self, images: Tensor) -> Tensor:
+        """Uncertainty about the representation of normalised images, −log κ, ``(B,)``."""
+        return -self.posterior(images).concentration.log()
+
+    def log_likelihood(
+        self, source: Tensor, target: Tensor, num_samples: int = 16
+    ) -> dict[str, Tensor]:
+        """Terms of every pair of images, in nats, each ``(B,)``.
+
+        Args:
+            source: Normalised images ``(B, C, H, W)`` that the law is predicted from.
+            target: Normalised images whose projections are scored.
+            num_samples: Not used: nothing is sampled, so the terms are exact.
+
+        Returns:
+            ``direction``, the log density of the target; ``kl``, the divergence of the predicted
+            law from the uniform prior; and ``elbo``, ``direction`` minus β times ``kl``.
+        """
+        return self._terms(self.posterior(source), self.encode(target))
+
+
+def _projector(num_features: int, hidden_dim: int, output_dim: int) -> nn.Sequential:
+    """SimSiam's projector: three layers, all with batch norm, that of the output without affine."""
+    return nn.Sequential(
+        nn.Linear(num_features, hidden_dim, bias=False),
+        nn.BatchNorm1d(hidden_dim),
+        nn.ReLU(inplace=True),
+        nn.Linear(hidden_dim, hidden_dim, bias=False),
+        nn.BatchNorm1d(hidden_dim),
+        nn.ReLU(inplace=True),
+        nn.Linear(hidden_dim, output_dim, bias=False),
+        nn.BatchNorm1d(output_dim, affine=False),
+    )

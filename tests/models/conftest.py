@@ -1,0 +1,81 @@
+"""Short trainings on digits through the loop, for the tests of the methods."""
+
+import csv
+from functools import partial
+from types import SimpleNamespace
+
+import pytest
+import torch
+from lightning_fabric import Fabric
+
+from vje_pyro.data import Digits, Normalize, ResidentLoader, Views
+from vje_pyro.encoders import SmallResNet
+from vje_pyro.evaluation.knn import knn_accuracy
+from vje_pyro.method import evaluating
+from vje_pyro.training.loop import fit
+
+SOURCE = Digits()
+IMAGES = partial(Views, 8, SOURCE.mean, SOURCE.std, flip=0, jitter=0, grayscale=0)
+
+
+def encoder():
+    """A small one of 32 features; the same one at every call."""
+    torch.manual_seed(0)
+    return SmallResNet(1, widths=(16, 32), stem_width=8)
+
+
+def train(method, run_dir, epochs, resume=False, fail_at=None):
+    """Train in place, 11 steps an epoch; gives the losses of the epochs."""
+    views, calls = IMAGES(crop_scale=(0.4, 1.0)), []
+
+    def make_views(images):
+        calls.append(1)
+        if len(calls) == fail_at:
+            raise RuntimeError("stopped by the test")
+        return views(images)
+
+    fit(
+        method,
+        ResidentLoader(SOURCE.split("pretrain"), 128, seed=0, device="cpu"),
+        make_views,
+        fabric=Fabric(accelerator="cpu", devices=1),
+        run_dir=run_dir,
+        optimizer=partial(torch.optim.AdamW, lr=5e-3),
+        epochs=epochs,
+        checkpoint_every_steps=1,
+        progress=False,
+        tensorboard=False,
+        resume=resume,
+    )
+    with (run_dir / "logs" / "epochs.csv").open() as file:
+        return [float(row["loss"]) for row in csv.DictReader(file)]
+
+
+def knn(method):
+    """Accuracy on the test split."""
+    normalize = Normalize(SOURCE.mean, SOURCE.std)
+    train, test = SOURCE.split("train"), SOURCE.split("test")
+    with evaluating(method), torch.no_grad():
+        x, y = (method.embed(normalize(split.images)) for split in (train, test))
+    return float(knn_accuracy(x, train.labels, y, test.labels, k=20))
+
+
+@pytest.fixture(scope="session")
+def digits():
+    """``encoder()``, ``train(method, run_dir, epochs)`` and ``knn(method)``."""
+    return SimpleNamespace(encoder=encoder, train=train, knn=knn)
+
+
+@pytest.fixture
+def host_moves(monkeypatch):
+    """A list that grows with every tensor that is read on the host from now on."""
+    moved = []
+    for name in ("item", "tolist", "cpu", "numpy", "__bool__", "__float__", "__int__"):
+        original = getattr(torch.Tensor, name)
+
+        def spy(self, *args, _name=name, _original=original, **kwargs):
+            moved.append(_name)
+            return _original(self, *args, **kwargs)
+
+        monkeypatch.setattr(torch.Tensor, name, spy)
+    return moved
