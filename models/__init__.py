@@ -5,8 +5,8 @@ from vje_pyro.models.byol import BYOL
 from vje_pyro.models.moco_v3 import MoCoV3
 from vje_pyro.models.simclr import SimCLR
 from vje_pyro.models.simsiam import SimSiam
-from vje_pyro.models.vicreg import VICReg
 from vje_pyro.models.vi_simsiam import VISimSiam
+from vje_pyro.models.vicreg import VICReg
 from vje_pyro.models.vje import VJE
 
-__all__ = ["BYOL", "VJE", "BarlowTwins", "MoCoV3", "SimCLR", "SimSiam", "VICReg"]
+__all__ = ["BYOL", "VJE", "BarlowTwins", "MoCoV3", "SimCLR", "SimSiam", "VICReg", "VISimSiam"]
