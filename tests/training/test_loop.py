@@ -39,7 +39,8 @@ def rows(run, log):
 
 def untimed(table):
     return [
-        {k: v for k, v in row.items() if k not in ("time", "images_per_second")} for row in table
+        {k: v for k, v in row.items() if k not in ("time", "images_per_second", "peak_memory")}
+        for row in table
     ]
 
 

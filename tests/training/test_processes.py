@@ -39,7 +39,7 @@ def last(directory, name):
 def rows(directory, name, log):
     with (directory / name / "logs" / log).open() as file:
         return [
-            {k: v for k, v in row.items() if k not in ("time", "images_per_second")}
+            {k: v for k, v in row.items() if k not in ("time", "images_per_second", "peak_memory")}
             for row in csv.DictReader(file)
         ]
 

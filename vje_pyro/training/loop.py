@@ -26,6 +26,7 @@ from vje_pyro.training.collapse import CollapseError
 from vje_pyro.training.interrupt import Interrupted, InterruptRequest
 from vje_pyro.training.keeper import Keeper
 from vje_pyro.training.logs import RunLogs
+from vje_pyro.training.memory import peak_memory
 from vje_pyro.training.meter import Meter
 from vje_pyro.training.monitors import Monitor
 from vje_pyro.training.optim import WarmupCosine, set_rate
@@ -278,6 +279,7 @@ class _Run:
             "rankme": figures.get("rankme", ""),
             "active_units": figures.get("active_units", ""),
             "embedding_std": figures.get("embedding_std", ""),
+            "peak_memory": peak_memory(self.fabric.device),
             "alarms": "; ".join(alarms),
         }
         if self.logs is not None:

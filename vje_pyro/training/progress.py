@@ -89,7 +89,7 @@ class Lines(Silence):
         figures = [
             f"{name} {value:.4g}"
             for name, value in row.items()
-            if isinstance(value, float) and name != "time"
+            if isinstance(value, float) and name not in ("time", "peak_memory")
         ]
         if self._rate is not None:
             figures.append(f"{self._rate:,.0f} images/s")
