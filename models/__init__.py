@@ -8,5 +8,16 @@ from vje_pyro.models.simsiam import SimSiam
 from vje_pyro.models.vi_simsiam import VISimSiam
 from vje_pyro.models.vicreg import VICReg
 from vje_pyro.models.vje import VJE
+from vje_pyro.models.vssl import VSSL
 
-__all__ = ["BYOL", "VJE", "BarlowTwins", "MoCoV3", "SimCLR", "SimSiam", "VICReg", "VISimSiam"]
+__all__ = [
+    "BYOL",
+    "VJE",
+    "VSSL",
+    "BarlowTwins",
+    "MoCoV3",
+    "SimCLR",
+    "SimSiam",
+    "VICReg",
+    "VISimSiam",
+]
