@@ -13,6 +13,7 @@ from torch.distributions import kl_divergence
 from torch.nn.functional import normalize
 from vje_pyro.guides import AmortisedGuide, Inferred
 
+from vje_pyro.distributions.moments import moments
 from vje_pyro.inference import SymmetricELBO, ordered_pairs
 from vje_pyro.method import Loss, evaluating
 from vje_pyro.priors import NormalPrior, Prior
@@ -241,6 +242,14 @@ class VJE(nn.Module):
     def posterior(self, images: Tensor) -> TorchDistribution:
         """``q(z | image)`` of normalised images: batch shape ``(B,)``, event shape ``(D,)``."""
         return self.infer(self.encode(images)).posterior
+
+    def uncertainty(self, images: Tensor) -> Tensor:
+        """Spread of the posterior of normalised images ``(B, C, H, W)``: higher is less certain.
+
+        The mean over z's features of the log posterior standard deviation, ``(B,)``: for a
+        diagonal guide, up to a constant, the entropy in nats per dimension.
+        """
+        return moments(self.posterior(images))[1].log().mean(dim=-1)
 
     def log_likelihood(
         self, source: Tensor, target: Tensor, num_samples: int = 16

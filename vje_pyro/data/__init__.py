@@ -7,11 +7,14 @@ from vje_pyro.data.arrays import (
     resize_images,
     stratified_order,
 )
+from vje_pyro.data.cifar10h import read_label_entropy
 from vje_pyro.data.digits import Digits
 from vje_pyro.data.files import ImageFiles, list_images, load_images
 from vje_pyro.data.folders import ImageFolder, ImageNet
 from vje_pyro.data.loaders import ResidentLoader, StreamingLoader, batches
 from vje_pyro.data.mosaics import read_mosaics
+from vje_pyro.data.one_class import OneClass
+from vje_pyro.data.outliers import list_outliers, read_outliers
 from vje_pyro.data.selection import select_images
 from vje_pyro.data.sources import DataSource
 from vje_pyro.data.torchvision_sources import CIFAR10, CIFAR100, STL10, SVHN, FashionMNIST
@@ -31,14 +34,18 @@ __all__ = [
     "ImageFolder",
     "ImageNet",
     "Normalize",
+    "OneClass",
     "ResidentLoader",
     "StreamingLoader",
     "Views",
     "batches",
     "images_to_uint8",
     "list_images",
+    "list_outliers",
     "load_images",
+    "read_label_entropy",
     "read_mosaics",
+    "read_outliers",
     "resize_images",
     "select_images",
     "stratified_order",

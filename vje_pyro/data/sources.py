@@ -3,6 +3,9 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 
+import torch
+from torch import Tensor
+
 from vje_pyro.data.arrays import ImageArray, resize_images, stratified_order
 from vje_pyro.data.files import ImageFiles
 from vje_pyro.errors import DataError
@@ -51,12 +54,24 @@ class DataSource(ABC):
             raise DataError(
                 f"{self.name} has no split {name!r}; choose from {', '.join(sorted(self.splits))}"
             )
-        limit = self.train_limit if name in ("pretrain", "train") else self.test_limit
-        stored = self.splits[name]
+        stored, limit = self.splits[name], self._limit(name)
         key = f"{stored}:{limit}"
         if key not in self._read:
             self._read[key] = self._resize(_limited(self._load(stored), limit))
         return self._read[key]
+
+    def positions(self, name: str) -> Tensor:
+        """Where the images of a split stand in the stored one, int64 ``(N,)``.
+
+        Raises:
+            DataError: as :meth:`split`.
+        """
+        count, limit = len(self.split(name)), self._limit(name)
+        labels = self._load(self.splits[name]).labels
+        return torch.arange(count) if count == len(labels) else stratified_order(labels)[:limit]
+
+    def _limit(self, name: str) -> int | None:
+        return self.train_limit if name in ("pretrain", "train") else self.test_limit
 
     @abstractmethod
     def _load(self, stored: str) -> Split:

@@ -1,10 +1,14 @@
 """Versioned protocols on frozen features, and results as files."""
 
 from vje_pyro.evaluation.bootstrap import bootstrap_accuracy, t_interval
+from vje_pyro.evaluation.detection import detection_figures, detection_metrics
 from vje_pyro.evaluation.features import Features, extract, pixels
 from vje_pyro.evaluation.knn import knn_accuracy, knn_predict
+from vje_pyro.evaluation.ood import evaluate_ood
+from vje_pyro.evaluation.population import Population
 from vje_pyro.evaluation.protocols import DEFAULT, PROTOCOLS, evaluate
 from vje_pyro.evaluation.result import Figure, Result
+from vje_pyro.evaluation.scorer import Scorer
 from vje_pyro.evaluation.spectrum import spectrum
 
 __all__ = [
@@ -12,9 +16,14 @@ __all__ = [
     "PROTOCOLS",
     "Features",
     "Figure",
+    "Population",
     "Result",
+    "Scorer",
     "bootstrap_accuracy",
+    "detection_figures",
+    "detection_metrics",
     "evaluate",
+    "evaluate_ood",
     "extract",
     "knn_accuracy",
     "knn_predict",

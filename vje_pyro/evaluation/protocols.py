@@ -118,7 +118,7 @@ def evaluate(
     unknown = [name for name in protocols if name not in PROTOCOLS]
     if unknown:
         raise ValueError(f"unknown protocols {unknown}; choose from {list(PROTOCOLS)}")
-    _check(train, test)
+    check_splits(train, test)
     device = torch.device(device)
     description = {
         "name": dataset,
@@ -149,7 +149,12 @@ def evaluate(
     return results
 
 
-def _check(train: Features, test: Features) -> None:
+def check_splits(train: Features, test: Features) -> None:
+    """Refuse splits that are empty, lack a label or do not fit together.
+
+    Raises:
+        DataError: It says which.
+    """
     for name, split in (("train", train), ("test", test)):
         if len(split) == 0:
             raise DataError(f"the {name} split is empty")

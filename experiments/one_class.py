@@ -1,0 +1,203 @@
+"""One-class detection: ``vje one-class [override …]`` trains a model for each class.
+
+Overrides are those of ``vje train``. Every score that needs no labels is judged by its AUROC for
+the class against the others on the test split; the result is ``RUN_DIR/one-class-v1.json``. Started
+again with the same ``run_dir``, it goes on with the classes that are missing. ``classes=[0,3]``
+takes some of them.
+"""
+
+import json
+import logging
+import sys
+import time
+from collections.abc import Sequence
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from vje_pyro.experiments.pretrain import CONFIG_DIR, resume, train
+
+from vje_pyro.atomic import write_atomic
+from vje_pyro.building import build
+from vje_pyro.data import DataSource, OneClass
+from vje_pyro.errors import CheckpointError, DataError, VJEError
+from vje_pyro.evaluation import Result, Scorer
+from vje_pyro.evaluation.detection import RESAMPLES, OutlierScores
+from vje_pyro.evaluation.one_class import one_class_figures
+from vje_pyro.evaluation.population import BANK
+from vje_pyro.evaluation.scorer import NUM_VIEWS
+from vje_pyro.run import load
+
+logger = logging.getLogger(__name__)
+
+_STEPS = 4
+"""Steps of an epoch, at least: the batch is cut for that."""
+
+
+def one_class(
+    overrides: Sequence[str],
+    run_dir: str | Path | None = None,
+    classes: Sequence[int] | None = None,
+) -> Result:
+    """Train what is missing, score the test split with every model, and write the result.
+
+    Args:
+        overrides: As ``vje train`` takes them.
+        run_dir: Folder of the ten runs; ``runs/one-class/NAME-METHOD-seedSEED`` when None.
+        classes: Numbers of the classes; all when None.
+
+    Raises:
+        DataError: If there is no such class, or the data have no labels.
+        CheckpointError: If the folder holds models of another configuration.
+        VJEError: If an override is wrong.
+    """
+    start = time.perf_counter()
+    config = _compose(overrides)
+    source: DataSource = build(config.data)
+    train_split, test = source.split("train"), source.split("test")
+    present = sorted(set(train_split.labels.unique().tolist()) - {-1})
+    chosen = present if classes is None else list(classes)
+    if len(present) < 2 or (unknown := [c for c in chosen if c not in present]):
+        raise DataError(
+            f"no class {unknown if len(present) > 1 else chosen} to learn in the training split of "
+            f"{source.name}: it has {present}."
+        )
+    folder = Path(run_dir or _default_dir(config))
+    _claim(folder, config)
+    scores = {}
+    for label in chosen:
+        count = int((train_split.labels == label).sum())
+        scores[label] = _class_scores(folder / f"class{label}", config, label, count)
+    result = Result(
+        protocol="one-class-v1",
+        dataset={
+            "name": source.name,
+            "train": len(train_split),
+            "test": len(test),
+            "classes": len(chosen),
+            "digest": {"train": train_split.digest(), "test": test.digest()},
+        },
+        method=str(config.method._target_).rsplit(".", 1)[-1],
+        features="encoder",
+        figures=one_class_figures(scores, test.labels.numpy()),
+        seed=config.seed,
+        settings={
+            "positives": "outliers",
+            "views": NUM_VIEWS,
+            "bank": BANK,
+            "resamples": RESAMPLES,
+            "classes": chosen,
+        },
+        config=OmegaConf.to_container(config, resolve=True),  # type: ignore[arg-type]
+        wall_time_s=round(time.perf_counter() - start, 3),
+    )
+    result.write(folder / "one-class-v1.json")
+    return result
+
+
+def _compose(overrides: Sequence[str]) -> DictConfig:
+    """The configuration of all ten: without a monitor, whose kNN would have one class to find."""
+    defaults = ["monitor=none", "training.tensorboard=false", "training.progress=false"]
+    try:
+        with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+            config = compose("train", [*defaults, *overrides, "run_dir=none"])
+    except HydraException as error:
+        raise VJEError(f"the overrides {list(overrides)} cannot be used: {error}") from error
+    return config
+
+
+def _default_dir(config: DictConfig) -> Path:
+    method = str(config.method._target_).rsplit(".", 1)[-1].lower()
+    return Path("runs") / "one-class" / f"{config.name}-{method}-seed{config.seed}"
+
+
+def _claim(folder: Path, config: DictConfig) -> None:
+    """Refuse a folder whose models were made otherwise."""
+    content = OmegaConf.to_container(OmegaConf.masked_copy(config, _keys(config)), resolve=False)
+    text = json.dumps(content, indent=2) + "\n"
+    file = folder / "one_class.json"
+    if file.is_file() and file.read_text(encoding="utf-8") != text:
+        raise CheckpointError(
+            f"{folder} holds models of another configuration ({file.name}): choose another with "
+            f"run_dir=FOLDER."
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomic(file, text)
+
+
+def _keys(config: DictConfig) -> list[str]:
+    # Where it computes may differ.
+    return [str(key) for key in config if key not in ("device", "run_dir", "image")]
+
+
+def _class_scores(path: Path, config: DictConfig, label: int, count: int) -> OutlierScores:
+    """Scores of the whole test split by the model of a class, trained unless it is there."""
+    file = path / "scores.npz"
+    if file.is_file():
+        return dict(np.load(file))
+    _train(path, config, label, count)
+    run = load(path, device="cuda" if torch.cuda.is_available() else "cpu")
+    scorer = Scorer(run.method, run.source.split("train"), run.normalize, run.views, labelled=False)
+    scores = scorer(run.source.split("test"))
+    buffer = BytesIO()
+    np.savez(buffer, **scores)  # type: ignore[arg-type]
+    write_atomic(file, buffer.getvalue())
+    logger.info("class %s: scored", label)
+    return scores
+
+
+def _train(path: Path, config: DictConfig, label: int, count: int) -> None:
+    if (path / "checkpoints" / "last.safetensors").is_file():
+        resume(path)
+        return
+    data = {"_target_": f"{OneClass.__module__}.OneClass", "source": config.data, "label": label}
+    own = OmegaConf.merge(config, {"run_dir": str(path)})
+    assert isinstance(own, DictConfig)
+    own.data = OmegaConf.create(data)
+    own.loader.batch_size = batch_size(count, config.loader.batch_size)
+    train(own, path)
+
+
+def batch_size(count: int, most: int) -> int:
+    """The largest power of two that gives an epoch four steps, up to the experiment's batch.
+
+    Example:
+        >>> batch_size(143, 256), batch_size(1000, 256), batch_size(5000, 256)
+        (32, 128, 256)
+    """
+    return min(most, 1 << max(1, (count // _STEPS).bit_length() - 1))
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Parse the command line and run."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if any(word in ("-h", "--help") for word in words):
+        print(__doc__)
+        return
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stdout)
+    logger.setLevel(logging.INFO)
+    own = {key: _pop(words, key) for key in ("run_dir", "classes")}
+    result = one_class(words, own["run_dir"], _numbers(own["classes"]))
+    for name, figure in result.figures.items():
+        if name.count("_") == 1:
+            print(f"{name:40} {figure.value:.4f}  [{figure.low:.4f}, {figure.high:.4f}]")
+
+
+def _pop(words: list[str], key: str) -> str | None:
+    found = [word for word in words if word.startswith(f"{key}=")]
+    for word in found:
+        words.remove(word)
+    return found[-1].removeprefix(f"{key}=") if found else None
+
+
+def _numbers(text: str | None) -> list[int] | None:
+    if text is None:
+        return None
+    try:
+        return [int(part) for part in text.strip("[]").split(",")]
+    except ValueError:
+        raise DataError(f"classes must be numbers, as in classes=[0,3], got {text!r}.") from None

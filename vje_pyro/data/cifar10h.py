@@ -1,0 +1,43 @@
+"""CIFAR-10H: what people see in the test images of CIFAR-10."""
+
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vje_pyro.errors import DataError
+
+_COUNT, _CLASSES = 10_000, 10
+
+
+def read_label_entropy(path: str | Path) -> Tensor:
+    """Entropy of the human labels of every test image, in nats, ``(10000,)``, official order.
+
+    Args:
+        path: An npz file with ``probs``, ``(10000, 10)``: shares of the 47 to 63 judgements that
+            an image got.
+
+    Raises:
+        DataError: If the file is absent or holds something else.
+
+    Source: Peterson, Battleday, Griffiths & Russakovsky, "Human uncertainty makes classification
+    more robust" (ICCV 2019).
+    """
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            shares = torch.from_numpy(stored["probs"]).double()
+    except FileNotFoundError:
+        raise DataError(f"no human labels at {Path(path).absolute()}.") from None
+    except (OSError, KeyError, ValueError, TypeError, zipfile.BadZipFile) as error:
+        raise DataError(f"{path}: not a readable file of human labels ({error}).") from error
+    sums_to_one = shares.shape == (_COUNT, _CLASSES) and bool(
+        ((shares.sum(1) - 1).abs() < 1e-6).all() and (shares >= 0).all()
+    )
+    if not sums_to_one:
+        raise DataError(
+            f"{path}: 'probs' must be ({_COUNT}, {_CLASSES}) shares that sum to one, got shape "
+            f"{tuple(shares.shape)}."
+        )
+    return -torch.xlogy(shares, shares).sum(1)

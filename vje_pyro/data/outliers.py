@@ -1,0 +1,109 @@
+"""Out-of-distribution sets, brought to a run's images in the way of the run's own data.
+
+A set that was decoded, resized or compressed otherwise is told apart by that alone. So the sets of
+a run on arrays are arrays and take :func:`~vje_pyro.data.arrays.images_to_uint8`, the one path of
+all data in memory; the sets of a run on image files are folders, decoded like the run's.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torchvision import datasets
+
+from vje_pyro.data.arrays import UNLABELLED, ImageArray, convert_channels, resize_images
+from vje_pyro.data.files import ImageFiles, list_images, load_images, pil_to_tensor
+from vje_pyro.data.folders import ImageFolder, ImageNet
+from vje_pyro.data.sources import DataSource
+from vje_pyro.data.torchvision_sources import CIFAR10, CIFAR100, STL10, SVHN, FashionMNIST
+from vje_pyro.errors import DataError
+
+SOURCES: dict[str, type[Any]] = {s.name: s for s in (CIFAR10, CIFAR100, FashionMNIST, STL10, SVHN)}
+"""Sets whose test split torchvision reads; ``dtd`` is one more."""
+
+
+def list_outliers(root: str | Path) -> list[str]:
+    """Names of the sets ``ROOT/ood/NAME.npz``, sorted.
+
+    Raises:
+        DataError: If there is none.
+    """
+    names = sorted(path.stem for path in (Path(root) / "ood").glob("*.npz"))
+    if not names:
+        raise DataError(
+            f"no out-of-distribution set in {(Path(root) / 'ood').absolute()}: put NAME.npz with "
+            f"an array of images there, or name a set of torchvision with --out "
+            f"({', '.join([*SOURCES, 'dtd'])})."
+        )
+    return names
+
+
+def read_outliers(name: str, root: str | Path, source: DataSource) -> ImageArray | ImageFiles:
+    """Read a set, and bring it to the size and channels of a run's data.
+
+    Args:
+        name: Of a file ``ROOT/ood/NAME.npz`` (array ``x`` or ``images``), of a set of torchvision
+            in ``ROOT`` (:data:`SOURCES`, ``dtd``), or a folder of images.
+        root: Folder of data sets.
+        source: The run's data, which the set is treated like.
+
+    Raises:
+        DataError: If there is no such set, it is damaged, or it would be decoded otherwise than
+            the run's data.
+    """
+    folder = Path(name).is_dir()
+    if isinstance(source, ImageFolder | ImageNet):
+        if not folder:
+            raise DataError(
+                f"{source.name} is read from image files, and an out-of-distribution set must be "
+                f"decoded like it: name a folder of images, not {name!r}."
+            )
+        return _folder(name, source)
+    if folder:
+        raise DataError(
+            f"{source.name} is not read from image files, and {name} would be told apart by how "
+            f"it is decoded: save its images, at their native size, as ROOT/ood/NAME.npz."
+        )
+    file = Path(root) / "ood" / f"{name}.npz"
+    if file.is_file():
+        return load_images(file, source.image_size, source.channels)[0]
+    if name == "dtd":
+        return _dtd(root, source)
+    if name not in SOURCES:
+        raise DataError(
+            f"no out-of-distribution set {name!r}: there is no {file.absolute()}, and it is none "
+            f"of {', '.join([*SOURCES, 'dtd'])}."
+        )
+    images = SOURCES[name](root).split("test")
+    return ImageArray(_like(images.images, source), images.labels, images.classes)
+
+
+def _like(images: torch.Tensor, source: DataSource) -> torch.Tensor:
+    return resize_images(convert_channels(images, source.channels), source.image_size)
+
+
+def _folder(name: str, source: DataSource) -> ImageArray | ImageFiles:
+    test = source.split("test")
+    names = list_images(name)
+    files = ImageFiles(
+        name,
+        names,
+        torch.full((len(names),), UNLABELLED),
+        image_size=source.image_size,
+        channels=source.channels,
+        crop_fraction=getattr(test, "crop_fraction", 1.0),
+        max_corrupt=getattr(source, "max_corrupt", 10),
+    )
+    return files.load() if isinstance(test, ImageArray) else files
+
+
+def _dtd(root: str | Path, source: DataSource) -> ImageArray:
+    """Describable textures (Cimpoi et al., CVPR 2014): 1,880 test photographs of any size."""
+    try:
+        textures = datasets.DTD(root, split="test", download=False)
+    except (OSError, RuntimeError) as error:
+        raise DataError(f"cannot read DTD in {Path(root).absolute()}: {error}") from error
+    images = [_like(pil_to_tensor(image)[None], source) for image, _ in textures]
+    labels = np.array([label for _, label in textures], dtype=np.int64)
+    return ImageArray(torch.cat(images), torch.from_numpy(labels), tuple(textures.classes))

@@ -1,0 +1,119 @@
+"""ood-v1: how well every score of a method tells another data set from its own test split."""
+
+import hashlib
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+
+from vje_pyro.data.loaders import batches
+from vje_pyro.errors import DataError
+from vje_pyro.evaluation.detection import RESAMPLES, OutlierScores, detection_figures
+from vje_pyro.evaluation.likelihood_scores import NUM_SAMPLES
+from vje_pyro.evaluation.population import BANK
+from vje_pyro.evaluation.result import Figure, Result
+from vje_pyro.evaluation.scorer import Scorer, Split
+
+
+def ood_figures(inliers: OutlierScores, outliers: OutlierScores) -> dict[str, Figure]:
+    """``auroc_NAME``, ``aupr_NAME`` and ``fpr95_NAME`` of every score.
+
+    Raises:
+        ValueError: If the two do not hold the same scores.
+    """
+    if inliers.keys() != outliers.keys():
+        raise ValueError(f"scores {sorted(inliers)} and {sorted(outliers)} are not the same.")
+    return {
+        f"{metric}_{name}": figure
+        for name, values in inliers.items()
+        for metric, figure in detection_figures(values, outliers[name]).items()
+    }
+
+
+def evaluate_ood(
+    scorer: Scorer,
+    train: Split,
+    test: Split,
+    outliers: Mapping[str, Split],
+    *,
+    dataset: str,
+    seed: int = 0,
+    config: Mapping[str, Any] | None = None,
+) -> dict[str, Result]:
+    """Run ood-v1 for every set; results by its name, not yet written.
+
+    Args:
+        scorer: Fitted on ``train``.
+        train: Training images.
+        test: Inliers: the test split.
+        outliers: Sets by name.
+        dataset: Name of the data set that is in distribution.
+        seed: Seed of the training run, for the result.
+        config: Configuration of the training run, for the result.
+
+    Raises:
+        DataError: If a set is the run's own data, or there are no images.
+        NonFiniteError: If a score is NaN.
+    """
+    known = _pixel_digests(train) | _pixel_digests(test)
+    shared = {name: check_foreign(name, split, known) for name, split in outliers.items()}
+    inlier_scores = scorer(test)
+    results = {}
+    for name, split in outliers.items():
+        start = time.perf_counter()
+        scores = scorer(split)
+        results[name] = Result(
+            protocol="ood-v1",
+            dataset={
+                "name": dataset,
+                "out": name,
+                "train": len(train),
+                "test": len(test),
+                "outliers": len(split),
+                "digest": {part: s.digest() for part, s in
+                           (("train", train), ("test", test), ("out", split))},
+            },
+            method=type(scorer.method).__name__,
+            features="encoder",
+            figures=ood_figures(inlier_scores, scores),
+            seed=seed,
+            settings={
+                "positives": "outliers",
+                "views": scorer.num_views,
+                "latent_samples": NUM_SAMPLES,
+                "bank": BANK,
+                "resamples": RESAMPLES,
+                "seed": scorer.seed,
+            },
+            config=dict(config or {}),
+            details={"images_also_in_distribution": shared[name]},
+            device=str(scorer.device),
+            wall_time_s=round(time.perf_counter() - start, 3),
+        )  # fmt: skip
+    return results
+
+
+def check_foreign(name: str, split: Split, known: set[bytes]) -> int:
+    """How many images of a set are pixel for pixel among the known ones.
+
+    Raises:
+        DataError: If all are: the set is the run's own data.
+    """
+    digests = _pixel_digests(split)
+    shared = len(digests & known)
+    if shared == len(digests):
+        raise DataError(
+            f"{name} is no out-of-distribution set: each of its images is also in the run's own "
+            f"training or test split."
+        )
+    return shared
+
+
+def _pixel_digests(split: Split) -> set[bytes]:
+    return {
+        hashlib.sha256(np.ascontiguousarray(image).tobytes()).digest()
+        for images, _ in batches(split, 512)
+        for image in torch.as_tensor(images).cpu().numpy()
+    }

@@ -1,0 +1,156 @@
+"""All outlier scores of a run's method for any images; higher is more outlying, everywhere."""
+
+import logging
+import math
+from collections import defaultdict
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from vje_pyro.data.arrays import ImageArray
+from vje_pyro.data.files import ImageFiles
+from vje_pyro.data.loaders import batches
+from vje_pyro.evaluation.detection import OutlierScores, check_scores
+from vje_pyro.evaluation.detectors import FEATURE_DETECTORS, Detector
+from vje_pyro.evaluation.features import Features, extract
+from vje_pyro.evaluation.labelled_detectors import (
+    has_pytorch_ood,
+    probe_entropy,
+    pytorch_ood_detectors,
+)
+from vje_pyro.evaluation.likelihood_scores import between_scores, likelihood_scores
+from vje_pyro.evaluation.linear import fit_linear
+from vje_pyro.evaluation.population import BANK, Population, has_programs
+from vje_pyro.method import evaluating
+
+logger = logging.getLogger(__name__)
+
+Split = ImageArray | ImageFiles
+Transform = Callable[[Tensor], Tensor]
+
+NUM_VIEWS = 4
+HELD_OUT = 0.2
+"""Share of the training images that the densities are not made from; at most as many as are."""
+
+
+class Scorer:
+    """Detectors fitted on training images, and the scores that they give to others.
+
+    Every method gets the feature detectors (``knn``, ``mahalanobis``); with labels of two classes
+    or more, those of :mod:`~vje_pyro.evaluation.labelled_detectors` too. A probabilistic method
+    gets :func:`~vje_pyro.evaluation.likelihood_scores.likelihood_scores` and, where its programs
+    allow it, :class:`~vje_pyro.evaluation.population.Population`: of the image as it is, and with
+    the suffix ``-views`` averaged over random views; and the ``between`` scores of these.
+
+    Args:
+        method: The method; it is scored in evaluation mode, where it is.
+        train: Training images.
+        normalize: From uint8 images to the method's input.
+        make_views: From uint8 images ``(B, C, H, W)`` to normalised views ``(V, B, C, H, W)``;
+            None leaves out what needs views.
+        num_views: Random views of an image.
+        labelled: Use the training labels.
+        seed: Of the views, the latent samples and the choice of training images.
+
+    Raises:
+        DataError: If the split is empty.
+    """
+
+    def __init__(
+        self,
+        method: nn.Module,
+        train: Split,
+        normalize: Transform,
+        make_views: Transform | None = None,
+        num_views: int = NUM_VIEWS,
+        labelled: bool = True,
+        seed: int = 0,
+    ) -> None:
+        self.method, self.normalize, self.make_views = method, normalize, make_views
+        self.num_views, self.seed = num_views, seed
+        self.device = next(method.parameters()).device
+        self.detectors = feature_detectors(extract(method, train, normalize), labelled)
+        self.population = self._population(train) if has_programs(method) else None
+
+    def _population(self, train: Split) -> Population:
+        order = np.random.default_rng(self.seed).permutation(len(train))
+        count = min(BANK, math.ceil(HELD_OUT * len(train)))
+        held_out, bank = order[:count], order[count : count + BANK]
+        with evaluating(self.method):
+            return Population(self.method, self._encode(train, bank), self._encode(train, held_out))
+
+    def _encode(self, train: Split, indices: NDArray[np.int64]) -> Tensor:
+        chosen = train.subset(torch.from_numpy(indices))
+        features = extract(self.method, chosen, self.normalize, features="batch-norm")
+        return torch.from_numpy(features.x).to(self.device)
+
+    def __call__(self, split: Split, batch_size: int = 512) -> OutlierScores:
+        """Scores of all images of a split by name, each ``(N,)`` float64, in the split's order.
+
+        Raises:
+            DataError: If the split is empty or too much of it is damaged.
+            NonFiniteError: If a feature is not finite or a score NaN.
+        """
+        features = extract(self.method, split, self.normalize, batch_size)
+        scores = {name: detect(features.x) for name, detect in self.detectors.items()}
+        if hasattr(self.method, "log_likelihood"):
+            scores |= self._model_scores(split, batch_size)
+        return {name: check_scores(values, f"images ({name})") for name, values in scores.items()}
+
+    def _model_scores(self, split: Split, batch_size: int) -> OutlierScores:
+        parts = defaultdict(list)
+        with torch.random.fork_rng(), evaluating(self.method), torch.inference_mode():
+            torch.manual_seed(self.seed)
+            for images, _ in batches(split, batch_size):
+                for name, values in self._batch_scores(images.to(self.device)).items():
+                    parts[name].append(np.asarray(torch.as_tensor(values).cpu()))
+        return {name: np.concatenate(values) for name, values in parts.items()}
+
+    def _batch_scores(self, images: Tensor) -> dict[str, Any]:
+        scores = self._image_scores(self.normalize(images))
+        if self.make_views is None:
+            return scores
+        views = random_views(self.make_views, images, self.num_views)
+        each = [self._image_scores(view) for view in views]
+        means = {f"{name}-views": sum(s[name] for s in each) / len(each) for name in scores}
+        return scores | means | between_scores(self.method, views)
+
+    def _image_scores(self, images: Tensor) -> dict[str, Any]:
+        scores: dict[str, Any] = likelihood_scores(self.method, images)
+        if self.population is not None:
+            scores |= self.population(self.method.encode(images))  # type: ignore[operator]
+        return scores
+
+
+def random_views(make_views: Transform, images: Tensor, num_views: int) -> Tensor:
+    """At least two random views of each image, ``(V, B, C, H, W)``, as many as wanted."""
+    made = make_views(images)
+    while len(made) < max(2, num_views):
+        made = torch.cat([made, make_views(images)])
+    return made[: max(2, num_views)]
+
+
+def feature_detectors(train: Features, labelled: bool = True) -> dict[str, Detector]:
+    """Detectors fitted on training features, by the name of their score.
+
+    Args:
+        train: Training features.
+        labelled: Use their labels, if every image has one and there are two classes or more.
+    """
+    detectors: dict[str, Detector] = {
+        name: make(train.x) for name, make in FEATURE_DETECTORS.items()
+    }
+    if not labelled or (train.y < 0).any() or len(np.unique(train.y)) < 2:
+        return detectors
+    probe = fit_linear(train.x, train.y)
+    detectors["probe-entropy"] = probe_entropy(probe)
+    if not has_pytorch_ood():
+        logger.warning(
+            "the detectors of pytorch-ood are left out: pip install 'vje-pyro[ood]' adds them"
+        )
+        return detectors
+    return detectors | pytorch_ood_detectors(train, probe)
