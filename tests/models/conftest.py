@@ -6,8 +6,10 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from commandline import TINY, run_cli
 from lightning_fabric import Fabric
 
+import vje_pyro
 from vje_pyro.data import Digits, Normalize, ResidentLoader, Views
 from vje_pyro.encoders import SmallResNet
 from vje_pyro.evaluation.knn import knn_accuracy
@@ -42,7 +44,7 @@ def train(method, run_dir, epochs, resume=False, fail_at=None):
         run_dir=run_dir,
         optimizer=partial(torch.optim.AdamW, lr=5e-3),
         epochs=epochs,
-        checkpoint_every_steps=1,
+        checkpoint_every_steps=1 if fail_at else None,
         progress=False,
         tensorboard=False,
         resume=resume,
@@ -60,10 +62,20 @@ def knn(method):
     return float(knn_accuracy(x, train.labels, y, test.labels, k=20))
 
 
+def by_command(name, folder, *overrides):
+    """Train a tiny one, evaluate and report it by the command line; gives it loaded."""
+    tiny = (*TINY, "training.epochs=1", "monitor.queries=10", f"run_dir={folder / name}")
+    assert run_cli("train", f"method={name}", *tiny, *overrides) == 0
+    assert run_cli("evaluate", folder / name, "--protocols", "knn-v1") == 0
+    assert (folder / name / "results" / "knn-v1-encoder.json").is_file()
+    assert run_cli("report", folder / name) == 0
+    return vje_pyro.load(folder / name)
+
+
 @pytest.fixture(scope="session")
 def digits():
-    """``encoder()``, ``train(method, run_dir, epochs)`` and ``knn(method)``."""
-    return SimpleNamespace(encoder=encoder, train=train, knn=knn)
+    """``encoder()``, ``train(method, run_dir, epochs)``, ``knn(method)`` and ``by_command``."""
+    return SimpleNamespace(encoder=encoder, train=train, knn=knn, by_command=by_command)
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ import numpy as np
 import pyro
 import pytest
 import torch
+from commandline import run_cli
 from pyro.infer import Trace_ELBO
 from scipy import special
 from torch import nn
@@ -302,3 +303,15 @@ def test_a_resumed_run_is_bit_equal(tmp_path, digits):
     digits.train(resumed, tmp_path / "parts", epochs=1, resume=True)
     state = resumed.state_dict()
     assert all(torch.equal(value, state[name]) for name, value in whole.state_dict().items())
+
+
+def test_it_is_trained_evaluated_reported_and_loaded_by_name(tmp_path, digits, capsys):
+    sizes = ("method.hidden_dim=16", "method.output_dim=8", "method.predictor_dim=8")
+    run = digits.by_command("vi_simsiam", tmp_path, *sizes)
+    images = run.source.split("test").images[:5]
+    assert run.posterior(images).event_shape == (8,)
+    assert run.log_likelihood(images)["elbo"].shape == (5,)
+    assert run.method.uncertainty(run.normalize(images)).shape == (5,)
+    capsys.readouterr()
+    assert run_cli("diagnose", run.path) != 0
+    assert "cannot be diagnosed" in capsys.readouterr().err
