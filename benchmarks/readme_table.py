@@ -28,8 +28,9 @@ from pathlib import Path
 
 from vje_pyro.atomic import write_atomic
 from vje_pyro.errors import VJEError
-from vje_pyro.evaluation import Figure, Result, t_interval
+from vje_pyro.evaluation import Figure, Result
 from vje_pyro.evaluation.result import is_result
+from vje_pyro.evaluation.seeds import check_comparable, over_seeds
 
 ROOT = Path(__file__).resolve().parents[1]
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
@@ -43,6 +44,9 @@ COLUMNS = (
     ("10 labels", "few-label-v1", "accuracy_10"),
 )
 """Heading, protocol and figure of each column; one that no file fills is left out."""
+
+PROTOCOLS = {protocol for _, protocol, _ in COLUMNS}
+"""What the table shows; other protocols have pages of their own."""
 
 APART = "ablation"
 """Folder of studies with a page of their own, ``docs/ablation.md``."""
@@ -63,11 +67,13 @@ def read_studies(folder: Path) -> dict[Row, dict[str, list[Result]]]:
         study = path.parent.relative_to(folder).as_posix()
         if study.split("/")[0] != APART and is_result(path):
             result = Result.read(path)
+            if result.protocol not in PROTOCOLS:
+                continue
             rows[study, result.method, result.features][result.protocol].append(result)
     for row, protocols in rows.items():
         for protocol, results in protocols.items():
             results.sort(key=lambda result: result.seed)
-            _check_comparable(" / ".join((*row, protocol)), results)
+            check_comparable(" / ".join((*row, protocol)), results)
     return rows
 
 
@@ -134,9 +140,7 @@ def _cell(results: list[Result], name: str) -> str:
     figures = [result.figures[name] for result in results if name in result.figures]
     if not figures:
         return ""
-    if len(figures) == 1:
-        return _show(figures[0]) + "\\*"
-    return _show(t_interval([figure.value for figure in figures], over="seeds"))
+    return _show(over_seeds(figures)) + ("\\*" if len(figures) == 1 else "")
 
 
 def _show(figure: Figure) -> str:
@@ -145,20 +149,6 @@ def _show(figure: Figure) -> str:
 
 def _line(cells: Iterable[str]) -> str:
     return "| " + " | ".join(cells) + " |"
-
-
-def _check_comparable(where: str, results: list[Result]) -> None:
-    seeds = [result.seed for result in results]
-    if len(set(seeds)) < len(seeds):
-        raise VJEError(f"{where}: seeds {seeds} repeat; keep one result file a seed")
-    for result in results[1:]:
-        for attribute in ("dataset", "settings"):
-            first, other = getattr(results[0], attribute), getattr(result, attribute)
-            if first != other:
-                raise VJEError(
-                    f"{where}: seeds {seeds[0]} and {result.seed} differ in {attribute} "
-                    f"({first} and {other}); they belong to different studies"
-                )
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from vje_pyro.report.collect import Run
 from vje_pyro.report.sections import context
 
 HERE = Path(__file__).parent
+STYLE_SHEET = HERE / "style.css"
 
 
 def write_report(run: Run, out: Path | None = None) -> Path:
@@ -25,15 +26,16 @@ def write_report(run: Run, out: Path | None = None) -> Path:
         The path of the file.
     """
     out = Path(out) if out is not None else Path(run.path) / "report.html"
-    style = Markup((HERE / "style.css").read_text(encoding="utf-8"))
-    page = _template().render(style=style, **context(run))
+    style = Markup(STYLE_SHEET.read_text(encoding="utf-8"))
+    page = template("report.html").render(style=style, **context(run))
     out.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(out, page)
     return out
 
 
 @cache
-def _template() -> Template:
+def template(name: str) -> Template:
+    """A page of this folder; what it is given is escaped, and all it asks for must be given."""
     environment = Environment(
         loader=FileSystemLoader(HERE),
         autoescape=True,
@@ -41,4 +43,4 @@ def _template() -> Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template("report.html")
+    return environment.get_template(name)

@@ -1,0 +1,238 @@
+"""Several methods on one data set: figures over seeds, cost, and what sets them apart."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vje_pyro.errors import VJEError
+from vje_pyro.evaluation.bootstrap import t_interval
+from vje_pyro.evaluation.result import Figure, Result
+from vje_pyro.evaluation.seeds import check_comparable, over_seeds
+from vje_pyro.report.collect import Floats, Log, read_log, read_results
+from vje_pyro.run import read_run_json
+
+NOT_COMPARED = (
+    *("seed", "run_dir", "name", "data.root", "data.download", "loader.num_workers"),
+    *("training.progress", "training.tensorboard"),
+    *("encoder", "guide", "likelihood", "prior", "aggregate", "image"),
+)
+"""Parts of a configuration that change nothing, that seeds are averaged over, or that act through
+the method, whose configuration repeats them."""
+
+SAME = (
+    *("data", "views", "method.encoder", "loader.batch_size"),
+    *("training.epochs", "training.max_steps"),
+)
+"""What a comparison at equal budget must share; a difference is said loudly."""
+
+CURVES = ("knn", "rankme")
+"""Columns of ``epochs.csv`` that are drawn."""
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A quantity along training, the mean over seeds.
+
+    Args:
+        epoch: ``(E,)``.
+        seconds: Wall time of training at the end of each epoch, ``(E,)``.
+        value: ``(E,)``; NaN where it was not measured.
+    """
+
+    epoch: Floats
+    seconds: Floats
+    value: Floats
+
+
+@dataclass(frozen=True)
+class Contender:
+    """One method, or one variant of it, from the runs of its seeds.
+
+    Args:
+        label: Name in the tables.
+        seeds: Seeds of the runs.
+        figures: By protocol (and data set out of distribution, where there is one) and name.
+        logged: ``rankme`` at the end, ``step_ms`` (time of a training step), ``peak_memory``
+            (MiB) and ``minutes`` (of training), where the logs tell.
+        curves: By column of ``epochs.csv``.
+        config: Configuration of the first run, flat, by dotted key.
+    """
+
+    label: str
+    seeds: tuple[int, ...]
+    figures: dict[tuple[str, str], Figure]
+    logged: dict[str, Figure]
+    curves: dict[str, Curve]
+    config: dict[str, Any]
+
+
+def read_contender(label: str, runs: Sequence[str | Path], features: str = "encoder") -> Contender:
+    """Read the results and logs of one method's runs.
+
+    Args:
+        label: Name in the tables.
+        runs: Run directories, one a seed.
+        features: Whose results are read (see :mod:`vje_pyro.evaluation.features`).
+
+    Raises:
+        CheckpointError: If a run is missing or damaged.
+        VJEError: If the runs are not repetitions of one experiment, or a result is damaged.
+    """
+    paths = [Path(run) for run in runs]
+    infos = [read_run_json(path) for path in paths]
+    configs = [dict(_flatten(info["config"])) for info in infos]
+    for path, config in zip(paths[1:], configs[1:], strict=True):
+        changed = sorted(_differing([configs[0], config]))
+        if changed:
+            raise VJEError(
+                f"{label}: {paths[0]} and {path} differ in {changed[:5]}: give them different "
+                "labels, or only runs that differ in the seed"
+            )
+    logs = [tuple(read_log(path / "logs" / f"{name}.csv") for name in ("steps", "epochs"))
+            for path in paths]  # fmt: skip
+    return Contender(
+        label=label,
+        seeds=tuple(info["seed"] for info in infos),
+        figures=_figures(label, paths, features),
+        logged=_logged([s for s, _ in logs], [e for _, e in logs], configs[0]),
+        curves=_curves([epochs for _, epochs in logs if epochs is not None]),
+        config=configs[0],
+    )
+
+
+def check_same_data(contenders: Sequence[Contender]) -> None:
+    """Refuse to compare labels that repeat or runs on different images.
+
+    Raises:
+        VJEError: If they do.
+    """
+    labels = [contender.label for contender in contenders]
+    if len(set(labels)) < len(labels):
+        raise VJEError(f"labels {labels} repeat: give every method a label of its own")
+    for contender in contenders[1:]:
+        for key in ("data._target_", "data.image_size", "data.train_limit", "data.test_limit"):
+            first, other = contenders[0].config.get(key), contender.config.get(key)
+            if first != other:
+                raise VJEError(
+                    f"{contenders[0].label} and {contender.label} were trained on different "
+                    f"images: {key} is {first} and {other}"
+                )
+
+
+def differences(contenders: Sequence[Contender]) -> dict[str, list[Any]]:
+    """Configuration keys that are not the same for all, with each one's value (None: absent)."""
+    configs = [contender.config for contender in contenders]
+    return {key: [config.get(key) for config in configs] for key in sorted(_differing(configs))}
+
+
+def unequal_budget(contenders: Sequence[Contender]) -> list[str]:
+    """Keys among the differences that make the comparison one of unequal budgets."""
+    return [key for key in differences(contenders) if _within(key, SAME)]
+
+
+def as_json(contenders: Sequence[Contender]) -> dict[str, Any]:
+    """All figures and differences, JSON-like."""
+    return {
+        "contenders": [
+            {
+                "label": contender.label,
+                "seeds": list(contender.seeds),
+                "figures": {" ".join(key): asdict(f) for key, f in contender.figures.items()},
+                "logged": {name: asdict(figure) for name, figure in contender.logged.items()},
+            }
+            for contender in contenders
+        ],
+        "differences": differences(contenders),
+        "unequal_budget": unequal_budget(contenders),
+    }
+
+
+def _figures(label: str, runs: Sequence[Path], features: str) -> dict[tuple[str, str], Figure]:
+    by_protocol: dict[str, list[Result]] = {}
+    for run in runs:
+        results = read_results(run / "results")
+        if results.refused:
+            raise VJEError(f"{run}: {results.refused[0][1]}")
+        for _, result in results.read:
+            if result.features == features:
+                by_protocol.setdefault(_name(result), []).append(result)
+    figures = {}
+    for protocol, found in by_protocol.items():
+        check_comparable(f"{label}, {protocol}", found)
+        if len(found) < len(runs):
+            raise VJEError(
+                f"{label}: {protocol} was measured on {len(found)} of {len(runs)} runs; evaluate "
+                "the others too"
+            )
+        for name in found[0].figures:
+            figures[protocol, name] = over_seeds([result.figures[name] for result in found])
+    return figures
+
+
+def _name(result: Result) -> str:
+    """The protocol, with the data set that is out of distribution, where there is one."""
+    out = result.dataset.get("out")
+    return result.protocol if out is None else f"{result.protocol} {out}"
+
+
+def _logged(
+    steps: Sequence[Log | None], epochs: Sequence[Log | None], config: Mapping[str, Any]
+) -> dict[str, Figure]:
+    rates = [log.get("images_per_second") for log in steps if log is not None]
+    batch = float(config["loader.batch_size"])
+    columns: dict[str, list[Any]] = {
+        "rankme": [log.last("rankme") for log in epochs if log is not None],
+        "step_ms": [1000 * batch / np.nanmedian(rate) for rate in rates if rate is not None],
+        "peak_memory": [log.last("peak_memory") for log in epochs if log is not None],
+        "minutes": [(log.last("time") or np.nan) / 60 for log in epochs if log is not None],
+    }
+    logged = {}
+    for name, values in columns.items():
+        known = [float(value) for value in values if value is not None and np.isfinite(value)]
+        if len(known) > 1:
+            logged[name] = t_interval(known, over="seeds")
+        elif known:
+            logged[name] = Figure(known[0], known[0], known[0], 1, "one run")
+    return logged
+
+
+def _curves(logs: Sequence[Log]) -> dict[str, Curve]:
+    """Means over the epochs that all seeds have."""
+    curves = {}
+    for name in CURVES:
+        columns = [log.columns for log in logs if log.get(name) is not None]
+        if not columns:
+            continue
+        length = min(len(column[name]) for column in columns)
+        epoch, seconds, value = (
+            np.mean([column[key][:length] for column in columns], axis=0)
+            for key in ("epoch", "time", name)
+        )
+        curves[name] = Curve(epoch, seconds, value)
+    return curves
+
+
+def _flatten(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(node, Mapping) and node:
+        for key, value in node.items():
+            yield from _flatten(value, f"{prefix}.{key}" if prefix else str(key))
+    else:
+        yield prefix, node
+
+
+def _differing(configs: Sequence[Mapping[str, Any]]) -> set[str]:
+    """Dotted keys whose values are not all the same."""
+    return {
+        key
+        for config in configs
+        for key in config
+        if not _within(key, NOT_COMPARED)
+        and any(other.get(key) != config[key] for other in configs)
+    }
+
+
+def _within(key: str, groups: Sequence[str]) -> bool:
+    return any(key == group or key.startswith(group + ".") for group in groups)
