@@ -14,6 +14,7 @@ _COMMANDS = {
     "ood": ("ood", "out-of-distribution detection: every score of a run against other data"),
     "one-class": ("one_class", "a model for each class, and how well it knows the others"),
     "uncertainty": ("uncertainty", "do errors, people's doubts and corruptions raise it?"),
+    "compare": ("compare", "several methods on one page: accuracy, cost, outliers"),
     "closed-form": ("closed_form.command", "joint embedding against reconstruction, linear"),
     "report": ("report", "the HTML report of a run"),
     "demo": ("demo", "all of it on scikit-learn's digits, in a few minutes"),
