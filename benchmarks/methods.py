@@ -1,0 +1,287 @@
+"""The study of methods: every method on the small CIFAR-10 study, each at its own best rate.
+
+The same encoder, views, batches, epochs and optimiser (AdamW) for every method; heads scaled to
+this budget, all else as published. Then, for every method alike:
+
+1. A search of the learning rate: one training with each of ``RATES`` (seed 0) on four fifths of
+   the training images, judged by knn-v1 on the last fifth, which that training has not seen. The
+   test split takes no part.
+2. Three seeds at the best rate on all training images, evaluated with knn-v1, linear-v1 and
+   few-label-v1; RankMe, time of a step and peak memory are those of the runs' logs.
+
+Trains what is missing, one process a run; finished runs are skipped and broken ones resumed, so
+that it can be stopped and started at will. The search of all methods comes first, then a seed of
+every method before the next seed.
+
+    python benchmarks/methods.py [override …] [--methods NAME …] [--seeds 0 1 2] [--minutes M]
+
+Results are in docs/results/methods/<method>, the search's in its folder ``search``. Overrides say
+where to compute and read (data.root=…, device.accelerator=…), not what. The runs stay in
+runs/methods/<method>, where ``vje compare`` reads them.
+"""
+
+import argparse
+import csv
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+from vje_pyro.experiments.compare import train_seed
+from vje_pyro.experiments.evaluate import evaluate_run, print_results
+from vje_pyro.experiments.pretrain import CONFIG_DIR, make_fabric
+
+from vje_pyro import load
+from vje_pyro.building import build
+from vje_pyro.errors import VJEError
+from vje_pyro.evaluation import DEFAULT, Figure, Result, evaluate, extract
+from vje_pyro.run import Representation, read_run_json
+
+ROOT = Path(__file__).resolve().parents[1]
+
+METHODS: dict[str, list[str]] = {
+    "vje": [],
+    "vje-sigreg": ["aggregate=sigreg", "aggregate.weight=2e-3"],
+    "simsiam": [
+        "method=simsiam", "method.hidden_dim=1024", "method.output_dim=1024",
+        "method.predictor_dim=256",
+    ],
+    "byol": [
+        "method=byol", "method.hidden_dim=1024", "method.output_dim=256",
+        "method.predictor_dim=1024",
+    ],
+    "barlow_twins": ["method=barlow_twins", "method.hidden_dim=1024", "method.output_dim=1024"],
+    "vicreg": ["method=vicreg", "method.hidden_dim=1024", "method.output_dim=1024"],
+    "moco_v3": [
+        "method=moco_v3", "method.hidden_dim=1024", "method.output_dim=256",
+        "method.predictor_dim=1024",
+    ],
+    "simclr": ["method=simclr", "method.hidden_dim=1024", "method.output_dim=256"],
+    "vi_simsiam": [
+        "method=vi_simsiam", "method.hidden_dim=1024", "method.output_dim=1024",
+        "method.predictor_dim=256",
+    ],
+    "vssl": ["method=vssl", "method.hidden_dim=1024", "method.output_dim=256"],
+}  # fmt: skip
+"""Overrides of each method: published settings, heads about half as wide."""
+
+RATES = (1e-3, 2e-3, 4e-3)
+"""Learning rates of the search; the middle one is the experiment's own."""
+
+SEARCH_SEED = 0
+SEARCH_PROTOCOL = "rate-search-v1"
+TRAINING_PROTOCOL = "training-v1"
+
+Job = Callable[[], None]
+
+
+@dataclass(frozen=True)
+class Study:
+    """Where runs and results lie, and what all runs have in common.
+
+    Args:
+        experiment: Name of the experiment; its training split must be limited.
+        overrides: Where to compute and read.
+        root: Holds ``runs/methods`` and ``docs/results/methods``.
+    """
+
+    experiment: str
+    overrides: tuple[str, ...] = ()
+    root: Path = ROOT
+
+    def results(self, method: str) -> Path:
+        """Folder of a method's result files."""
+        return self.root / "docs" / "results" / "methods" / method
+
+    def train(self, method: str, name: str, seed: int, *overrides: str) -> Path:
+        """Train, or finish, one run in a process of its own; gives its directory."""
+        run_dir = self.root / "runs" / "methods" / method / name
+        settings = [f"experiment={self.experiment}", *METHODS[method], *self.overrides]
+        train_seed(run_dir, seed, [*settings, "training.progress=false", *overrides])
+        return run_dir
+
+    def train_limit(self) -> int:
+        """Training images of the final runs.
+
+        Raises:
+            VJEError: If the experiment does not limit them.
+        """
+        with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+            settings = [f"experiment={self.experiment}", *self.overrides]
+            limit = compose("train", settings).data.train_limit
+        if limit is None:
+            raise VJEError(
+                "the search holds out the last fifth of the training images: give their number, "
+                "data.train_limit=N"
+            )
+        return int(limit)
+
+    # ------------------------------------------------------------------- the learning rate
+
+    def rate_file(self, method: str, rate: float) -> Path:
+        """Result file of one training of the search."""
+        return self.results(method) / "search" / f"rate-{rate:g}.json"
+
+    def search(self, method: str, rate: float) -> None:
+        """One training of the search, judged on the training images that it has not seen."""
+        limit = self.train_limit()
+        run_dir = self.train(
+            method, f"rate-{rate:g}", SEARCH_SEED,
+            f"optimizer.lr={rate:g}", f"data.train_limit={limit * 4 // 5}",
+        )  # fmt: skip
+        result = judge(load_where_trained(run_dir), limit)
+        result.settings["rate"] = rate
+        scrubbed(result).write(self.rate_file(method, rate))
+        print_results([result])
+
+    def best_rate(self, method: str) -> float:
+        """The rate of the best training of the search; the smaller one of equals."""
+        scores = {
+            rate: Result.read(self.rate_file(method, rate)).figures["accuracy"].value
+            for rate in RATES
+        }
+        return max(RATES, key=lambda rate: (scores[rate], -rate))
+
+    # --------------------------------------------------------------------- the final seeds
+
+    def is_done(self, method: str, seed: int) -> bool:
+        """Whether the results of a seed are there."""
+        pattern = f"*-encoder-seed{seed}-{{}}.json"
+        folder = self.results(method)
+        return all(list(folder.glob(pattern.format(p))) for p in (*DEFAULT, TRAINING_PROTOCOL))
+
+    def final(self, method: str, seed: int) -> None:
+        """One seed at the best rate, evaluated on the test split."""
+        rate = self.best_rate(method)
+        run_dir = self.train(method, f"seed{seed}", seed, f"optimizer.lr={rate:g}")
+        results = evaluate_run(load_where_trained(run_dir), "encoder", DEFAULT)
+        results.append(training_result(run_dir, results[0]))
+        print_results(results)
+        for result in results:
+            scrubbed(result).write(self.results(method) / result.filename)
+
+    # ---------------------------------------------------------------------------- all of it
+
+    def jobs(self, methods: Sequence[str], seeds: Sequence[int]) -> Iterator[Job]:
+        """What is missing, in order."""
+        for rate in RATES:
+            for method in methods:
+                if not self.rate_file(method, rate).exists():
+                    yield lambda method=method, rate=rate: self.search(method, rate)
+        for seed in seeds:
+            for method in methods:
+                if not self.is_done(method, seed):
+                    yield lambda method=method, seed=seed: self.final(method, seed)
+
+
+def load_where_trained(run_dir: Path) -> Representation:
+    """The run on the kind of device that it was trained on."""
+    device = OmegaConf.create(read_run_json(run_dir)["config"]["device"])
+    return load(run_dir, device=make_fabric(device).device.type)
+
+
+def judge(run: Representation, limit: int) -> Result:
+    """kNN accuracy on training images ``len(train) … limit``, which the run has not seen."""
+    bank = run.source.split("train")
+    images = build({**run.config["data"], "train_limit": limit}).split("train")
+    assert torch.equal(images.images[: len(bank)], bank.images)  # prefixes are nested
+    held_out = images.subset(range(len(bank), limit))
+    train, queries = (
+        extract(run.method, split, run.normalize, device=run.device) for split in (bank, held_out)
+    )
+    (result,) = evaluate(
+        train, queries, dataset=f"{run.source.name}, training images held out",
+        method=type(run.method).__name__, features="encoder", seed=run.info["seed"],
+        config=run.config, protocols=["knn-v1"], device=run.device,
+    )  # fmt: skip
+    result.protocol = SEARCH_PROTOCOL  # knn-v1, but not on the test split
+    return result
+
+
+def training_result(run_dir: Path, like: Result) -> Result:
+    """RankMe, milliseconds a step, MiB and minutes of a run, from its logs.
+
+    Args:
+        run_dir: Finished run.
+        like: A result of the run, for all else.
+    """
+    steps, epochs = (read_columns(run_dir / "logs" / f"{log}.csv") for log in ("steps", "epochs"))
+    milliseconds = 1000 * like.config["loader"]["batch_size"] / steps["images_per_second"]
+    low, middle, high = np.quantile(milliseconds, [0.25, 0.5, 0.75])
+    figures = {
+        "rankme": one_run(epochs["rankme"][-1]),
+        "step_ms": Figure(middle, low, high, len(milliseconds), "quartiles over log intervals"),
+        "peak_memory_mib": one_run(epochs["peak_memory"][-1]),
+        "minutes": one_run(epochs["time"][-1] / 60),
+    }
+    result = Result(
+        TRAINING_PROTOCOL, like.dataset, like.method, like.features, figures, like.seed,
+        config=like.config, device=like.device,
+        details={"threads": torch.get_num_threads()},
+    )  # fmt: skip
+    return result
+
+
+def one_run(value: float) -> Figure:
+    """A figure that a run gives once."""
+    return Figure(float(value), float(value), float(value), 1, "one run")
+
+
+def read_columns(path: Path) -> dict[str, np.ndarray]:
+    """Columns of a log as floats; what is no number is NaN."""
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    return {name: np.array([_number(row[name]) for row in rows]) for name in rows[0]}
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return float("nan")
+
+
+def scrubbed(result: Result) -> Result:
+    """The result without the folders of this machine, which are nobody's business."""
+    result.config["data"].pop("root", None)
+    result.config.pop("run_dir", None)
+    return result
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Parse the command line and run what is missing, as long as there is time.
+
+    A run that fails is said and left for the next start; the others go on.
+
+    Returns:
+        Exit code: 1 if a run failed.
+    """
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=list(METHODS))
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="start none after this")
+    parser.add_argument("--experiment", default="cifar10_small")
+    parser.add_argument("--root", type=Path, default=ROOT, help="holds runs/ and docs/results/")
+    parser.add_argument("overrides", nargs="*")
+    options = parser.parse_args(arguments)
+    study = Study(options.experiment, tuple(options.overrides), options.root)
+    start, failures = time.monotonic(), 0
+    for job in study.jobs(options.methods, options.seeds):
+        if time.monotonic() - start > 60 * options.minutes:
+            print("no time left; start it again to go on")
+            break
+        try:
+            job()
+        except VJEError as error:
+            print(f"error: {error}", file=sys.stderr)
+            failures += 1
+    return int(failures > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
