@@ -196,6 +196,7 @@ def diagnose(
     num_images: int = 200,
     num_train: int = 400,
     seed: int = 0,
+    fit_on: str = "train",
 ) -> dict[str, Any]:
     """Run checks and write ``RUN/diagnostics``.
 
@@ -205,6 +206,8 @@ def diagnose(
         num_images: Held-out images that the inference is checked on.
         num_train: Training images that the temperature and the compared likelihoods are fitted on.
         seed: Of the choice of images, the views and all draws.
+        fit_on: Split of those images: ``"train"``, or ``"validation"``, which the encoder has not
+            seen (see :meth:`vje_pyro.data.DataSource.split`).
 
     Returns:
         The content of ``diagnostics.json``. Beside it are ``arrays.npz``, what the report plots,
@@ -220,7 +223,7 @@ def diagnose(
     if min(num_images, num_train) < 2:
         raise DataError(f"a diagnosis needs two images or more, got {num_images} and {num_train}.")
     heldout = split_pairs(run, "test", num_images, seed, seed)
-    train = split_pairs(run, "train", num_train, seed, seed)
+    train = split_pairs(run, fit_on, num_train, seed, seed)
     folder = run.path / "diagnostics"
     folder.mkdir(exist_ok=True)
     content: dict[str, Any] = {
@@ -229,7 +232,7 @@ def diagnose(
         "method": type(run.method).__name__,
         "dataset": run.source.name,
         "images": {"heldout": len(heldout), "train": len(train)},
-        "data": "pairs of training views: heldout of the test split, train of the train split",
+        "data": f"pairs of training views: heldout of the test split, train of the {fit_on} split",
         "seed": seed,
         "training_seed": run.info["seed"],
         "checkpoint": str(run.checkpoint),
@@ -275,6 +278,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     add_run_arguments(parser)
     parser.add_argument("--images", type=int, default=200, help="held-out images (default 200)")
     parser.add_argument("--train-images", type=int, default=400, help="to fit on (default 400)")
+    parser.add_argument(
+        "--fit-on", default="train", choices=["train", "validation"],
+        help="split to fit on; validation is what data.train_limit left out of training",
+    )  # fmt: skip
     parser.add_argument("--seed", type=int, default=0, help="of images, views and draws")
     parser.add_argument(
         "--checks", nargs="+", default=list(CHECKS), choices=list(CHECKS), metavar="NAME",
@@ -288,5 +295,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     logger.setLevel(logging.INFO)
     checks = [name for name in options.checks if not (options.quick and name in SLOW)]
     run = load_run(options)
-    diagnose(run, checks, options.images, options.train_images, options.seed)
+    sizes = options.images, options.train_images
+    diagnose(run, checks, *sizes, options.seed, options.fit_on)
     print(f"diagnostics in {Path(run.path) / 'diagnostics'}; show them with: vje report {run.path}")

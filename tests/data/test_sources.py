@@ -218,3 +218,29 @@ def test_cifar10_train_packs_are_the_official_images():
         hashlib.sha256(bytes(split.labels.tolist())).hexdigest()
         == "2b7cd2f24487317614016b72ffd53071c3062f592f0eb300c18a770d41ae1253"
     )
+
+
+def test_validation_is_what_the_limit_leaves_of_the_training_split():
+    whole, source = Digits().split("train"), Digits(train_limit=1100)
+    train, validation = source.split("train"), source.split("validation")
+    assert len(train) == 1100
+    assert len(validation) == len(whole) - 1100
+    both = torch.cat([source.positions("train"), source.positions("validation")])
+    assert sorted(both.tolist()) == list(range(len(whole)))
+    assert torch.equal(whole.images[source.positions("validation")], validation.images)
+    counts = validation.labels.bincount()
+    assert counts.max() - counts.min() <= 4
+
+
+def test_the_test_limit_cuts_validation_too():
+    cut = Digits(train_limit=1000, test_limit=50).split("validation")
+    assert torch.equal(cut.images, Digits(train_limit=1000).split("validation").images[:50])
+
+
+@pytest.mark.parametrize(
+    ("limit", "message"),
+    [(None, "all training images of digits are trained on"), (1437, "takes all 1437 training")],
+)
+def test_there_is_no_validation_split_where_nothing_is_left(limit, message):
+    with pytest.raises(DataError, match=message):
+        Digits(train_limit=limit).split("validation")

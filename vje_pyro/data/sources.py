@@ -13,6 +13,9 @@ from vje_pyro.errors import DataError
 Split = ImageArray | ImageFiles
 
 
+VALIDATION = "validation"
+
+
 class DataSource(ABC):
     """A data set: its splits, read when they are first asked for, and its statistics.
 
@@ -46,18 +49,16 @@ class DataSource(ABC):
 
         ``train_limit`` cuts ``pretrain`` and ``train``, ``test_limit`` all others, each to the
         first images of ``stratified_order`` (seed 0): class-balanced, nested and reproducible.
+        ``validation`` is what ``train_limit`` leaves of ``train``: images to choose or to
+        calibrate on that training has not seen.
 
         Raises:
             DataError: if there is no such split, or its files are absent or damaged.
         """
-        if name not in self.splits:
-            raise DataError(
-                f"{self.name} has no split {name!r}; choose from {', '.join(sorted(self.splits))}"
-            )
-        stored, limit = self.splits[name], self._limit(name)
-        key = f"{stored}:{limit}"
+        stored, part = self._stored(name), self._part_of(name)
+        key = f"{stored}:{part}"
         if key not in self._read:
-            self._read[key] = self._resize(_limited(self._load(stored), limit))
+            self._read[key] = self._resize(_cut(name, self._load(stored), part))
         return self._read[key]
 
     def positions(self, name: str) -> Tensor:
@@ -66,12 +67,30 @@ class DataSource(ABC):
         Raises:
             DataError: as :meth:`split`.
         """
-        count, limit = len(self.split(name)), self._limit(name)
-        labels = self._load(self.splits[name]).labels
-        return torch.arange(count) if count == len(labels) else stratified_order(labels)[:limit]
+        count, labels = len(self.split(name)), self._load(self._stored(name)).labels
+        if count == len(labels):
+            return torch.arange(count)
+        return stratified_order(labels)[self._part_of(name)]
 
-    def _limit(self, name: str) -> int | None:
-        return self.train_limit if name in ("pretrain", "train") else self.test_limit
+    def _stored(self, name: str) -> str:
+        source = "train" if name == VALIDATION else name
+        if source not in self.splits:
+            raise DataError(
+                f"{self.name} has no split {name!r}; choose from {', '.join(sorted(self.splits))}"
+            )
+        return self.splits[source]
+
+    def _part_of(self, name: str) -> slice:
+        """Which images of the class-balanced order a split holds."""
+        if name == VALIDATION:
+            if self.train_limit is None:
+                raise DataError(
+                    f"all training images of {self.name} are trained on: data.train_limit=N leaves "
+                    "the others for validation"
+                )
+            stop = None if self.test_limit is None else self.train_limit + self.test_limit
+            return slice(self.train_limit, stop)
+        return slice(self.train_limit if name in ("pretrain", "train") else self.test_limit)
 
     @abstractmethod
     def _load(self, stored: str) -> Split:
@@ -87,7 +106,12 @@ class DataSource(ABC):
         return f"{type(self).__name__}({shape}, splits: {', '.join(self.splits)})"
 
 
-def _limited(split: Split, limit: int | None) -> Split:
-    if limit is None or limit >= len(split):
+def _cut(name: str, split: Split, part: slice) -> Split:
+    if (part.start or 0) >= len(split):
+        raise DataError(
+            f"the {name} split is empty: data.train_limit={part.start} takes all {len(split)} "
+            "training images"
+        )
+    if part.start is None and (part.stop is None or part.stop >= len(split)):
         return split
-    return split.subset(stratified_order(split.labels)[:limit])
+    return split.subset(stratified_order(split.labels)[part])
