@@ -3,11 +3,12 @@
 The same encoder, views, batches, epochs and optimiser (AdamW) for every method; heads scaled to
 this budget, all else as published. Then, for every method alike:
 
-1. A search of the learning rate: one training with each of ``RATES`` (seed 0) on four fifths of
-   the training images, judged by knn-v1 on the last fifth, which that training has not seen. The
-   test split takes no part.
-2. Three seeds at the best rate on all training images, evaluated with knn-v1, linear-v1 and
-   few-label-v1; RankMe, time of a step and peak memory are those of the runs' logs.
+1. A search of the learning rate: one training (seed 0) with each of ``RATES``, judged by knn-v1
+   on the validation split: training images that no run of the study trains on, with the trained
+   ones as the bank. The test split takes no part.
+2. Three seeds at the best rate (the first is that of the search), evaluated on the test split with
+   knn-v1, linear-v1 and few-label-v1; RankMe, time of a step and peak memory are those of the
+   runs' logs.
 
 Trains what is missing, one process a run; finished runs are skipped and broken ones resumed, so
 that it can be stopped and started at will. The search of all methods comes first, then a seed of
@@ -17,7 +18,7 @@ every method before the next seed.
 
 Results are in docs/results/methods/<method>, the search's in its folder ``search``. Overrides say
 where to compute and read (data.root=…, device.accelerator=…), not what. The runs stay in
-runs/methods/<method>, where ``vje compare`` reads them.
+runs/methods/<method>/rate-<rate>-seed<seed>, where ``vje compare`` can read them.
 """
 
 import argparse
@@ -30,14 +31,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from vje_pyro.experiments.compare import train_seed
 from vje_pyro.experiments.evaluate import evaluate_run, print_results
-from vje_pyro.experiments.pretrain import CONFIG_DIR, make_fabric
+from vje_pyro.experiments.pretrain import make_fabric
 
 from vje_pyro import load
-from vje_pyro.building import build
 from vje_pyro.errors import VJEError
 from vje_pyro.evaluation import DEFAULT, Figure, Result, evaluate, extract
 from vje_pyro.run import Representation, read_run_json
@@ -85,7 +84,8 @@ class Study:
     """Where runs and results lie, and what all runs have in common.
 
     Args:
-        experiment: Name of the experiment; its training split must be limited.
+        experiment: Name of the experiment; it must leave training images for validation
+            (``data.train_limit``).
         overrides: Where to compute and read.
         root: Holds ``runs/methods`` and ``docs/results/methods``.
     """
@@ -98,28 +98,12 @@ class Study:
         """Folder of a method's result files."""
         return self.root / "docs" / "results" / "methods" / method
 
-    def train(self, method: str, name: str, seed: int, *overrides: str) -> Path:
-        """Train, or finish, one run in a process of its own; gives its directory."""
-        run_dir = self.root / "runs" / "methods" / method / name
+    def train(self, method: str, rate: float, seed: int) -> Representation:
+        """Train, or finish, one run in a process of its own; the same run is not done twice."""
+        run_dir = self.root / "runs" / "methods" / method / f"rate-{rate:g}-seed{seed}"
         settings = [f"experiment={self.experiment}", *METHODS[method], *self.overrides]
-        train_seed(run_dir, seed, [*settings, "training.progress=false", *overrides])
-        return run_dir
-
-    def train_limit(self) -> int:
-        """Training images of the final runs.
-
-        Raises:
-            VJEError: If the experiment does not limit them.
-        """
-        with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
-            settings = [f"experiment={self.experiment}", *self.overrides]
-            limit = compose("train", settings).data.train_limit
-        if limit is None:
-            raise VJEError(
-                "the search holds out the last fifth of the training images: give their number, "
-                "data.train_limit=N"
-            )
-        return int(limit)
+        train_seed(run_dir, seed, [*settings, "training.progress=false", f"optimizer.lr={rate:g}"])
+        return load_where_trained(run_dir)
 
     # ------------------------------------------------------------------- the learning rate
 
@@ -128,13 +112,8 @@ class Study:
         return self.results(method) / "search" / f"rate-{rate:g}.json"
 
     def search(self, method: str, rate: float) -> None:
-        """One training of the search, judged on the training images that it has not seen."""
-        limit = self.train_limit()
-        run_dir = self.train(
-            method, f"rate-{rate:g}", SEARCH_SEED,
-            f"optimizer.lr={rate:g}", f"data.train_limit={limit * 4 // 5}",
-        )  # fmt: skip
-        result = judge(load_where_trained(run_dir), limit)
+        """One training of the search, judged on training images that it has not seen."""
+        result = judge(self.train(method, rate, SEARCH_SEED))
         result.settings["rate"] = rate
         scrubbed(result).write(self.rate_file(method, rate))
         print_results([result])
@@ -157,10 +136,9 @@ class Study:
 
     def final(self, method: str, seed: int) -> None:
         """One seed at the best rate, evaluated on the test split."""
-        rate = self.best_rate(method)
-        run_dir = self.train(method, f"seed{seed}", seed, f"optimizer.lr={rate:g}")
-        results = evaluate_run(load_where_trained(run_dir), "encoder", DEFAULT)
-        results.append(training_result(run_dir, results[0]))
+        run = self.train(method, self.best_rate(method), seed)
+        results = evaluate_run(run, "encoder", DEFAULT)
+        results.append(training_result(run.path, results[0]))
         print_results(results)
         for result in results:
             scrubbed(result).write(self.results(method) / result.filename)
@@ -185,17 +163,14 @@ def load_where_trained(run_dir: Path) -> Representation:
     return load(run_dir, device=make_fabric(device).device.type)
 
 
-def judge(run: Representation, limit: int) -> Result:
-    """kNN accuracy on training images ``len(train) … limit``, which the run has not seen."""
-    bank = run.source.split("train")
-    images = build({**run.config["data"], "train_limit": limit}).split("train")
-    assert torch.equal(images.images[: len(bank)], bank.images)  # prefixes are nested
-    held_out = images.subset(range(len(bank), limit))
-    train, queries = (
-        extract(run.method, split, run.normalize, device=run.device) for split in (bank, held_out)
+def judge(run: Representation) -> Result:
+    """kNN accuracy on the validation split."""
+    bank, queries = (
+        extract(run.method, run.source.split(split), run.normalize, device=run.device)
+        for split in ("train", "validation")
     )
     (result,) = evaluate(
-        train, queries, dataset=f"{run.source.name}, training images held out",
+        bank, queries, dataset=f"{run.source.name}, validation split",
         method=type(run.method).__name__, features="encoder", seed=run.info["seed"],
         config=run.config, protocols=["knn-v1"], device=run.device,
     )  # fmt: skip

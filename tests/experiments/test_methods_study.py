@@ -1,7 +1,6 @@
 """The study of methods: the search, its choice, what is skipped, and one small study."""
 
 import importlib.util
-import json
 from pathlib import Path
 
 import pytest
@@ -87,12 +86,6 @@ def test_a_run_that_fails_does_not_stop_the_others(tmp_path, monkeypatch, capsys
     assert "no result file" in errors  # so there is no best rate for the final seed
 
 
-def test_without_a_limit_there_is_nothing_to_hold_out():
-    with pytest.raises(VJEError, match=r"data.train_limit=N"):
-        methods.Study("digits").train_limit()
-    assert methods.Study("cifar10_small").train_limit() == 10_000
-
-
 @pytest.mark.slow
 def test_a_tiny_study_of_one_method(tmp_path, monkeypatch):
     pytest.importorskip("lightly", reason="lightly is an extra")
@@ -118,9 +111,8 @@ def test_a_tiny_study_of_one_method(tmp_path, monkeypatch):
     for rate in (1e-3, 4e-3):
         found = Result.read(folder / "search" / f"rate-{rate:g}.json")
         assert found.protocol == "rate-search-v1"  # no table takes it for a test result
-        assert (found.dataset["train"], found.dataset["test"]) == (200, 50)
+        assert (found.dataset["train"], found.dataset["test"]) == (250, 1437 - 250)
         assert found.config["optimizer"]["lr"] == found.settings["rate"] == rate
-        assert found.config["data"]["train_limit"] == 200
         scores[rate] = found.figures["accuracy"].value
 
     final = Result.read(folder / "BYOL-encoder-seed0-knn-v1.json")
@@ -135,5 +127,5 @@ def test_a_tiny_study_of_one_method(tmp_path, monkeypatch):
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*.json")}
     assert methods.main(arguments) == 0  # nothing is left to do
     assert before == {path: path.stat().st_mtime_ns for path in folder.rglob("*.json")}
-    run = json.loads((tmp_path / "runs/methods/byol/seed0/run.json").read_text())
-    assert run["resumed"] == []
+    runs = sorted(path.name for path in (tmp_path / "runs" / "methods" / "byol").iterdir())
+    assert runs == ["rate-0.001-seed0", "rate-0.004-seed0"]  # the best of them is the final one
