@@ -58,6 +58,7 @@ def one_class(
     start = time.perf_counter()
     config = _compose(overrides)
     source: DataSource = build(config.data)
+    config.image = {"channels": source.channels, "size": source.image_size}
     train_split, test = source.split("train"), source.split("test")
     present = sorted(set(train_split.labels.unique().tolist()) - {-1})
     chosen = present if classes is None else list(classes)

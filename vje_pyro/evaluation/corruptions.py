@@ -39,15 +39,15 @@ def _brightness(images: Tensor, shift: float, generator: Generator) -> Tensor:
 def _pixelate(images: Tensor, share: float, generator: Generator) -> Tensor:
     size = images.shape[-2:]
     small = [max(1, round(share * side)) for side in size]
-    return interpolate(interpolate(images, small, mode="area"), size, mode="nearest")
+    return interpolate(interpolate(images, small, mode="area"), size, mode="nearest-exact")
 
 
 CORRUPTIONS: dict[str, tuple[_Corruption, tuple[float, ...]]] = {
     "gaussian-noise": (_noise, (0.04, 0.08, 0.12, 0.18, 0.26)),
-    "gaussian-blur": (_blur, (0.0125, 0.02, 0.03, 0.045, 0.065)),
+    "gaussian-blur": (_blur, (0.02, 0.03, 0.045, 0.06, 0.08)),
     "contrast": (_contrast, (0.75, 0.55, 0.4, 0.27, 0.15)),
     "brightness": (_brightness, (0.1, 0.2, 0.3, 0.4, 0.5)),
-    "pixelate": (_pixelate, (0.8, 0.65, 0.5, 0.4, 0.3)),
+    "pixelate": (_pixelate, (0.5, 0.4, 0.3, 0.2, 0.12)),
 }
 """By name the operation and its strength at each severity, for values in [0, 1]: the noise's
 deviation, the blur's deviation as a share of the image's side, the factor on the distance to the

@@ -29,6 +29,9 @@ from vje_pyro.evaluation.detectors import Mahalanobis
 BANK = 1000
 """Training images of the sum, at most."""
 
+RECOMMENDED = "posterior-gaussian"
+"""The model's score to use, chosen on training images alone (``benchmarks/ood_choice.py``)."""
+
 _ELEMENTS_CPU, _ELEMENTS = 1 << 20, 1 << 26
 """Of an intermediate tensor, which sets the chunk of queries: on a CPU it must fit the cache."""
 
@@ -66,7 +69,7 @@ class Population:
         with torch.no_grad():
             self.posterior, self.scale = method.infer(bank)
             self.z = moments(self.posterior)[0]
-            self.factors = self._factors()
+            self.factors = self._factors(bank)
         self.gaussian = Mahalanobis(self._parameters(bank))
         self.typical = float(np.median(self._evidence(held_out)["population-radius"]))
 
@@ -85,10 +88,12 @@ class Population:
     def _evidence(self, embeddings: Tensor) -> OutlierScores:
         return self._over_bank(self._log_likelihoods, embeddings)
 
-    def _factors(self) -> list[TorchDistribution]:
+    def _factors(self, observed: Tensor) -> list[TorchDistribution]:
         """Likelihood of the direction and, where it is modelled, of the radius: batch ``(N,)``."""
         model = poutine.condition(self.method.model, data={"z": self.z})
-        nodes: dict[str, Any] = poutine.trace(model).get_trace(self.posterior, self.scale).nodes
+        nodes: dict[str, Any] = (
+            poutine.trace(model).get_trace(self.posterior, self.scale, observed).nodes
+        )
         return [nodes[name]["fn"] for name in ("direction", "radius") if name in nodes]
 
     def _log_likelihoods(self, targets: Tensor) -> dict[str, Tensor]:

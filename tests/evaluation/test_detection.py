@@ -1,0 +1,93 @@
+import numpy as np
+import pytest
+from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
+
+from vje_pyro.errors import NonFiniteError
+from vje_pyro.evaluation.detection import (
+    METRICS,
+    detection_figures,
+    detection_metrics,
+    resample_counts,
+)
+
+
+def scores(ties, seed=0, n=83, m=41):
+    rng = np.random.default_rng(seed)
+    low, high = rng.normal(size=n), rng.normal(0.7, 1.3, size=m)
+    return (low.round(0), high.round(0)) if ties else (low, high)
+
+
+def fpr95(labels, values):
+    fpr, tpr, _ = roc_curve(labels, values, drop_intermediate=False)
+    return fpr[np.flatnonzero(tpr >= 0.95)[0]]
+
+
+@pytest.mark.parametrize("ties", [False, True])
+def test_metrics_are_those_of_sklearn(ties):
+    low, high = scores(ties)
+    labels, values = np.repeat([0, 1], [len(low), len(high)]), np.concatenate([low, high])
+    ours = detection_metrics(low, high)
+    assert ours["auroc"] == pytest.approx(roc_auc_score(labels, values), abs=1e-12)
+    assert ours["aupr"] == pytest.approx(average_precision_score(labels, values), abs=1e-12)
+    assert ours["fpr95"] == pytest.approx(fpr95(labels, values), abs=1e-12)
+
+
+@pytest.mark.parametrize("ties", [False, True])
+def test_weights_count_images_several_times(ties):
+    low, high = scores(ties)
+    rng = np.random.default_rng(1)
+    a, b = rng.integers(0, 4, (3, len(low))), rng.integers(0, 4, (3, len(high)))
+    weighted = detection_metrics(low, high, a, b)
+    for row in range(3):
+        again = detection_metrics(np.repeat(low, a[row]), np.repeat(high, b[row]))
+        for metric in METRICS:
+            assert weighted[metric][row] == pytest.approx(again[metric], abs=1e-12)
+
+
+def test_extremes():
+    perfect = detection_metrics([0.0, 1.0], [2.0, np.inf])
+    assert [float(perfect[m]) for m in METRICS] == [1.0, 1.0, 0.0]
+    useless = detection_metrics(np.zeros(6), np.zeros(3))
+    assert useless["auroc"] == 0.5
+    assert useless["aupr"] == pytest.approx(1 / 3)
+    assert useless["fpr95"] == 1.0
+    assert detection_metrics([2.0, 3.0], [0.0, 1.0])["auroc"] == 0.0
+
+
+def test_higher_is_more_outlying():
+    low, high = scores(False)
+    assert detection_metrics(low, high)["auroc"] > 0.5 > detection_metrics(high, low)["auroc"]
+
+
+def test_intervals_are_a_stratified_bootstrap():
+    low, high = scores(False, n=300, m=150)
+    figures = detection_figures(low, high, resamples=400)
+    rng = np.random.default_rng(5)
+    draws = [
+        detection_metrics(rng.choice(low, len(low)), rng.choice(high, len(high)))["auroc"]
+        for _ in range(400)
+    ]
+    expected = np.quantile(draws, [0.025, 0.975])
+    figure = figures["auroc"]
+    assert figure.low < figure.value < figure.high
+    assert [figure.low, figure.high] == pytest.approx(expected, abs=0.015)
+    assert figure.n == 450
+    assert figures == detection_figures(low, high, resamples=400)  # seeded
+    assert figures != detection_figures(low, high, resamples=400, seed=1)
+
+
+def test_resamples_keep_the_size():
+    counts = resample_counts(50, 20, (0,))
+    assert counts.shape == (20, 50)
+    assert (counts.sum(1) == 50).all()
+
+
+@pytest.mark.parametrize("bad", [[], [[1.0]], 3.0])
+def test_scores_that_are_no_vector(bad):
+    with pytest.raises(ValueError, match="non-empty vector"):
+        detection_metrics(bad, [1.0])
+
+
+def test_nan_scores():
+    with pytest.raises(NonFiniteError, match="1 of 3 outliers have a NaN score, the first is 2"):
+        detection_metrics([1.0], [0.0, 1.0, np.nan])

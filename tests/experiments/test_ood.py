@@ -1,0 +1,132 @@
+"""``vje ood`` and ``vje uncertainty`` on a short run, without and with bad input."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from commandline import run_cli
+from vje_pyro.experiments.ood import ood_run
+from vje_pyro.experiments.uncertainty import posterior_spread, uncertainty_run
+
+from vje_pyro import load
+from vje_pyro.errors import DataError, VJEError
+from vje_pyro.evaluation import Result
+from vje_pyro.evaluation.corruptions import CORRUPTIONS
+from vje_pyro.evaluation.labelled_detectors import PYTORCH_OOD
+
+
+@pytest.fixture(scope="module")
+def sets(tmp_path_factory):
+    """Noise, a hundred images of one colour each, and the digits themselves."""
+    root = tmp_path_factory.mktemp("data")
+    (root / "ood").mkdir()
+    rng = np.random.default_rng(0)
+    noise = rng.integers(0, 256, (60, 16, 16, 3), np.uint8)
+    np.savez(root / "ood" / "noise.npz", x=noise)
+    flat = np.repeat(rng.integers(0, 256, (40, 1, 1, 1), np.uint8), 64, 1).reshape(-1, 8, 8)
+    np.savez(root / "ood" / "flat.npz", x=flat)
+    return root
+
+
+@pytest.fixture(scope="module")
+def results(run_dir, sets):
+    pytest.importorskip("pytorch_ood", reason="pytorch-ood is an extra")
+    assert run_cli("ood", run_dir, "--ood-root", sets, "--views", 2) == 0
+    files = sorted((run_dir / "results").glob("ood-v1-*.json"))
+    assert [file.stem for file in files] == ["ood-v1-flat", "ood-v1-noise"]
+    yield {file.stem.removeprefix("ood-v1-"): Result.read(file) for file in files}
+    for file in files:
+        file.unlink()
+
+
+def test_results_hold_every_score(results):
+    for name, count in (("noise", 60), ("flat", 40)):
+        result = results[name]
+        assert (result.protocol, result.dataset["out"]) == ("ood-v1", name)
+        assert (result.dataset["test"], result.dataset["outliers"]) == (360, count)
+        assert len(set(result.dataset["digest"].values())) == 3
+        assert result.details == {"images_also_in_distribution": 0}
+        scores = {figure.split("_", 1)[1] for figure in result.figures}
+        single = {"elbo", "direction", "radius", "kl", "population", "population-radius"}
+        single |= {"typicality", "latent", "posterior-gaussian"}
+        assert scores >= single | {f"{name}-views" for name in single} | {"between"}
+        assert scores >= {"knn", "mahalanobis", "probe-entropy", *PYTORCH_OOD}
+        assert len(result.figures) == 3 * len(scores)
+        for figure in result.figures.values():
+            assert 0 <= figure.low <= figure.high <= 1
+            assert figure.n == 360 + count
+        knn = result.figures["auroc_knn"]
+        assert knn.low < knn.value < knn.high
+
+
+def test_noise_is_far_from_digits(results):
+    assert results["noise"].figures["auroc_knn"].value > 0.8
+    assert results["noise"].figures["fpr95_knn"].value < 0.8
+
+
+def test_the_run_itself_is_no_outlier_set(run_dir, sets):
+    run = load(run_dir)
+    images = run.source.split("test").images[:, 0].numpy()
+    np.savez(sets / "own.npz", x=images)
+    (sets / "own" / "ood").mkdir(parents=True, exist_ok=True)
+    (sets / "own.npz").rename(sets / "own" / "ood" / "again.npz")
+    with pytest.raises(DataError, match="again is no out-of-distribution set"):
+        ood_run(run, ["again"], sets / "own")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["ood", "{run}", "--ood-root", "/nowhere"], "no out-of-distribution set in /nowhere/ood"),
+        (["ood", "{run}", "--out", "svhm"], "no out-of-distribution set 'svhm'"),
+        (["ood", "/nowhere"], "no run at /nowhere"),
+        (["uncertainty", "{run}", "--cifar10h", "x.npz"], "CIFAR-10H labels the test images"),
+    ],
+)
+def test_bad_input_is_one_clear_line(run_dir, capfd, arguments, message):
+    assert run_cli(*(a.format(run=run_dir) for a in arguments)) == 2
+    error = capfd.readouterr().err
+    assert message in error
+    assert "Traceback" not in error
+
+
+def test_uncertainty(run_dir, capsys):
+    assert run_cli("uncertainty", run_dir, "--images", 40) == 0
+    file = run_dir / "results" / "uncertainty-v1.json"
+    result = Result.read(file)
+    file.unlink()
+    names = ("posterior", "knn", "mahalanobis", "probe-entropy")
+    aurc = {f"aurc_{c}_{n}" for c in ("knn", "linear") for n in names}
+    severity = {f"severity_{c}_{n}" for c in CORRUPTIONS for n in names}
+    assert set(result.figures) == aurc | severity | {"calibration_angle"}
+    details = result.details
+    for name in aurc:
+        classifier, figure = name.split("_")[1], result.figures[name]
+        assert details[f"best_aurc_{classifier}"] <= figure.value
+    assert result.figures["aurc_linear_probe-entropy"].value < details["error_linear"]
+    assert all(-1 <= result.figures[n].value <= 1 for n in severity)
+    assert "calibration_angle" in capsys.readouterr().out
+
+
+def test_posterior_spread_is_that_of_the_method(run_dir):
+    run = load(run_dir)
+    split = run.source.split("test").subset(range(7))
+    with torch.no_grad():
+        expected = run.method.uncertainty(run.normalize(split.images))
+    assert posterior_spread(run, split)["posterior"] == pytest.approx(expected.numpy(), abs=1e-6)
+
+
+def test_unlabelled_data_are_refused(run_dir, monkeypatch):
+    run = load(run_dir)
+    for name in ("train", "test"):
+        run.source.split(name).labels.fill_(-1)
+    with pytest.raises(DataError, match="have no label"):
+        uncertainty_run(run, num_images=10)
+    with pytest.raises(VJEError):
+        uncertainty_run(load(run_dir), "somewhere.npz")
+
+
+def test_results_name_no_folder_of_sets(results, sets):
+    for result in results.values():
+        assert str(sets) not in json.dumps(result.dataset)
