@@ -1,5 +1,6 @@
 """A method and loader so small that hundreds of steps take a second."""
 
+import csv
 from functools import partial
 
 import torch
@@ -8,6 +9,13 @@ from torch import nn
 
 from vje_pyro.method import Loss
 from vje_pyro.training.loop import fit
+from vje_pyro.training.optim import LARS
+
+OPTIMISERS = {
+    "adamw": partial(torch.optim.AdamW, lr=1e-2, fused=True),
+    "sgd": partial(torch.optim.SGD, lr=0.1, momentum=0.9, fused=True),
+    "lars": partial(LARS, lr=0.1, weight_decay=1e-3, trust_coefficient=0.1),
+}
 
 
 class ToyMethod(nn.Module):
@@ -69,6 +77,19 @@ def plain_views(images):
     return torch.stack([x, x.flip(3)])
 
 
+def fail_at(step, error=RuntimeError):
+    """Views that fail in the ``step``-th call (from 1)."""
+    calls = []
+
+    def failing(images):
+        calls.append(1)
+        if len(calls) == step:
+            raise error("stopped by the test")
+        return views(images)
+
+    return failing
+
+
 def make_method(**kwargs):
     torch.manual_seed(0)
     return ToyMethod(**kwargs)
@@ -93,3 +114,22 @@ def train(run_dir, method=None, loader=None, make_views=views, **kwargs):
 def same_state(a, b):
     """Whether two state dictionaries are equal bit for bit."""
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def rows(run, log):
+    """Rows of a log of the run."""
+    with (run / "logs" / f"{log}.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def untimed(table):
+    """Rows without what differs from run to run."""
+    return [
+        {k: v for k, v in row.items() if k not in ("time", "images_per_second", "peak_memory")}
+        for row in table
+    ]
+
+
+def checkpoints(run):
+    """Names of the files among the run's checkpoints."""
+    return sorted(path.name for path in (run / "checkpoints").iterdir())
