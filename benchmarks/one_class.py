@@ -1,11 +1,11 @@
-"""One-class detection over seeds, as result files in docs/results/one_class.
+"""One-class detection over seeds, as result files in docs/results.
 
     python benchmarks/one_class.py [override …] [--experiment digits] [--seeds 0 1 2] [--study NAME]
 
-Trains ten models a seed in ``runs/one-class/<study>/seed<seed>`` (or below ``--runs``), goes on where
-it was stopped, and writes
-``docs/results/one_class/<study>/<method>-encoder-seed<seed>-one-class-v1.json``. Overrides are those
-of ``vje train``.
+Trains ten models a seed in ``runs/one-class/<study>/seed<seed>`` (or below ``--runs``), goes on
+where it was stopped, and writes
+``docs/results/one_class/<study>/<method>-encoder-seed<seed>-one-class-v1.json``. Overrides are
+those of ``vje train``.
 """
 
 import argparse

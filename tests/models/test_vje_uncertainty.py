@@ -37,4 +37,3 @@ def test_wider_posteriors_are_more_uncertain(monkeypatch):
     original = method.inference.bounded_scale
     monkeypatch.setattr(method.inference, "bounded_scale", lambda raw: 2 * original(raw))
     assert torch.allclose(method.uncertainty(images) - before, torch.tensor(2.0).log())
-
