@@ -67,10 +67,9 @@ def test_a_recipe_makes_its_method_optimiser_and_views(recipe):
     views = build(config.views, image_size=32, mean=[0.5] * 3, std=[0.25] * 3)
     assert isinstance(views, Views)
     torch.manual_seed(0)
-    images = torch.randint(0, 256, (8, 3, 32, 32), dtype=torch.uint8)
-    loss = method.loss(views(images))
-    loss.total.backward()
-    assert torch.isfinite(loss.total)
+    images = torch.randint(0, 256, (4, 3, 32, 32), dtype=torch.uint8)
+    with torch.no_grad():
+        assert torch.isfinite(method.loss(views(images)).total)
     assert pair(config.views.solarize) == SOLARIZED.get(recipe, (0, 0))
     assert pair(config.views.blur) == BLURRED.get(recipe, (0, 0))
 
