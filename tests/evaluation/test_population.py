@@ -15,8 +15,10 @@ from vje_pyro.models import VJE
 from vje_pyro.data import ImageArray, Normalize
 from vje_pyro.distributions import RadialStudentT, SphericalStudentT
 from vje_pyro.errors import NonFiniteError
+from vje_pyro.evaluation.detectors import Mahalanobis
 from vje_pyro.evaluation.likelihood_scores import between_scores, likelihood_scores
 from vje_pyro.evaluation.population import Population, has_programs
+from vje_pyro.evaluation.posterior_gaussian import PosteriorGaussian
 from vje_pyro.evaluation.scorer import Scorer, random_views
 
 D = 5
@@ -109,11 +111,27 @@ def test_a_stranger_is_less_likely_than_the_population():
     bank, held_out, near = (
         center + 0.3 * torch.randn(n, D, generator=generator) for n in (200, 50, 20)
     )
-    population = Population(method, bank, held_out)
-    stranger = population(torch.tensor([[-9.0, 9.0, -9.0, 0.0, 9.0]]))
-    own = population(near)
+    population, gaussian = Population(method, bank, held_out), PosteriorGaussian(method, bank)
+    stranger, own = (
+        population(s) | gaussian(s) for s in (torch.tensor([[-9.0, 9.0, -9.0, 0.0, 9.0]]), near)
+    )
     for name in ("population", "population-radius", "typicality", "posterior-gaussian"):
         assert stranger[name] > own[name].max(), name
+
+
+def test_posterior_gaussian_is_the_distance_of_location_and_log_scale():
+    method = make()
+    generator = torch.Generator().manual_seed(4)
+    bank, s = torch.randn(300, D, generator=generator), torch.randn(6, D, generator=generator)
+    detector = PosteriorGaussian(method, bank)
+    bank_law, law = (method.infer(part).posterior for part in (bank, s))
+    rows, x = (torch.cat([p.mean, p.stddev.log()], 1).detach().numpy() for p in (bank_law, law))
+    expected = Mahalanobis(rows)(x)
+    assert detector(s)["posterior-gaussian"] == pytest.approx(expected, rel=1e-4)
+    difference = (x - rows.mean(0)).astype(np.float64)
+    inverse = np.linalg.inv(detector.gaussian.gaussian.covariance_)
+    by_hand = np.einsum("ni,ij,nj->n", difference, inverse, difference)
+    assert expected == pytest.approx(by_hand, rel=1e-3)
 
 
 def test_likelihood_scores_are_the_terms_with_their_sign():
@@ -179,9 +197,10 @@ def test_scorer_gives_every_score_of_every_image_and_restores_the_state():
     method.eval()
     with torch.no_grad():
         s = [method.encode(view) for view in flipped_and_plain(test.images)]
-    means = sum(scorer.population(view)["population"] for view in s) / 2
+    population = next(d for d in scorer.densities if isinstance(d, Population))
+    means = sum(population(view)["population"] for view in s) / 2
     assert scores["population-views"] == pytest.approx(means, rel=1e-5)
-    assert scores["population"] == pytest.approx(scorer.population(s[0])["population"], rel=1e-5)
+    assert scores["population"] == pytest.approx(population(s[0])["population"], rel=1e-5)
 
 
 def test_a_method_without_posterior_has_distances_only():

@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from pyro import poutine
 from pyro.distributions import TorchDistribution
 from torch import Tensor
@@ -24,13 +23,9 @@ from torch.nn.functional import normalize
 
 from vje_pyro.distributions.moments import moments
 from vje_pyro.evaluation.detection import OutlierScores
-from vje_pyro.evaluation.detectors import Mahalanobis
 
 BANK = 1000
 """Training images of the sum, at most."""
-
-RECOMMENDED = "posterior-gaussian"
-"""The model's score to use, chosen on training images alone (``benchmarks/ood_choice.py``)."""
 
 _ELEMENTS_CPU, _ELEMENTS = 1 << 20, 1 << 26
 """Of an intermediate tensor, which sets the chunk of queries: on a CPU it must fit the cache."""
@@ -54,9 +49,7 @@ class Population:
     - ``typicality``: distance of the last to its median over training images that are not in the
       sum: two-sided, as in Nalisnick et al. (arXiv 1906.02994) for single images;
     - ``latent``: :math:`-\\log \\frac1N \\sum_n q(\\mu(s) \\mid s_n)`, of the posterior mean under
-      the aggregate posterior;
-    - ``posterior-gaussian``: squared Mahalanobis distance of :math:`(\\mu(s), \\log\\sigma(s))`
-      to the training images'.
+      the aggregate posterior.
 
     Args:
         method: A method with programs (:func:`has_programs`), in evaluation mode.
@@ -70,7 +63,6 @@ class Population:
             self.posterior, self.scale = method.infer(bank)
             self.z = moments(self.posterior)[0]
             self.factors = self._factors(bank)
-        self.gaussian = Mahalanobis(self._parameters(bank))
         self.typical = float(np.median(self._evidence(held_out)["population-radius"]))
 
     def __call__(self, embeddings: Tensor) -> OutlierScores:
@@ -82,7 +74,6 @@ class Population:
             **evidence,
             "typicality": np.abs(evidence["population-radius"] - self.typical),
             "latent": self._over_bank(lambda part: {"latent": self._latent(part)}, loc)["latent"],
-            "posterior-gaussian": self.gaussian(self._parameters(embeddings)),
         }
 
     def _evidence(self, embeddings: Tensor) -> OutlierScores:
@@ -117,12 +108,6 @@ class Population:
             for part in x.split(size)
         ]
         return {name: -torch.cat([p[name] for p in parts]).cpu().numpy() for name in parts[0]}
-
-    @torch.no_grad()
-    def _parameters(self, embeddings: Tensor) -> NDArray[np.float64]:
-        loc, scale = moments(self.method.infer(embeddings).posterior)
-        parameters: NDArray[np.float64] = torch.cat([loc, scale.log()], 1).double().cpu().numpy()
-        return parameters
 
 
 def log_mean_exp(values: Tensor) -> Tensor:

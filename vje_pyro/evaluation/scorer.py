@@ -25,12 +25,14 @@ from vje_pyro.evaluation.labelled_detectors import (
 from vje_pyro.evaluation.likelihood_scores import between_scores, likelihood_scores
 from vje_pyro.evaluation.linear import fit_linear
 from vje_pyro.evaluation.population import BANK, Population, has_programs
+from vje_pyro.evaluation.posterior_gaussian import PosteriorGaussian
 from vje_pyro.method import evaluating
 
 logger = logging.getLogger(__name__)
 
 Split = ImageArray | ImageFiles
 Transform = Callable[[Tensor], Tensor]
+Density = Callable[[Tensor], OutlierScores]
 
 NUM_VIEWS = 4
 HELD_OUT = 0.2
@@ -42,9 +44,10 @@ class Scorer:
 
     Every method gets the feature detectors (``knn``, ``mahalanobis``); with labels of two classes
     or more, those of :mod:`~vje_pyro.evaluation.labelled_detectors` too. A probabilistic method
-    gets :func:`~vje_pyro.evaluation.likelihood_scores.likelihood_scores` and, where its programs
-    allow it, :class:`~vje_pyro.evaluation.population.Population`: of the image as it is, and with
-    the suffix ``-views`` averaged over random views; and the ``between`` scores of these.
+    gets :func:`~vje_pyro.evaluation.likelihood_scores.likelihood_scores`,
+    :class:`~vje_pyro.evaluation.posterior_gaussian.PosteriorGaussian` and, where its programs allow
+    it, :class:`~vje_pyro.evaluation.population.Population`: of the image as it is, and with the
+    suffix ``-views`` averaged over random views; and the ``between`` scores of these.
 
     Args:
         method: The method; it is scored in evaluation mode, where it is.
@@ -74,14 +77,19 @@ class Scorer:
         self.num_views, self.seed = num_views, seed
         self.device = next(method.parameters()).device
         self.detectors = feature_detectors(extract(method, train, normalize), labelled)
-        self.population = self._population(train) if has_programs(method) else None
+        self.densities = self._densities(train) if hasattr(method, "infer") else []
 
-    def _population(self, train: Split) -> Population:
+    def _densities(self, train: Split) -> list[Density]:
         order = np.random.default_rng(self.seed).permutation(len(train))
         count = min(BANK, math.ceil(HELD_OUT * len(train)))
-        held_out, bank = order[:count], order[count : count + BANK]
+        held_out, bank = (
+            self._encode(train, part) for part in (order[:count], order[count : count + BANK])
+        )
         with evaluating(self.method):
-            return Population(self.method, self._encode(train, bank), self._encode(train, held_out))
+            densities: list[Density] = [PosteriorGaussian(self.method, bank)]
+            if has_programs(self.method):
+                densities.append(Population(self.method, bank, held_out))
+        return densities
 
     def _encode(self, train: Split, indices: NDArray[np.int64]) -> Tensor:
         chosen = train.subset(torch.from_numpy(indices))
@@ -121,8 +129,10 @@ class Scorer:
 
     def _image_scores(self, images: Tensor) -> dict[str, Any]:
         scores: dict[str, Any] = likelihood_scores(self.method, images)
-        if self.population is not None:
-            scores |= self.population(self.method.encode(images))  # type: ignore[operator]
+        if self.densities:
+            embeddings = self.method.encode(images)  # type: ignore[operator]
+            for density in self.densities:
+                scores |= density(embeddings)
         return scores
 
 
