@@ -305,7 +305,6 @@ def test_a_resumed_run_is_bit_equal(tmp_path, digits):
     assert all(torch.equal(value, state[name]) for name, value in whole.state_dict().items())
 
 
-@pytest.mark.slow  # its posterior's moments are estimated by sampling
 def test_it_is_trained_evaluated_reported_and_loaded_by_name(tmp_path, digits, capsys):
     sizes = ("method.hidden_dim=16", "method.output_dim=8", "method.predictor_dim=8")
     run = digits.by_command("vi_simsiam", tmp_path, *sizes)

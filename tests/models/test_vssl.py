@@ -137,8 +137,6 @@ def test_the_cosine_kl_is_the_cosine_for_equal_scales(views):
     torch.testing.assert_close(kl, P * (1 - cosine) / sigma**2)
 
 
-# Pyro says of each of the teacher's weights that it is not trained, which is meant.
-@pytest.mark.filterwarnings("ignore:teacher.* was not registered in the param store")
 @pytest.mark.parametrize("forms", FORMS, ids=str)
 def test_pyros_elbo_and_classic_svi_give_the_trainers_gradients(forms, views):
     trained = make(**forms)

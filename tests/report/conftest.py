@@ -77,6 +77,9 @@ class Probabilistic(Baseline):
         scale = 0.15 + 0.9 * torch.sigmoid(error - 2 + torch.linspace(-2, 2, FEATURES))
         return dist.Normal(embedding, scale).to_event(1)
 
+    def prior_distribution(self) -> dist.Independent:
+        return dist.Normal(torch.zeros(FEATURES), 1.0).to_event(1)
+
 
 @dataclass
 class FakeRun:

@@ -2,14 +2,17 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pyro.distributions as dist
 import pytest
 import torch
 
 from vje_pyro.report import facts, gallery, plots, projection
 from vje_pyro.report.collect import measure, read_log
+from vje_pyro.report.sections import _scale, has_standard_prior
 
 
 def test_log_that_was_cut_off_in_a_line_is_read(tmp_path: Path) -> None:
@@ -152,3 +155,22 @@ def test_command_is_shown_as_it_can_be_typed() -> None:
     assert facts.command({"command": ["/opt/bin/vje", "train", "a=b c"]}) == "vje train 'a=b c'"
     assert facts.command({"command": "vje train"}) == "vje train"
     assert facts.command({"command": []}) == facts.command({}) == ""
+
+
+@pytest.mark.parametrize(
+    ("prior", "expected"),
+    [
+        (dist.Normal(torch.zeros(4), 1.0).to_event(1), True),
+        (dist.Normal(torch.zeros(4), 2.0).to_event(1), False),
+        (dist.StudentT(5.0, torch.zeros(4), 1.0).to_event(1), False),
+        (None, False),
+    ],
+    ids=["standard", "scaled", "heavy-tailed", "none"],
+)
+def test_kl_is_shown_for_the_standard_prior_only(full: Any, prior: Any, expected: bool) -> None:
+    members = {} if prior is None else {"prior_distribution": lambda: prior}
+    assert has_standard_prior(SimpleNamespace(**members)) is expected
+    sample = measure(full, ("train",), 50)
+    shown = _scale(sample, expected)
+    assert (shown["kl"] is not None) is expected
+    assert ("prior σ = 1" in shown["histogram"]) is expected

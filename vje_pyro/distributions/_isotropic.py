@@ -96,6 +96,10 @@ class Isotropic(Directional):
         """Mean of u·m."""
 
     @abstractmethod
+    def _variance_across(self, kappa: Tensor) -> Tensor:
+        """Variance of the direction along a tangent at the location, (1 − E[(u·m)²])/(D − 1)."""
+
+    @abstractmethod
     def _sample_distance(self, kappa: Tensor) -> Tensor:
         """A draw of (1 − u·m)/2 for every κ."""
 
@@ -111,6 +115,16 @@ class Isotropic(Directional):
     def mean(self) -> Tensor:
         """The mean of the direction, a vector shorter than one, shape ``batch_shape + (D,)``."""
         return self._mean_cosine(self._kappa()).to(self.loc.dtype)[..., None] * self.loc
+
+    @property
+    def variance(self) -> Tensor:
+        """Variance of every component of the direction, shape ``batch_shape + (D,)``."""
+        kappa, dim = self._kappa(), self.event_shape[0]
+        across = self._variance_across(kappa)
+        along = 1 - (dim - 1) * across - self._mean_cosine(kappa).square()
+        square = self.loc.double().square()
+        variance = across[..., None] * (1 - square) + along[..., None] * square
+        return variance.to(self.loc.dtype)
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Log density with respect to surface area, in nats, shape ``sample + batch_shape``."""

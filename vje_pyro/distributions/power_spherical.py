@@ -65,6 +65,10 @@ class PowerSpherical(Isotropic):
     def _mean_cosine(self, kappa: Tensor) -> Tensor:
         return kappa / (kappa + self.event_shape[0] - 1)
 
+    def _variance_across(self, kappa: Tensor) -> Tensor:
+        dim = self.event_shape[0]
+        return (2 * kappa + dim - 1) / ((kappa + dim - 1) * (kappa + dim))
+
     def rsample(self, sample_shape: Shape = ()) -> Tensor:
         """Exact draws with pathwise gradients, shape ``sample + batch_shape + (D,)``."""
         return self._draw(sample_shape)

@@ -64,6 +64,9 @@ class VonMisesFisher(Isotropic):
         """The Bessel ratio A_D(κ)."""
         return log_hyp0f1(self.event_shape[0] / 2 - 1, kappa)[1]
 
+    def _variance_across(self, kappa: Tensor) -> Tensor:
+        return self._mean_cosine(kappa) / kappa
+
     @torch.no_grad()
     def sample(self, sample_shape: Shape = ()) -> Tensor:
         """Exact draws, shape ``sample + batch_shape + (D,)``."""

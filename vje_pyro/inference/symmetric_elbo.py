@@ -167,7 +167,7 @@ def _is_random(site: dict) -> bool:
 
 
 def _register(module: nn.Module) -> None:
-    """Makes the module's parameters param sites under its class name, as ``pyro.module`` does."""
+    """Makes what is trained param sites under the class name, as ``pyro.module`` does."""
     store, name = pyro.get_param_store(), type(module).__name__
     for key, parameter in module.named_parameters():
         held = dict.get(store._params, f"{name}$$${key}", parameter)
@@ -176,7 +176,8 @@ def _register(module: nn.Module) -> None:
                 f"Pyro's parameter store already holds another {name} (parameter '{key}'), and SVI "
                 f"would train that one: call pyro.clear_param_store() before training a new model."
             )
-    pyro.module(name, module)
+        if parameter.requires_grad:
+            pyro.param(f"{name}$$${key}", parameter)
 
 
 def _log_prob(site: dict) -> Tensor:

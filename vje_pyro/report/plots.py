@@ -103,7 +103,9 @@ def cumulative(name: str, shares: Floats) -> Markup:
         return svg.inline(figure, name, "Cumulative variance against the number of directions")
 
 
-def histogram(name: str, values: Floats, x_label: str, reference: tuple[float, str]) -> Markup:
+def histogram(
+    name: str, values: Floats, x_label: str, reference: tuple[float, str] | None = None
+) -> Markup:
     """Histogram of positive values on a logarithmic axis, as percentages of all values."""
     low, high = float(values.min()), float(values.max())
     if high <= low * 1.001:  # one value: a bin around it
@@ -116,17 +118,8 @@ def histogram(name: str, values: Floats, x_label: str, reference: tuple[float, s
         if high > 3 * low:
             axes.set_xscale("log")
             x_label += ", log scale"
-        axes.axvline(reference[0], color=svg.REFERENCE, linewidth=1.2, linestyle="--")
-        axes.annotate(
-            reference[1],
-            (reference[0], 1.0),
-            xycoords=("data", "axes fraction"),
-            xytext=(-3, 2),
-            textcoords="offset points",
-            ha="right",
-            va="bottom",
-            color=svg.REFERENCE,
-        )
+        if reference is not None:
+            _mark(axes, *reference)
         _plain_log_ticks(axes)
         axes.set_xlabel(x_label)
         axes.set_ylabel("share of all values [%]")
@@ -267,6 +260,21 @@ def _reference(axes: Axes, value: float, text: str) -> None:
         va="bottom",
         color=svg.REFERENCE,
         annotation_clip=False,
+    )
+
+
+def _mark(axes: Axes, value: float, text: str) -> None:
+    """A vertical line with its text above."""
+    axes.axvline(value, color=svg.REFERENCE, linewidth=1.2, linestyle="--")
+    axes.annotate(
+        text,
+        (value, 1.0),
+        xycoords=("data", "axes fraction"),
+        xytext=(-3, 2),
+        textcoords="offset points",
+        ha="right",
+        va="bottom",
+        color=svg.REFERENCE,
     )
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch.distributions import Normal
 
 from vje_pyro._version import __version__
 from vje_pyro.errors import DataError
@@ -157,7 +158,7 @@ def _pictures(run: Run) -> dict[str, Any]:
         return {name: {"missing": f"the images could not be read: {error}"} for name in names}
     return {
         "spectrum": _spectrum(sample),
-        "scale": _scale(sample),
+        "scale": _scale(sample, has_standard_prior(run.method)),
         "certainty": _certainty(sample),
         "neighbours": _neighbours(sample, bank),
         "map": _map(sample),
@@ -182,31 +183,44 @@ def _spectrum(sample: Sample) -> dict[str, Any]:
     }
 
 
-def _scale(sample: Sample) -> dict[str, Any]:
+def _scale(sample: Sample, standard_prior: bool) -> dict[str, Any]:
     reason = _no_posterior(sample)
     if reason:
         return {"missing": reason}
     assert sample.scale is not None
     assert sample.loc is not None
-    scale, loc = sample.scale, sample.loc
-    kl = 0.5 * (loc**2 + scale**2 - 1 - 2 * np.log(scale)).mean(axis=0)
+    scale = sample.scale
     band = (np.quantile(scale, 0.05, axis=0), np.quantile(scale, 0.95, axis=0))
+    reference = (1.0, "prior σ = 1") if standard_prior else None
     return {
         "missing": "",
-        "histogram": plots.histogram(
-            "sigma", scale.ravel(), "posterior scale σ", (1.0, "prior σ = 1")
-        ),
+        "histogram": plots.histogram("sigma", scale.ravel(), "posterior scale σ", reference),
         "features": plots.ranked(
             "sigma-feature", scale.mean(axis=0), y_label="σ, mean over images", band=band
         ),
-        "kl": plots.ranked("kl-feature", kl, y_label="nats per feature", from_zero=True),
+        "kl": _kl(sample.loc, scale) if standard_prior else None,
         "median": f"{np.median(scale):.3g}",
-        "inactive": int((kl < 0.01).sum()),
-        "total": f"{kl.sum():.1f}",
         "count": scale.shape[1],
         "n": f"{len(sample):,}",
         "split": sample.name,
     }
+
+
+def _kl(loc: Floats, scale: Floats) -> dict[str, Any]:
+    kl = 0.5 * (loc**2 + scale**2 - 1 - 2 * np.log(scale)).mean(axis=0)
+    return {
+        "plot": plots.ranked("kl-feature", kl, y_label="nats per feature", from_zero=True),
+        "inactive": int((kl < 0.01).sum()),
+        "total": f"{kl.sum():.1f}",
+    }
+
+
+def has_standard_prior(method: Any) -> bool:
+    """Whether the method's latent has the standard normal prior."""
+    if not hasattr(method, "prior_distribution"):
+        return False
+    law = getattr(method.prior_distribution(), "base_dist", None)
+    return isinstance(law, Normal) and bool((law.loc == 0).all() and (law.scale == 1).all())
 
 
 def _certainty(sample: Sample) -> dict[str, Any]:

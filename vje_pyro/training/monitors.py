@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vje_pyro.distributions._common import Directional
 from vje_pyro.distributions.moments import moments
 from vje_pyro.method import evaluating
 from vje_pyro.training.collapse import CollapseAlarm
@@ -165,7 +166,7 @@ class Monitor:
                 figures["knn"] = float(self._score(x[:cut], y[:cut], x[cut:], y[cut:]))
             if hasattr(method, "posterior"):
                 queries = self._images[cut:]
-                means = self._collect(method, lambda i: moments(method.posterior(i))[0], queries)
+                means = self._collect(method, lambda i: _means(method.posterior(i)), queries)
                 figures["active_units"] = active_units(means)
         return figures
 
@@ -183,6 +184,13 @@ class Monitor:
                 for batch in images.split(self._batch_size)
             ]
         )
+
+
+def _means(posterior: Any) -> Tensor:
+    """Posterior means ``(B, D)``, in units of the prior's standard deviation of a feature."""
+    means = moments(posterior)[0]
+    # A direction has unit length, so that its features vary by 1/D and not by one.
+    return means * means.shape[-1] ** 0.5 if isinstance(posterior, Directional) else means
 
 
 def no_monitor(*_: object, **__: object) -> None:
