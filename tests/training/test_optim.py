@@ -46,6 +46,23 @@ def test_lars_first_step_as_a_number():
     torch.testing.assert_close(w.detach(), torch.tensor([3.0, 3.5]))
 
 
+@pytest.mark.parametrize(("lr", "rate"), [(1.0, 0.25), (0.1, 0.1)])
+def test_lars_with_clip_takes_the_smaller_of_trust_and_rate(lr, rate):
+    w = nn.Parameter(torch.tensor([3.0, 4.0]))
+    w.grad = torch.tensor([0.0, 2.0])
+    LARS([w], lr=lr, momentum=0.0, trust_coefficient=0.1, clip=True).step()
+    # trust = 0.1 * 5 / 2 = 0.25
+    np.testing.assert_allclose(w.detach().numpy(), [3.0, 4.0 - rate * 2], rtol=1e-6)
+
+
+@pytest.mark.parametrize("lr", [0.5, 2.0])
+def test_lars_with_clip_leaves_what_it_cannot_adapt_at_the_rate(lr):
+    w = nn.Parameter(torch.zeros(2))
+    w.grad = torch.tensor([0.0, 2.0])
+    LARS([w], lr=lr, momentum=0.0, trust_coefficient=0.1, clip=True).step()
+    np.testing.assert_allclose(w.detach().numpy(), [0.0, -lr * 2], rtol=1e-6)
+
+
 def test_lars_skips_parameters_without_gradient_and_calls_the_closure():
     a, b = nn.Parameter(torch.ones(2)), nn.Parameter(torch.ones(2))
     lars = LARS([a, b], lr=0.1)

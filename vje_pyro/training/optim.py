@@ -52,7 +52,8 @@ class LARS(Optimizer):
         w     = w - v
 
     ``trust`` is 1 where ``|w|`` or ``|g|`` is zero, and in groups with ``adapt=False``. As in the
-    paper the rate is inside the momentum. No value leaves the device.
+    paper the rate is inside the momentum. With ``clip`` the tensor's rate ``lr * trust`` becomes
+    ``min(trust, lr)``, as in NVIDIA's LARC and solo-learn. No value leaves the device.
 
     Args:
         params: Parameters or groups, see :func:`param_groups`.
@@ -60,6 +61,7 @@ class LARS(Optimizer):
         momentum: Decay of the velocity ``v``.
         weight_decay: ``b``.
         trust_coefficient: How far a tensor may move, as a fraction of its norm.
+        clip: Take ``lr`` as the largest rate instead of as a factor.
 
     Raises:
         ValueError: A negative argument.
@@ -72,6 +74,7 @@ class LARS(Optimizer):
         momentum: float = 0.9,
         weight_decay: float = 0.0,
         trust_coefficient: float = 1e-3,
+        clip: bool = False,
     ) -> None:
         defaults = {
             "lr": lr,
@@ -82,7 +85,7 @@ class LARS(Optimizer):
         for name, value in defaults.items():
             if value < 0:
                 raise ValueError(f"LARS needs {name} >= 0, got {value}")
-        super().__init__(params, {**defaults, "adapt": True})
+        super().__init__(params, {**defaults, "clip": clip, "adapt": True})
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
@@ -102,7 +105,8 @@ class LARS(Optimizer):
         decay = group["weight_decay"]
         steps = list(torch._foreach_add(grads, params, alpha=decay)) if decay else grads
         if group["adapt"]:
-            trust = _trust_ratios(params, grads, decay, group["trust_coefficient"])
+            cap = group["lr"] if group["clip"] else None
+            trust = _trust_ratios(params, grads, decay, group["trust_coefficient"], cap)
             steps = list(torch._foreach_mul(steps, trust))
         velocities = [self._velocity(parameter) for parameter in params]
         torch._foreach_mul_(velocities, group["momentum"])
@@ -117,12 +121,18 @@ class LARS(Optimizer):
 
 
 def _trust_ratios(
-    params: list[Tensor], grads: list[Tensor], decay: float, coefficient: float
+    params: list[Tensor],
+    grads: list[Tensor],
+    decay: float,
+    coefficient: float,
+    cap: float | None,
 ) -> list[Tensor]:
     """One scalar tensor per parameter, computed for the whole group at once."""
     weight_norm = torch.stack(torch._foreach_norm(params))
     grad_norm = torch.stack(torch._foreach_norm(grads))
     ratio = coefficient * weight_norm / (grad_norm + decay * weight_norm)
+    if cap is not None:
+        ratio = (ratio / cap).clamp(max=1)
     usable = (weight_norm > 0) & (grad_norm > 0)
     return list(torch.where(usable, ratio, torch.ones_like(ratio)).unbind())
 
