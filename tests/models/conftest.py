@@ -4,6 +4,7 @@ import csv
 from functools import partial
 from types import SimpleNamespace
 
+import pyro
 import pytest
 import torch
 from commandline import TINY, run_cli
@@ -15,6 +16,8 @@ from vje_pyro.encoders import SmallResNet
 from vje_pyro.evaluation.knn import knn_accuracy
 from vje_pyro.method import evaluating
 from vje_pyro.training.loop import fit
+
+collect_ignore = ["small.py"]  # no doctests in there
 
 SOURCE = Digits()
 IMAGES = partial(Views, 8, SOURCE.mean, SOURCE.std, flip=0, jitter=0, grayscale=0)
@@ -76,6 +79,17 @@ def by_command(name, folder, *overrides):
 def digits():
     """``encoder()``, ``train(method, run_dir, epochs)``, ``knn(method)`` and ``by_command``."""
     return SimpleNamespace(encoder=encoder, train=train, knn=knn, by_command=by_command)
+
+
+@pytest.fixture
+def views():
+    """Two views of eight images, normalised."""
+    return torch.randn(2, 8, 3, 4, 4, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.fixture(autouse=True)
+def _fresh_store():
+    pyro.clear_param_store()
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import torch
 from commandline import run_cli
 from pyro.infer import Trace_ELBO
 from scipy import special
-from torch import nn
+from small import Encoder, gradients
 from torch.nn.functional import normalize
 from vje_pyro.models import VISimSiam
 
@@ -17,42 +17,14 @@ from vje_pyro.errors import VJEError
 from vje_pyro.inference import SymmetricELBO
 from vje_pyro.method import Loss, Method, ProbabilisticMethod
 
-D, P = 6, 5
+P = 5
 LAWS = [PowerSpherical, VonMisesFisher]
-
-
-class Encoder(nn.Module):
-    """Linear, and counts its calls."""
-
-    def __init__(self):
-        super().__init__()
-        self.num_features = D
-        self.linear = nn.Linear(3 * 4 * 4, D)
-        self.calls = 0
-
-    def forward(self, images):
-        self.calls += 1
-        return self.linear(images.flatten(1))
 
 
 def make(**overrides):
     torch.manual_seed(0)
     sizes = {"hidden_dim": 16, "output_dim": P, "predictor_dim": 8}
     return VISimSiam(**({"encoder": Encoder()} | sizes | overrides))
-
-
-@pytest.fixture
-def views():
-    return torch.randn(2, 8, 3, 4, 4, generator=torch.Generator().manual_seed(1))
-
-
-@pytest.fixture(autouse=True)
-def _fresh_store():
-    pyro.clear_param_store()
-
-
-def gradients(method):
-    return {name: p.grad.clone() for name, p in method.named_parameters()}
 
 
 def reference_log_density(law, cosine, kappa):

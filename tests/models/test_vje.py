@@ -4,7 +4,7 @@ from functools import partial
 import pyro
 import pytest
 import torch
-from torch import nn
+from small import D, Encoder, gradients
 from torch.nn.functional import normalize
 from vje_pyro.guides import DiagonalNormal
 from vje_pyro.models import VJE
@@ -12,22 +12,6 @@ from vje_pyro.models import VJE
 from vje_pyro.distributions import RadialStudentT, SphericalStudentT
 from vje_pyro.inference import SlicedEppsPulley, SymmetricELBO
 from vje_pyro.method import Loss, Method, ProbabilisticMethod
-
-D = 6
-
-
-class Encoder(nn.Module):
-    """Linear, and counts its calls."""
-
-    def __init__(self, num_features=D):
-        super().__init__()
-        self.num_features = num_features
-        self.linear = nn.Linear(3 * 4 * 4, num_features)
-        self.calls = 0
-
-    def forward(self, images):
-        self.calls += 1
-        return self.linear(images.flatten(1))
 
 
 def make(seed=0, **overrides):
@@ -39,20 +23,6 @@ def make(seed=0, **overrides):
         "radius": partial(RadialStudentT, scale=1.0, df=1.0),
     }
     return VJE(**(arguments | overrides))
-
-
-@pytest.fixture
-def views():
-    return torch.randn(2, 8, 3, 4, 4, generator=torch.Generator().manual_seed(1))
-
-
-@pytest.fixture(autouse=True)
-def _fresh_store():
-    pyro.clear_param_store()
-
-
-def gradients(method):
-    return {name: p.grad.clone() for name, p in method.named_parameters()}
 
 
 def test_it_obeys_the_protocols(views):
@@ -203,22 +173,14 @@ def test_the_target_is_observed_unless_gradient_may_flow(views):
     assert not torch.allclose(grads[0], grads[1])  # … with another gradient
 
 
-def test_nothing_is_moved_to_the_host_in_a_step(views, monkeypatch):
+def test_nothing_is_moved_to_the_host_in_a_step(views, host_moves):
     method = make()
-    moved = []
-    for name in ("item", "tolist", "cpu", "numpy", "__bool__", "__float__", "__int__"):
-        original = getattr(torch.Tensor, name)
-
-        def spy(self, *args, _name=name, _original=original, **kwargs):
-            moved.append(_name)
-            return _original(self, *args, **kwargs)
-
-        monkeypatch.setattr(torch.Tensor, name, spy)
+    host_moves.clear()
     with pyro.validation_enabled(False):
         method.loss(views).total.backward()
-        assert moved == []
+        assert host_moves == []
         float(torch.ones(()))  # the spies do see
-    assert moved
+    assert host_moves
 
 
 def test_scores_are_float32_under_autocast(views):

@@ -7,7 +7,7 @@ import torch
 from commandline import run_cli
 from pyro.infer import TraceMeanField_ELBO
 from scipy import special, stats
-from torch import nn
+from small import Encoder, gradients
 from torch.nn.functional import normalize
 from vje_pyro.models import VSSL
 
@@ -17,27 +17,13 @@ from vje_pyro.inference import SymmetricELBO
 from vje_pyro.method import Loss, Method, ProbabilisticMethod
 from vje_pyro.training.optim import param_groups
 
-D, P = 6, 5
+P = 5
 FORMS = [
     {},
     {"kl": "cosine"},
     {"likelihood": "cosine"},
     {"kl": "cosine", "likelihood": "cosine"},
 ]
-
-
-class Encoder(nn.Module):
-    """Linear, and counts its calls."""
-
-    def __init__(self):
-        super().__init__()
-        self.num_features = D
-        self.linear = nn.Linear(3 * 4 * 4, D)
-        self.calls = 0
-
-    def forward(self, images):
-        self.calls += 1
-        return self.linear(images.flatten(1))
 
 
 def make(**overrides):
@@ -53,20 +39,6 @@ def make(**overrides):
 def seeded_loss(method, views, seed=2):
     torch.manual_seed(seed)
     return method.loss(views)
-
-
-@pytest.fixture
-def views():
-    return torch.randn(2, 8, 3, 4, 4, generator=torch.Generator().manual_seed(1))
-
-
-@pytest.fixture(autouse=True)
-def _fresh_store():
-    pyro.clear_param_store()
-
-
-def gradients(method):
-    return {n: p.grad.clone() for n, p in method.named_parameters() if p.requires_grad}
 
 
 def test_it_obeys_the_protocols(views):
