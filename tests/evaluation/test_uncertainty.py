@@ -47,6 +47,13 @@ def test_aurc_by_hand():
     assert aurc([False, True, False], [1.0, 2.0, 3.0]) == pytest.approx((0 + 1 / 2 + 1 / 3) / 3)
 
 
+def test_weights_count_images_several_times():
+    weights = RNG.integers(0, 3, (2, 200))
+    for values in (VALUES, VALUES.round(0)):
+        again = [aurc(np.repeat(ERRORS, row), np.repeat(values, row)) for row in weights]
+        assert aurc(ERRORS, values, weights) == pytest.approx(again, abs=1e-12)
+
+
 def test_figures_and_details():
     scores, errors = {"a": VALUES, "b": -VALUES}, {"knn": ERRORS}
     figures = selective_figures(scores, errors)

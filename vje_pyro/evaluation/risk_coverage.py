@@ -7,12 +7,16 @@ from vje_pyro.evaluation.detection import check_scores, percentile_figure, resam
 from vje_pyro.evaluation.result import Figure
 
 RESAMPLES = 1000
+_ROWS = 100
+"""Resamples at once."""
 
 
-def aurc(errors: ArrayLike, uncertainty: ArrayLike) -> float:
+def aurc(
+    errors: ArrayLike, uncertainty: ArrayLike, weights: ArrayLike | None = None
+) -> NDArray[np.float64]:
     r"""Area under the risk–coverage curve: mean error rate of the c most certain, over c = 1…N.
 
-    .. math:: \\frac1N \\sum_{c=1}^N \\frac1c \\sum_{i \\le c} e_{(i)}
+    .. math:: \frac1N \sum_{c=1}^N \frac1c \sum_{i \le c} e_{(i)}
 
     with the errors in order of increasing uncertainty; images of equal uncertainty have their mean
     error, so that their order does not matter. An uncertainty that knows nothing has the error
@@ -21,9 +25,13 @@ def aurc(errors: ArrayLike, uncertainty: ArrayLike) -> float:
     Args:
         errors: Whether each image was classified wrongly, bool, ``(N,)``.
         uncertainty: Of each image, higher is less certain, ``(N,)``.
+        weights: How often each image counts, whole numbers ``(..., N)``; once when None.
+
+    Returns:
+        Of the weights' leading shape.
 
     Raises:
-        ValueError: If the two do not fit, or there are no images.
+        ValueError: If errors and uncertainty do not fit, or there are no images.
         NonFiniteError: If an uncertainty is NaN.
 
     Source: Geifman, Uziel & El-Yaniv, "Bias-reduced uncertainty estimation for deep neural
@@ -37,24 +45,32 @@ def aurc(errors: ArrayLike, uncertainty: ArrayLike) -> float:
             f"{wrong.shape}."
         )
     order = np.argsort(values, kind="stable")
-    _, group, size = np.unique(values[order], return_inverse=True, return_counts=True)
-    smoothed = (np.bincount(group, weights=wrong[order]) / size)[group]
-    return float((smoothed.cumsum() / np.arange(1, len(values) + 1)).mean())
+    starts = np.flatnonzero(np.append(True, np.diff(values[order]) != 0))  # of equal uncertainties
+    each = np.ones(len(values), int) if weights is None else np.asarray(weights).astype(int)
+    size = np.add.reduceat(each[..., order], starts, axis=-1)
+    false = np.add.reduceat((each * wrong)[..., order], starts, axis=-1)
+    size_before, false_before = size.cumsum(-1) - size, false.cumsum(-1) - false
+    total = size.sum(-1)
+    # Within a group of m images with e errors, after c images with f errors, the sum over j of
+    # (f + j e / m) / (c + j), which a difference of harmonic numbers gives.
+    harmonic = np.append(0.0, np.cumsum(1 / np.arange(1, total.max() + 1)))
+    rate = false / np.maximum(size, 1)
+    terms = harmonic[size_before + size] - harmonic[size_before]
+    area: NDArray[np.float64] = (false + (false_before - rate * size_before) * terms).sum(-1)
+    return area / total
 
 
 def aurc_figure(
     errors: ArrayLike, uncertainty: ArrayLike, resamples: int = RESAMPLES, seed: int = 0
 ) -> Figure:
     """:func:`aurc` with its percentile bootstrap interval over test images."""
-    wrong, values = np.asarray(errors), np.asarray(uncertainty)
-    draws = [
-        aurc(np.repeat(wrong, row), np.repeat(values, row))
-        for row in resample_counts(len(values), resamples, (seed,))
-    ]
+    n = np.size(uncertainty)
+    rows = np.split(resample_counts(n, resamples, (seed,)), range(_ROWS, resamples, _ROWS))
+    draws = np.concatenate([aurc(errors, uncertainty, part) for part in rows])
     interval = "95% bootstrap over test images"
-    return percentile_figure(aurc(wrong, values), np.array(draws), len(values), interval)
+    return percentile_figure(float(aurc(errors, uncertainty)), draws, n, interval)
 
 
 def optimal_aurc(errors: NDArray[np.bool_]) -> float:
     """AURC of the best uncertainty there could be: all errors last."""
-    return aurc(errors, np.asarray(errors).astype(float))
+    return float(aurc(errors, np.asarray(errors).astype(float)))

@@ -16,6 +16,8 @@ from vje_pyro.evaluation.result import Figure
 from vje_pyro.evaluation.risk_coverage import RESAMPLES, aurc_figure, optimal_aurc
 
 _INTERVAL = "95% bootstrap over test images"
+_ROWS = 50
+"""Resamples at once."""
 
 
 def selective_figures(
@@ -66,20 +68,22 @@ def spearman_figure(
                 f"a rank correlation needs values that differ; all are {values.max()}."
             )
     n = len(one)
-    one, two = one.reshape(n, -1), two.reshape(n, -1)
-    value = _spearman(one, two)
+    pairs = np.stack([one.reshape(n, -1), two.reshape(n, -1)])
+    rng = np.random.default_rng(seed)
     draws = [
-        _spearman(np.repeat(one, row, axis=0), np.repeat(two, row, axis=0))
-        for row in resample_counts(n, resamples, (seed,))
+        _spearman(pairs[:, rng.integers(0, n, (min(_ROWS, resamples - start), n))])
+        for start in range(0, resamples, _ROWS)
     ]
-    return percentile_figure(value, np.nan_to_num(np.array(draws)), n, _INTERVAL)
+    value = float(_spearman(pairs[:, None])[0])
+    return percentile_figure(value, np.concatenate(draws), n, _INTERVAL)
 
 
-def _spearman(one: NDArray[np.float64], two: NDArray[np.float64]) -> float:
-    ranks = [rankdata(values) for values in (one, two)]
-    centred = [r - r.mean() for r in ranks]
-    scale = np.sqrt((centred[0] @ centred[0]) * (centred[1] @ centred[1]))
-    return float(centred[0] @ centred[1] / scale) if scale > 0 else float("nan")
+def _spearman(pairs: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Rank correlations ``(R,)`` of ``(2, R, N, S)``; 0 where a resample's values are all alike."""
+    ranks = rankdata(pairs.reshape(*pairs.shape[:2], -1), axis=-1)
+    one, two = ranks - ranks.mean(-1, keepdims=True)
+    scale = np.sqrt((one**2).sum(-1) * (two**2).sum(-1))
+    return np.divide((one * two).sum(-1), scale, out=np.zeros_like(scale), where=scale > 0)
 
 
 def calibration_figure(
