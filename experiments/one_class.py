@@ -141,7 +141,8 @@ def _class_scores(path: Path, config: DictConfig, label: int, count: int) -> Out
     if file.is_file():
         return dict(np.load(file))
     _train(path, config, label, count)
-    run = load(path, device="cuda" if torch.cuda.is_available() else "cpu")
+    on_gpu = torch.cuda.is_available() and config.device.accelerator != "cpu"
+    run = load(path, device="cuda" if on_gpu else "cpu")
     scorer = Scorer(run.method, run.source.split("train"), run.normalize, run.views, labelled=False)
     scores = scorer(run.source.split("test"))
     buffer = BytesIO()

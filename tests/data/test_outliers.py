@@ -13,6 +13,7 @@ from vje_pyro.data import (
     ImageArray,
     ImageFolder,
     OneClass,
+    images_to_uint8,
     list_outliers,
     read_label_entropy,
     read_outliers,
@@ -77,6 +78,19 @@ def test_a_set_of_torchvision(tmp_path, monkeypatch):
     made = read_outliers("other", tmp_path, source)
     assert torch.equal(made.images, source.split("test").images)
     assert set(SOURCES) >= {"cifar10", "cifar100", "svhn"}
+
+
+def test_textures_of_any_size(tmp_path, monkeypatch):
+    class Textures(list):
+        classes = ("banded", "woven")
+
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 48, 64, 3), np.uint8)
+    pictures = Textures((Image.fromarray(p), i) for i, p in enumerate(pixels))
+    monkeypatch.setattr("torchvision.datasets.DTD", lambda *a, **k: pictures)
+    made = read_outliers("dtd", tmp_path, Source(16))
+    central = torch.from_numpy(pixels[:, :, 8:56]).permute(0, 3, 1, 2)
+    assert torch.equal(made.images, images_to_uint8(central, 3, 16))
+    assert (made.labels.tolist(), made.classes) == ([0, 1], ("banded", "woven"))
 
 
 def test_names(tmp_path):
