@@ -2,7 +2,9 @@
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import normalize
+
+from vje_pyro.inference._global_batch import global_mean, world_size
+from vje_pyro.inference._slices import random_directions
 
 
 class SlicedEppsPulley(nn.Module):
@@ -16,8 +18,9 @@ class SlicedEppsPulley(nn.Module):
     by the trapezoidal rule on [−5, 5], averaged over directions. A sample from N(0, I) gives
     :math:`\sqrt{2\pi}(1 - 1/\sqrt 3) \approx 1.06` in expectation, whatever N.
 
-    This is no part of the bound: the ELBO matches the posterior of each datum to the prior, and
-    this adds a pull of the whole batch of embeddings, as one distribution, to the prior of z.
+    A regulariser beside the bound, not part of it (``docs/aggregate.md``): the ELBO matches the
+    posterior of each datum to the prior, and this pulls the embeddings of the whole batch, of all
+    processes together, as one distribution to the prior of z.
 
     Source: SIGReg of Balestriero & LeCun, "LeJEPA" (arXiv 2511.08544); the statistic is Epps &
     Pulley (1983).
@@ -54,13 +57,11 @@ class SlicedEppsPulley(nn.Module):
         self.register_buffer("nodes", torch.linspace(-5, 5, num_points), persistent=False)
 
     def forward(self, embeddings: Tensor) -> Tensor:
-        """Weight times the statistic, a scalar, of embeddings ``(N, D)``."""
-        shape = (embeddings.shape[-1], self.num_directions)
-        directions = normalize(
-            torch.randn(shape, dtype=embeddings.dtype, device=embeddings.device), dim=0
-        )
+        """Weight times the statistic, a scalar, of embeddings ``(N, D)`` of each process."""
+        directions = random_directions(embeddings, self.num_directions)
         phase = (embeddings @ directions)[..., None] * self.nodes
         prior = torch.exp(-self.nodes.square() / 2)
-        distance = (phase.cos().mean(0) - prior).square() + phase.sin().mean(0).square()
+        real, imaginary = global_mean(torch.stack([phase.cos().mean(0), phase.sin().mean(0)]))
+        distance = (real - prior).square() + imaginary.square()
         statistic = torch.trapezoid(distance * prior, self.nodes, dim=-1).mean()
-        return self.weight * len(embeddings) * statistic
+        return self.weight * world_size() * len(embeddings) * statistic
