@@ -6,13 +6,17 @@ are skipped and broken ones resumed, so that it can be stopped and started at wi
     python benchmarks/ablation.py [override …] [--seeds 0 1 2] [--variants NAME …] [--minutes M]
 
 The results are in docs/results/ablation, and ``make results`` makes the table of docs/ablation.md.
-Overrides say where to compute and read (data.root=…, device.accelerator=…), not what.
+Overrides say where to compute and read (data.root=…, device.accelerator=…), not what. ``--workers``
+trains several at a time, each in a process of its own, for a GPU that one leaves idle.
 """
 
 import argparse
+import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
+from parallel import run_all
 from study import ROOT, run_seed
 
 VARIANTS: dict[str, list[str]] = {
@@ -39,32 +43,56 @@ normal; the baseline has one degree of freedom, β = 1 and the reference radius 
 PROTOCOLS = ("knn-v1", "linear-v1")
 
 
-def is_done(study: str, seed: int) -> bool:
+def is_done(folder: Path, seed: int) -> bool:
     """Whether a variant's results of this seed are there."""
-    folder = ROOT / "docs" / "results" / study
     return all(list(folder.glob(f"*-encoder-seed{seed}-{protocol}.json")) for protocol in PROTOCOLS)
 
 
-def main() -> None:
-    """Parse the command line and run what is missing, as long as there is time."""
+def missing(results: Path, seeds: Sequence[int], variants: Sequence[str]) -> list[tuple[str, int]]:
+    """Variants and seeds without results, in the order in which they are run."""
+    jobs = [(variant, seed) for seed in seeds for variant in variants]
+    return [(variant, seed) for variant, seed in jobs if not is_done(results / variant, seed)]
+
+
+def command(options: argparse.Namespace, variant: str, seed: int) -> list[str]:
+    """What runs one variant and seed by itself."""
+    return [
+        sys.executable, __file__, *options.overrides, "--variants", variant, "--seeds", str(seed),
+        "--study", options.study, "--root", str(options.root), "--minutes", str(options.minutes),
+        "--experiment", options.experiment,
+    ]  # fmt: skip
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Parse the command line and run what is missing, as long as there is time.
+
+    Returns:
+        Exit code: 1 if one of several workers failed.
+    """
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--variants", nargs="+", default=list(VARIANTS), choices=list(VARIANTS))
     parser.add_argument("--minutes", type=float, default=float("inf"), help="start none after this")
+    parser.add_argument("--workers", type=int, default=1, help="trainings at a time")
+    parser.add_argument("--experiment", default="cifar10_small")
+    parser.add_argument("--study", default="ablation", help="folder of runs and of results")
+    parser.add_argument("--root", type=Path, default=ROOT, help="holds runs/ and docs/results/")
     parser.add_argument("overrides", nargs="*")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     start = time.monotonic()
-    for seed in options.seeds:
-        for variant in options.variants:
-            study = str(Path("ablation") / variant)
-            if is_done(study, seed):
-                continue
-            if time.monotonic() - start > 60 * options.minutes:
-                print("no time left; start it again to go on")
-                return
-            overrides = [*VARIANTS[variant], *options.overrides]
-            run_seed("cifar10_small", study, seed, overrides, ["encoder"], PROTOCOLS)
+    results = options.root / "docs" / "results" / options.study
+    jobs = missing(results, options.seeds, options.variants)
+    if options.workers > 1:
+        return int(run_all([command(options, *job) for job in jobs], options.workers) > 0)
+    for variant, seed in jobs:
+        if time.monotonic() - start > 60 * options.minutes:
+            print("no time left; start it again to go on")
+            break
+        overrides = [*VARIANTS[variant], *options.overrides]
+        study = f"{options.study}/{variant}"
+        run_seed(options.experiment, study, seed, overrides, ["encoder"], PROTOCOLS, options.root)
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

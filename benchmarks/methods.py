@@ -18,7 +18,8 @@ every method before the next seed.
 
 Results are in docs/results/methods/<method>, the search's in its folder ``search``. Overrides say
 where to compute and read (data.root=…, device.accelerator=…), not what. The runs stay in
-runs/methods/<method>/rate-<rate>-seed<seed>, where ``vje compare`` can read them.
+runs/methods/<method>/rate-<rate>-seed<seed>, where ``vje compare`` can read them. ``--workers``
+studies several methods at a time, for a GPU that one leaves idle.
 """
 
 import argparse
@@ -31,17 +32,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from omegaconf import OmegaConf
+from parallel import run_all
+from study import ROOT, load_where_trained, scrubbed
 from vje_pyro.experiments.compare import train_seed
 from vje_pyro.experiments.evaluate import evaluate_run, print_results
-from vje_pyro.experiments.pretrain import make_fabric
 
-from vje_pyro import load
 from vje_pyro.errors import VJEError
 from vje_pyro.evaluation import DEFAULT, Figure, Result, evaluate, extract
-from vje_pyro.run import Representation, read_run_json
-
-ROOT = Path(__file__).resolve().parents[1]
+from vje_pyro.run import Representation
 
 METHODS: dict[str, list[str]] = {
     "vje": [],
@@ -87,20 +85,22 @@ class Study:
         experiment: Name of the experiment; it must leave training images for validation
             (``data.train_limit``).
         overrides: Where to compute and read.
-        root: Holds ``runs/methods`` and ``docs/results/methods``.
+        root: Holds ``runs/`` and ``docs/results/``.
+        name: Of the study's folder in both.
     """
 
     experiment: str
     overrides: tuple[str, ...] = ()
     root: Path = ROOT
+    name: str = "methods"
 
     def results(self, method: str) -> Path:
         """Folder of a method's result files."""
-        return self.root / "docs" / "results" / "methods" / method
+        return self.root / "docs" / "results" / self.name / method
 
     def train(self, method: str, rate: float, seed: int) -> Representation:
         """Train, or finish, one run in a process of its own; the same run is not done twice."""
-        run_dir = self.root / "runs" / "methods" / method / f"rate-{rate:g}-seed{seed}"
+        run_dir = self.root / "runs" / self.name / method / f"rate-{rate:g}-seed{seed}"
         settings = [f"experiment={self.experiment}", *METHODS[method], *self.overrides]
         train_seed(run_dir, seed, [*settings, "training.progress=false", f"optimizer.lr={rate:g}"])
         return load_where_trained(run_dir)
@@ -155,12 +155,6 @@ class Study:
             for method in methods:
                 if not self.is_done(method, seed):
                     yield lambda method=method, seed=seed: self.final(method, seed)
-
-
-def load_where_trained(run_dir: Path) -> Representation:
-    """The run on the kind of device that it was trained on."""
-    device = OmegaConf.create(read_run_json(run_dir)["config"]["device"])
-    return load(run_dir, device=make_fabric(device).device.type)
 
 
 def judge(run: Representation) -> Result:
@@ -221,11 +215,14 @@ def _number(text: str) -> float:
         return float("nan")
 
 
-def scrubbed(result: Result) -> Result:
-    """The result without the folders of this machine, which are nobody's business."""
-    result.config["data"].pop("root", None)
-    result.config.pop("run_dir", None)
-    return result
+def command(options: argparse.Namespace, method: str) -> list[str]:
+    """What studies one method by itself."""
+    seeds = [str(seed) for seed in options.seeds]
+    return [
+        sys.executable, __file__, *options.overrides, "--methods", method, "--seeds", *seeds,
+        "--minutes", str(options.minutes), "--experiment", options.experiment,
+        "--root", str(options.root), "--study", options.study,
+    ]  # fmt: skip
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -242,9 +239,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--minutes", type=float, default=float("inf"), help="start none after this")
     parser.add_argument("--experiment", default="cifar10_small")
     parser.add_argument("--root", type=Path, default=ROOT, help="holds runs/ and docs/results/")
+    parser.add_argument("--study", default="methods", help="folder of runs and of results")
+    parser.add_argument("--workers", type=int, default=1, help="methods at a time")
     parser.add_argument("overrides", nargs="*")
     options = parser.parse_args(arguments)
-    study = Study(options.experiment, tuple(options.overrides), options.root)
+    if options.workers > 1:
+        commands = [command(options, method) for method in options.methods]
+        return int(run_all(commands, options.workers) > 0)
+    study = Study(options.experiment, tuple(options.overrides), options.root, options.study)
     start, failures = time.monotonic(), 0
     for job in study.jobs(options.methods, options.seeds):
         if time.monotonic() - start > 60 * options.minutes:

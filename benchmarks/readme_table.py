@@ -48,8 +48,9 @@ COLUMNS = (
 PROTOCOLS = {protocol for _, protocol, _ in COLUMNS}
 """What the table shows; other protocols have pages of their own."""
 
-APART = ("ablation", "methods")
-"""Folders of studies with a page of their own: ``docs/ablation.md``, ``docs/methods.md``."""
+APART = {"ablation", "methods", "sweep"}
+"""Folders of studies with a page of their own (``docs/ablation.md``, ``docs/methods.md``), or of
+searches, wherever they lie."""
 
 NOTE = (
     "Test accuracy in %. Over several seeds: mean [95 % t-interval over seeds]; "
@@ -65,7 +66,7 @@ def read_studies(folder: Path) -> dict[Row, dict[str, list[Result]]]:
     rows: dict[Row, dict[str, list[Result]]] = defaultdict(lambda: defaultdict(list))
     for path in sorted(folder.rglob("*.json")):
         study = path.parent.relative_to(folder).as_posix()
-        if study.split("/")[0] not in APART and is_result(path):
+        if not APART.intersection(study.split("/")) and is_result(path):
             result = Result.read(path)
             if result.protocol not in PROTOCOLS:
                 continue

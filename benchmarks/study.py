@@ -10,15 +10,19 @@ settings needs a name of its own.
 """
 
 import argparse
+import copy
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
 from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
 from vje_pyro.experiments.evaluate import evaluate_run, print_results
-from vje_pyro.experiments.pretrain import CONFIG_DIR, resume, train
+from vje_pyro.experiments.pretrain import CONFIG_DIR, make_fabric, resume, train
 
 from vje_pyro import load
-from vje_pyro.evaluation import DEFAULT
+from vje_pyro.evaluation import DEFAULT, Result
+from vje_pyro.run import Representation, read_run_json
 
 ROOT = Path(__file__).parents[1]
 
@@ -27,12 +31,38 @@ def run_seed(
     experiment: str,
     study: str,
     seed: int,
-    overrides: list[str],
-    chosen: list[str],
+    overrides: Sequence[str],
+    chosen: Sequence[str],
     protocols: Sequence[str] = DEFAULT,
-) -> None:
-    """Train, or finish, one seed and write the results of the chosen features."""
-    run_dir = ROOT / "runs" / study / f"seed{seed}"
+    root: Path = ROOT,
+) -> Representation:
+    """Train, or finish, one seed and write the results of the chosen features.
+
+    Args:
+        experiment: Name of the experiment.
+        study: Name of the folder of runs and of results.
+        seed: Seed of the run.
+        overrides: Further ones, as ``vje train`` takes them.
+        chosen: The features.
+        protocols: What they are evaluated with.
+        root: Holds ``runs/`` and ``docs/results/``.
+
+    Returns:
+        The run, where it was trained.
+    """
+    run = train_seed(experiment, root / "runs" / study / f"seed{seed}", seed, overrides)
+    for features in chosen:
+        results = evaluate_run(run, features, protocols)
+        print_results(results)
+        for result in results:
+            scrubbed(result).write(root / "docs" / "results" / study / result.filename)
+    return run
+
+
+def train_seed(
+    experiment: str, run_dir: Path, seed: int, overrides: Sequence[str]
+) -> Representation:
+    """Train one run in this process, or finish it."""
     if (run_dir / "run.json").exists():
         resume(run_dir)
     else:
@@ -42,15 +72,22 @@ def run_seed(
                 [f"experiment={experiment}", f"seed={seed}", f"run_dir={run_dir}", *overrides],
             )
         train(config, run_dir)
-    run = load(run_dir)
-    for features in chosen:
-        results = evaluate_run(run, features, protocols)
-        print_results(results)
-        for result in results:
-            # Where the data lie on this machine is nobody's business.
-            result.config["data"].pop("root", None)
-            result.config.pop("run_dir", None)
-            result.write(ROOT / "docs" / "results" / study / result.filename)
+    return load_where_trained(run_dir)
+
+
+def load_where_trained(run_dir: Path) -> Representation:
+    """The run on the kind of device that it was trained on."""
+    device = OmegaConf.create(read_run_json(run_dir)["config"]["device"])
+    return load(run_dir, device=make_fabric(device).device.type)
+
+
+def scrubbed(result: Result) -> Result:
+    """The result without the folders of this machine, which are nobody's business."""
+    config = copy.deepcopy(result.config)
+    for data in (config["data"], config["data"].get("source", {})):
+        data.pop("root", None)
+    config.pop("run_dir", None)
+    return dataclasses.replace(result, config=config)
 
 
 def main() -> None:

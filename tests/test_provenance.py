@@ -32,6 +32,15 @@ def test_commit_of_a_checkout(tmp_path):
     assert re.fullmatch(r"[0-9a-f]{40}-dirty", str(provenance.commit_of(package)))
 
 
+@pytest.mark.parametrize(("checkout", "commit"), [(None, "1234"), ("abcd", "abcd")])
+def test_a_copy_without_its_repository_is_told_its_commit(monkeypatch, checkout, commit):
+    monkeypatch.setenv("VJE_COMMIT", "1234")
+    monkeypatch.setattr(provenance, "commit_of", lambda package: checkout)
+    assert provenance.git_commit.__wrapped__() == commit
+    monkeypatch.setenv("VJE_COMMIT", "")
+    assert provenance.git_commit.__wrapped__() == checkout
+
+
 def test_versions_name_what_is_computed_with(monkeypatch):
     assert {"python", "vje-pyro", "torch", "pyro-ppl"} <= provenance.versions().keys()
     monkeypatch.setattr(provenance, "PACKAGES", ("no-such-package-anywhere",))

@@ -1,5 +1,6 @@
 """Where a file comes from: the versions and the commit of the code that wrote it."""
 
+import os
 import platform
 import subprocess
 import sys
@@ -40,8 +41,12 @@ def versions() -> dict[str, str | None]:
 
 @cache  # the code that runs is the one that was imported
 def git_commit() -> str | None:
-    """Commit of the checkout this package runs from, ``-dirty`` if changed; None if installed."""
-    return commit_of(Path(__file__).parent)
+    """Commit of the checkout this package runs from, ``-dirty`` if changed.
+
+    Of a copy that left its repository behind, what the environment variable ``VJE_COMMIT`` says;
+    None if it says nothing.
+    """
+    return commit_of(Path(__file__).parent) or os.environ.get("VJE_COMMIT") or None
 
 
 def commit_of(package: Path) -> str | None:

@@ -86,6 +86,24 @@ def test_a_run_that_fails_does_not_stop_the_others(tmp_path, monkeypatch, capsys
     assert "no result file" in errors  # so there is no best rate for the final seed
 
 
+def test_several_workers_get_a_method_each(tmp_path, monkeypatch):
+    given, studied = [], []
+    monkeypatch.setattr(methods, "run_all", lambda commands, workers: given.append(commands) or 0)
+    arguments = ["a=1", "--methods", "vje", "byol", "--seeds", "0", "2", "--workers", "2"]
+    assert methods.main([*arguments, "--root", str(tmp_path), "--study", "gpu/methods"]) == 0
+    (commands,) = given
+    monkeypatch.setattr(
+        methods.Study, "jobs", lambda *job: studied.append((job[0].name, *job)) or iter(())
+    )
+    for command in commands:
+        assert methods.main(command[2:]) == 0
+    assert [(name, *job) for name, _, *job in studied] == [
+        ("gpu/methods", ["vje"], [0, 2]),
+        ("gpu/methods", ["byol"], [0, 2]),
+    ]
+    assert {study.overrides for _, study, *_ in studied} == {("a=1",)}
+
+
 @pytest.mark.slow
 def test_a_tiny_study_of_one_method(tmp_path, monkeypatch):
     pytest.importorskip("lightly", reason="lightly is an extra")
