@@ -1,0 +1,87 @@
+"""The tables of the pages on detection and uncertainty come from result files."""
+
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+
+from vje_pyro.errors import VJEError
+from vje_pyro.evaluation import Figure, Result
+
+SCRIPT = Path(__file__).parents[2] / "benchmarks" / "ood_table.py"
+
+
+@pytest.fixture
+def script(tmp_path, monkeypatch):
+    spec = importlib.util.spec_from_file_location("ood_table", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    monkeypatch.setattr(module, "DOCS", tmp_path)
+    monkeypatch.setattr(module, "RESULTS", tmp_path / "results")
+    return module
+
+
+def save(folder, protocol, figures, seed=0, out=None, train="abc"):
+    dataset = {"name": "toy", "digest": {"train": train}} | ({"out": out} if out else {})
+    made = {n: Figure(v, v - 0.1, v + 0.1, 10, "test") for n, v in figures.items()}
+    result = Result(protocol, dataset, "VJE", "encoder", made, seed)
+    result.write(folder / f"VJE-encoder-seed{seed}-{protocol}-{out}.json")
+
+
+def test_tables(script, tmp_path):
+    folder = tmp_path / "results" / "ood" / "small"
+    for seed, value in ((0, 0.5), (1, 0.7)):
+        save(folder, "ood-v1", {"auroc_knn": value, "aupr_knn": 0.1}, seed, "mnist")
+    save(folder, "ood-v1", {"auroc_knn": 0.8}, 0, "dtd")
+    lines = script.ood_table().splitlines()
+    assert lines[0] == "| study | method | score | dtd | mnist | seeds |"
+    assert len(lines) == 3
+    assert "| small | VJE | knn | 0.800 [0.700, 0.900]\\* | 0.600 [" in lines[2]
+    assert lines[2].endswith("| 2 |")
+    figures = {"aurc_knn_posterior": 0.3, "aurc_knn_knn": 0.2, "calibration_angle": 0.4}
+    save(tmp_path / "results" / "uncertainty" / "small", "uncertainty-v1", figures)
+    table = script.uncertainty_table().splitlines()
+    assert table[0] == "| study | method | figure | posterior | knn | seeds |"
+    assert "| aurc_knn | 0.300 [0.200, 0.400]\\* | 0.200" in table[2]
+    assert "| calibration_angle | 0.400" in table[3]
+    save(
+        tmp_path / "results" / "one_class" / "digits", "one-class-v1",
+        {"auroc_elbo-views": 0.9, "auroc_elbo-views_3": 0.8},
+    )  # fmt: skip
+    assert len(script.one_class_table().splitlines()) == 3
+
+
+def test_seeds_of_other_data_are_refused(script, tmp_path):
+    folder = tmp_path / "results" / "ood" / "small"
+    save(folder, "ood-v1", {"auroc_knn": 0.5}, 0, "mnist")
+    save(folder, "ood-v1", {"auroc_knn": 0.5}, 1, "mnist", train="other")
+    with pytest.raises(VJEError, match="differ in dataset"):
+        script.ood_table()
+
+
+def test_pages_are_rewritten_between_the_markers(script, tmp_path):
+    merits = {"spoiled": 0.5, "class_left_out": 0.6, "merit": 0.55}
+    choice = tmp_path / "results" / "ood" / "choice"
+    choice.mkdir(parents=True)
+    (choice / "a.json").write_text(json.dumps({"aggregate": None, "merits": {"knn": merits}}))
+    names = {"ood.md": ("choice", "ood", "one-class"), "uncertainty.md": ("uncertainty",)}
+    for file, inside in names.items():
+        text = "".join(f"before\n<!-- {n}:begin -->\nold\n<!-- {n}:end -->\n" for n in inside)
+        (tmp_path / file).write_text(text)
+    assert script.main(["--check"]) == 1
+    assert script.main([]) == 0
+    assert script.main(["--check"]) == 0
+    page = (tmp_path / "ood.md").read_text()
+    assert "| `knn` | 0.500 | 0.600 | 0.550 |" in page
+    assert "old" not in page
+    assert page.count("before") == 3
+    with pytest.raises(VJEError, match="choice:begin"):
+        script.update("nothing", "choice", "")
+
+
+def test_the_pages_are_up_to_date():
+    spec = importlib.util.spec_from_file_location("ood_table", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert module.main(["--check"]) == 0
