@@ -97,11 +97,14 @@ def main() -> None:
     parser.add_argument("--experiment", default="cifar10_small")
     parser.add_argument("--study", help="name of the results; the experiment's by default")
     parser.add_argument("--features", nargs="+", default=["encoder", "batch-norm"])
+    parser.add_argument("--root", type=Path, default=ROOT, help="holds runs/ and docs/results/")
     parser.add_argument("overrides", nargs="*")
     options = parser.parse_args()
+    study = options.study or options.experiment
     for seed in options.seeds:
-        study = options.study or options.experiment
-        run_seed(options.experiment, study, seed, options.overrides, options.features)
+        run_seed(
+            options.experiment, study, seed, options.overrides, options.features, root=options.root
+        )
 
 
 if __name__ == "__main__":
