@@ -10,7 +10,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTEST_ARGS ?=
 
-.PHONY: demo test test-slow lint bench study ablation results clean
+.PHONY: demo test test-slow lint bench study ablation gpu-suite results clean
 
 demo: $(VENV)/.installed
 	$(BIN)/vje demo
@@ -41,10 +41,15 @@ study: $(VENV)/.installed
 ablation: $(VENV)/.installed
 	$(BIN)/python benchmarks/ablation.py
 
-# Rewrites the tables of the README and of the ablation's page from docs/results.
+# What is left of the GPU suite (docs/gpu.md); hours, and it can be stopped and started at will.
+gpu-suite: $(VENV)/.installed
+	$(BIN)/python benchmarks/gpu_suite.py --next --minutes 1000
+
+# Rewrites the tables of the README and of the pages from docs/results.
 results: $(VENV)/.installed
 	$(BIN)/python benchmarks/readme_table.py
 	$(BIN)/python benchmarks/readme_table.py --results docs/results/ablation --readme docs/ablation.md
+	$(BIN)/python benchmarks/ood_table.py
 
 # Installed anew only when the requirements change.
 $(VENV)/.installed: pyproject.toml constraints.txt

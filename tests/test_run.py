@@ -198,3 +198,22 @@ def test_the_package_itself_is_light():
     assert vje_pyro.load is vje_pyro.run.load
     with pytest.raises(AttributeError, match="has no attribute 'lode'"):
         vje_pyro.lode  # noqa: B018
+
+
+CIFAR = {"_target_": "vje_pyro.data.CIFAR10", "root": "gone", "image_size": 16}
+
+
+@pytest.mark.parametrize(
+    "data", [CIFAR, {"_target_": "vje_pyro.data.OneClass", "source": CIFAR, "label": 3}]
+)
+def test_the_data_are_read_where_they_are_now(tmp_path, data):
+    run = vje_pyro.load(write_run(tmp_path / "run", {**CONFIG, "data": data}))
+    run.use_data_root(tmp_path / "moved")
+    source = getattr(run.source, "source", run.source)
+    assert source.root == tmp_path / "moved"
+
+
+def test_embedded_data_cannot_be_moved(tmp_path):
+    run = vje_pyro.load(write_run(tmp_path / "run", CONFIG))
+    with pytest.raises(VJEError, match="digits is not read from a folder"):
+        run.use_data_root(tmp_path)

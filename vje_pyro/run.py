@@ -82,9 +82,11 @@ class Representation(TransformerMixin, BaseEstimator):
         Raises:
             VJEError: If the data set has no folder, as the embedded digits.
         """
-        if "root" not in self.config["data"]:
+        data = self.config["data"]
+        data = data.get("source", data)  # of one class, where the run was trained on that
+        if "root" not in data:
             raise VJEError(f"{self.source.name} is not read from a folder: it has no data root.")
-        self.config["data"]["root"] = str(root)
+        data["root"] = str(root)
         self.__dict__.pop("source", None)
 
     def embed(self, images: Any) -> Tensor:
