@@ -12,6 +12,7 @@ are described in docs/gpu.md.
 """
 
 import argparse
+import os
 import signal
 import sys
 import time
@@ -132,7 +133,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--minutes", type=float, default=9.5, help="time there is (default 9.5)")
     parser.add_argument("--tiny", action="store_true", help="a version that takes seconds")
     parser.add_argument("--workers", type=int, default=12, help="small trainings at a time")
-    parser.add_argument("--data-root", type=Path, default=Path("data"), help="folder of data sets")
+    data = os.environ.get("VJE_DATA", "data")
+    parser.add_argument("--data-root", type=Path, default=data, help="default VJE_DATA or data")
     parser.add_argument("--root", type=Path, help="holds runs/ and docs/results/")
     parser.add_argument("--collect", type=Path, metavar="ARCHIVE", help="pack results, at the end")
     parser.add_argument("--restore", type=Path, metavar="ARCHIVE", help="unpack results, first")
