@@ -1,5 +1,6 @@
 """What the baselines share: encoder and heads, views through them, lightly, a teacher."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from importlib import import_module
 from types import ModuleType
@@ -28,7 +29,7 @@ def lightly(part: str) -> ModuleType:
         ) from error
 
 
-class JointEmbedding(nn.Module):
+class JointEmbedding(nn.Module, ABC):
     """A method that compares the views' projections: encoder, projector, perhaps a predictor.
 
     A method says in :meth:`compare` what its loss is, and may have other :meth:`targets`. The
@@ -79,6 +80,7 @@ class JointEmbedding(nn.Module):
         """What the outputs are compared with, ``(V, B, P)``: the projections, if not overridden."""
         return projections
 
+    @abstractmethod
     def compare(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss, and the detached terms that it is the sum of (or none).
 
@@ -86,7 +88,6 @@ class JointEmbedding(nn.Module):
             outputs: Predictions where there is a predictor, else projections, ``(V, B, P)``.
             targets: From :meth:`targets`, ``(V, B, P)``.
         """
-        raise NotImplementedError
 
 
 class TaughtJointEmbedding(JointEmbedding):

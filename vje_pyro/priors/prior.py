@@ -1,6 +1,7 @@
 """What every prior is: a module that gives the distribution of z."""
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 Infer = Callable[[Tensor], TorchDistribution]
 
 
-class Prior(nn.Module):
+class Prior(nn.Module, ABC):
     """Prior of z, of batch shape () and event shape ``(D,)``.
 
     Args:
@@ -34,6 +35,7 @@ class Prior(nn.Module):
         # Only its device and dtype matter, so it has no place in a checkpoint.
         self.register_buffer("zero", torch.zeros(num_features), persistent=False)
 
+    @abstractmethod
     def forward(self, infer: Infer) -> TorchDistribution:
         """The distribution of z.
 
@@ -41,4 +43,3 @@ class Prior(nn.Module):
             infer: From embeddings ``(N, D)`` to their posteriors, for priors that are made of
                 posteriors (:class:`VampPrior`).
         """
-        raise NotImplementedError
