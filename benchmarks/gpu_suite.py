@@ -128,7 +128,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--next", action="store_true", help="do the steps that are not done")
-    parser.add_argument("--step", choices=list(STEPS), help="do one step, done or not")
+    parser.add_argument("--step", choices=list(STEPS), help="do one step, or what is missing of it")
     parser.add_argument("--list", action="store_true", help="show the steps")
     parser.add_argument("--minutes", type=float, default=9.5, help="time there is (default 9.5)")
     parser.add_argument("--tiny", action="store_true", help="a version that takes seconds")

@@ -14,7 +14,10 @@ from gpu.context import Context
 from gpu.report import SCHEMA, report_path
 from gpu.steps import STEPS
 from gpu.stopwatch import Stopwatch
+from hydra import compose, initialize_config_dir
+from vje_pyro.experiments.pretrain import CONFIG_DIR
 
+from vje_pyro.errors import DataError
 from vje_pyro.evaluation import Result
 from vje_pyro.training.step import Stepper
 
@@ -210,6 +213,56 @@ def test_a_method_gets_the_rate_that_the_study_found(tmp_path, monkeypatch):
     assert asked[2][0] == "gpu/cifar10-byol-200"
     assert "training.epochs=200" in asked[2][1]
     assert studies.best_rate(context, "vje") is None
+
+
+class TestFullSize:
+    """What the CPU cannot train, at least is a configuration."""
+
+    @staticmethod
+    def compose(*overrides):
+        with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+            return compose("train", [*overrides, "run_dir=none"])
+
+    @pytest.mark.parametrize("method", list(cifar10.METHODS))
+    def test_cifar10(self, tmp_path, monkeypatch, method):
+        asked = []
+        monkeypatch.setattr(cifar10, "run_seed", lambda *arguments, **_: asked.append(arguments))
+        cifar10._trained(Context(tmp_path, tmp_path / "there"), method, 100)
+        ((experiment, _, seed, overrides, *_),) = asked
+        config = self.compose(f"experiment={experiment}", f"seed={seed}", *overrides)
+        assert config.training.epochs == 100
+        assert config.encoder.name == "resnet18"
+        assert config.data.root == str(tmp_path / "there")
+
+    def test_one_class(self, tmp_path, monkeypatch):
+        asked = []
+
+        def stop(*arguments):
+            asked.append(arguments)
+            raise DataError
+
+        monkeypatch.setattr(cifar10, "train_one_class", stop)
+        with pytest.raises(DataError):
+            cifar10.one_class(Context(tmp_path))
+        ((overrides, _, classes),) = asked
+        assert self.compose("monitor=none", *overrides).encoder.name == "resnet18"
+        assert classes == (0, 1, 2)
+
+    def test_sweep(self, tmp_path, monkeypatch):
+        commands = []
+        monkeypatch.setattr(studies, "run_all", lambda found, workers: commands.extend(found))
+        assert len(studies.sweep(Context(tmp_path)).details["failed"]) == len(studies.SWEEP) == 12
+        dims, rates, betas = set(), set(), set()
+        for command in commands:
+            overrides = command[2 : command.index("--seeds")]
+            config = self.compose("experiment=cifar10", *overrides)
+            assert config.training.epochs == 30
+            dims.add(config.encoder.widths[-1])
+            rates.add(config.optimizer.lr)
+            betas.add(config.method.beta)
+        assert dims == {64, 128, 256, 512}
+        assert rates == {5e-4, 1e-3, 2e-3, 4e-3, 8e-3}
+        assert betas == {0.25, 0.5, 1, 2, 4}
 
 
 @pytest.mark.parametrize("name", list(studies.SWEEP))
