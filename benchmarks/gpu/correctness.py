@@ -168,7 +168,8 @@ def _loss_and_gradient(method: VJE, views: Tensor, path: FastPath) -> tuple[floa
     """Loss, and the gradient of all weights as one vector in float64 on the CPU."""
     method.zero_grad(set_to_none=True)
     with _tf32(path.precision == "tf32"), _fixed_noise():
-        torch.compiler.cudagraph_mark_step_begin()
+        if views.is_cuda:
+            torch.compiler.cudagraph_mark_step_begin()  # graphs may reuse the last step's memory
         with torch.autocast(views.device.type, torch.bfloat16, enabled=path.precision == "bf16"):
             total = method.loss(views).total
         total.backward()

@@ -28,7 +28,7 @@ SWEEP: dict[str, list[str]] = {
 
 def ablation(context: Context) -> Outcome:
     """The ablation of the model on the small study, three seeds; see ``benchmarks/ablation.py``."""
-    variants = ["baseline", "beta-4"] if context.tiny else list(ablation_study.VARIANTS)
+    variants = ["beta-4"] if context.tiny else list(ablation_study.VARIANTS)
     seeds = SEEDS[:1] if context.tiny else SEEDS
     ablation_study.main([
         *context.overrides, "--variants", *variants, "--seeds", *map(str, seeds),

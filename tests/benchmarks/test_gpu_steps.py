@@ -34,7 +34,7 @@ def context(tmp_path_factory):
 @pytest.fixture
 def _short(monkeypatch):
     """A few of the paths and modes: each is one more compilation."""
-    kept = ("float32", "bf16-channels-last", "bf16-channels-last-compiled")
+    kept = ("float32", "bf16-channels-last-compiled")
     monkeypatch.setattr(correctness, "PATHS", {name: correctness.PATHS[name] for name in kept})
     monkeypatch.setattr(throughput, "MODES", ("eager", "compiled"))
     monkeypatch.setattr(throughput, "TINY", dataclasses.replace(throughput.TINY, batch_sizes=(8,)))

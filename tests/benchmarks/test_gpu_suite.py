@@ -110,6 +110,19 @@ class TestOrder:
         assert not report_path(context, "ood").exists()
 
 
+def test_a_step_is_told_what_the_suite_was_told(context, monkeypatch):
+    given, told = [], []
+    monkeypatch.setattr(gpu_suite, "supervise", lambda command, *_: given.append(command) or 0)
+    monkeypatch.setattr(gpu_suite, "run_here", lambda *arguments: told.append(arguments) or 0)
+    arguments = ["--tiny", "--step", "sweep", "--root", str(context.root), "--workers", "3"]
+    assert gpu_suite.main(arguments) == 0
+    ((_, script, *rest),) = given
+    assert script == gpu_suite.__file__
+    assert gpu_suite.main(rest) == 0
+    assert told == [(Context(context.root, context.data_root, True, 3), STEPS["sweep"])]
+
+
+@pytest.mark.slow
 def test_a_step_in_a_process_of_its_own(context, capsys):
     assert gpu_suite.main(["--tiny", "--step", "cifar10-vje-100", "--root", str(context.root)]) == 0
     assert "cifar10-vje-100: done" in capsys.readouterr().out
