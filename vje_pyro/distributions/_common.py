@@ -20,6 +20,16 @@ class _PositiveFinite(Constraint):
 positive_finite = _PositiveFinite()
 
 
+def tensor_like(value: Tensor | float, like: Tensor) -> Tensor:
+    """A parameter in another tensor's dtype and on its device.
+
+    A number is filled in on the device: made on the host, its copy would wait for the device.
+    """
+    if isinstance(value, Tensor):
+        return value.to(dtype=like.dtype, device=like.device)
+    return torch.full((), value, dtype=like.dtype, device=like.device)
+
+
 class Directional(TorchDistribution):
     """A law on the unit sphere with parameters of shape ``(..., D)`` and of shape ``(...)``.
 
@@ -41,10 +51,7 @@ class Directional(TorchDistribution):
                 f"{type(self).__name__} needs directions in at least 3 dimensions, got loc of "
                 f"shape {tuple(loc.shape)}. Use a larger embedding."
             )
-        tensors = {"loc": loc} | {
-            name: torch.as_tensor(x, dtype=loc.dtype, device=loc.device)
-            for name, x in parameters.items()
-        }
+        tensors = {"loc": loc} | {name: tensor_like(x, loc) for name, x in parameters.items()}
         batch_shape, event_shape = self.infer_shapes(**{n: x.shape for n, x in tensors.items()})
         self._expand_from(tensors, batch_shape, event_shape)
         super().__init__(batch_shape, event_shape, validate_args=validate_args)

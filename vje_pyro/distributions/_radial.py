@@ -8,7 +8,7 @@ from pyro.distributions import TorchDistribution, constraints
 from torch import Tensor
 from torch.distributions import Distribution
 
-from vje_pyro.distributions._common import Shape, positive_finite
+from vje_pyro.distributions._common import Shape, positive_finite, tensor_like
 
 
 class Radial(TorchDistribution):
@@ -29,7 +29,7 @@ class Radial(TorchDistribution):
     def __init__(
         self, loc: Tensor, scale: Tensor | float, *, validate_args: bool | None = None
     ) -> None:
-        scale = torch.as_tensor(scale, dtype=loc.dtype, device=loc.device)
+        scale = tensor_like(scale, loc)
         self.loc, self.scale = torch.broadcast_tensors(loc, scale)
         super().__init__(self.loc.shape, validate_args=validate_args)
 

@@ -1,11 +1,13 @@
 """A Student-t law of a radius: the radial factor of VJE."""
 
+import math
+
 import torch
 from pyro.distributions import TorchDistribution, constraints
 from torch import Tensor
 
 from vje_pyro.distributions._ball_probability import log_ball_probability
-from vje_pyro.distributions._common import Shape, positive_finite
+from vje_pyro.distributions._common import Shape, positive_finite, tensor_like
 
 
 class RadialStudentT(TorchDistribution):
@@ -53,7 +55,7 @@ class RadialStudentT(TorchDistribution):
         normalized: bool = False,
         validate_args: bool | None = None,
     ) -> None:
-        scale, df = (torch.as_tensor(x, dtype=loc.dtype, device=loc.device) for x in (scale, df))
+        scale, df = tensor_like(scale, loc), tensor_like(df, loc)
         self.loc, self.scale, self.df = torch.broadcast_tensors(loc, scale, df)
         self.normalized = normalized
         super().__init__(self.loc.shape, validate_args=validate_args)
@@ -93,8 +95,15 @@ class RadialStudentT(TorchDistribution):
         """Log density in nats, shape ``sample + batch_shape``."""
         if self._validate_args:
             self._validate_sample(value)
-        student = torch.distributions.StudentT(self.df, self.loc, self.scale, validate_args=False)
-        log_prob = student.log_prob(value)
+        # Written out: torch's class makes a chi-square law too, whose constant waits for a GPU.
+        df, residual = self.df, (value - self.loc) / self.scale
+        log_prob = (
+            torch.lgamma((df + 1) / 2)
+            - torch.lgamma(df / 2)
+            - (math.pi * df).log() / 2
+            - self.scale.log()
+            - (df + 1) / 2 * torch.log1p(residual.square() / df)
+        )
         return log_prob - self.log_mass if self.normalized else log_prob
 
     @torch.no_grad()
