@@ -1,6 +1,7 @@
 """What every amortised guide is, and the network that most of them read the embedding with."""
 
 import math
+from abc import ABC, abstractmethod
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -23,8 +24,8 @@ class Inferred(NamedTuple):
     scale: Tensor
 
 
-class AmortisedGuide(nn.Module):
-    """Base of the guides: subclasses say how they infer, this class is the Pyro program.
+class BoundedScale(nn.Module):
+    """Scales kept softly between two bounds.
 
     Args:
         min_scale: Lower bound of the scales, positive.
@@ -44,17 +45,6 @@ class AmortisedGuide(nn.Module):
         self.log_scale_middle = (math.log(min_scale) + math.log(max_scale)) / 2
         self.log_scale_half_width = (math.log(max_scale) - math.log(min_scale)) / 2
 
-    def infer(self, source: Tensor) -> Inferred:
-        """Posterior and directional scale of source embeddings ``(N, D)``."""
-        raise NotImplementedError
-
-    def forward(
-        self, posterior: TorchDistribution, scale: Tensor, target: Tensor | None = None
-    ) -> Tensor:
-        """The Pyro guide: samples site ``z`` of every datum; the rest is the model's alone."""
-        with pyro.plate("data", posterior.batch_shape[-1], dim=-1):
-            return pyro.sample("z", posterior)
-
     def bounded_scale(self, raw: Tensor) -> Tensor:
         r"""Scales from raw outputs, :math:`\log\sigma = c + h \tanh((a - c)/h)`.
 
@@ -68,6 +58,24 @@ class AmortisedGuide(nn.Module):
         """Fraction of scales within 5 % (in log units) of a bound, a scalar tensor."""
         shift = (scale.log() - self.log_scale_middle) / self.log_scale_half_width
         return (shift.abs() > 0.95).float().mean()
+
+
+class AmortisedGuide(BoundedScale, ABC):
+    """Base of the guides: subclasses say how they infer, this class is the Pyro program.
+
+    Arguments and errors are those of :class:`BoundedScale`.
+    """
+
+    @abstractmethod
+    def infer(self, source: Tensor) -> Inferred:
+        """Posterior and directional scale of source embeddings ``(N, D)``."""
+
+    def forward(
+        self, posterior: TorchDistribution, scale: Tensor, target: Tensor | None = None
+    ) -> Tensor:
+        """The Pyro guide: samples site ``z`` of every datum; the rest is the model's alone."""
+        with pyro.plate("data", posterior.batch_shape[-1], dim=-1):
+            return pyro.sample("z", posterior)
 
 
 def perceptron(

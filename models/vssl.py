@@ -7,7 +7,7 @@ import torch
 from pyro.distributions import Independent, Normal, TorchDistribution
 from torch import Tensor, nn
 from torch.nn.functional import normalize
-from vje_pyro.guides.amortised import AmortisedGuide, Inferred, perceptron
+from vje_pyro.guides.amortised import BoundedScale, Inferred, perceptron
 
 from vje_pyro.distributions import VonMisesFisher
 from vje_pyro.encoders import EMATeacher, cosine_momentum
@@ -273,7 +273,7 @@ class GaussianHead(nn.Module):
         super().__init__()
         self.network = perceptron(num_features, hidden_dim, 1, 2 * output_dim)
         self.norm = nn.BatchNorm1d(output_dim, affine=False)
-        self.bounds = AmortisedGuide(min_scale, max_scale)
+        self.bounds = BoundedScale(min_scale, max_scale)
 
     def forward(self, embeddings: Tensor) -> tuple[Tensor, Tensor]:
         """Means and scales ``(N, P)``, float32, of encoder outputs ``(N, D)``."""

@@ -15,7 +15,7 @@ from gpu.report import Outcome, report_path, write_report
 from gpu.steps import STEPS, Step
 from gpu.supervise import supervise
 
-from vje_pyro.errors import DataError
+from vje_pyro.errors import CheckpointError, DataError
 from vje_pyro.evaluation import Figure
 from vje_pyro.training.run_dir import RunDir
 
@@ -195,6 +195,9 @@ class TestArchive:
         training.mkdir(parents=True)
         (training / "epochs.csv").write_text("epoch\n1\n")
         RunDir(training.parent).check(resume=False)
+        (training.parent / "run.json").write_text("{}")
+        with pytest.raises(CheckpointError, match="already holds a run"):
+            RunDir(training.parent).check(resume=False)
 
     @pytest.mark.parametrize("name", ["../x.json", "/x.json", "docs/results/x.json", "a.py"])
     def test_files_that_belong_elsewhere_are_refused(self, context, tmp_path, name):

@@ -1,6 +1,7 @@
 """Laws of a direction through its tangent vector of the chord's length: what they share."""
 
 import math
+from abc import abstractmethod
 
 import torch
 from pyro.distributions import constraints
@@ -39,9 +40,9 @@ class ChordDirection(Directional):
     df: Tensor | None = None  # None for a normal vector
     normalized: bool
 
+    @abstractmethod
     def _log_kernel(self, quadratic: Tensor) -> Tensor:
         """Log density of the tangent vector, for unit scales, from its quadratic form Q."""
-        raise NotImplementedError
 
     @property
     def is_subdensity(self) -> bool:
