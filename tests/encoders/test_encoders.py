@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from vje_pyro.encoders import ResNet, SmallResNet, TimmEncoder
+from vje_pyro.encoders.small_resnet import _Conv3x3
 from vje_pyro.errors import VJEError
 
 
@@ -64,3 +65,18 @@ def test_bad_arguments_are_named():
         SmallResNet(in_channels=0)
     with pytest.raises(ValueError, match=r"widths=\(\)"):
         SmallResNet(widths=())
+
+
+@pytest.mark.parametrize(
+    ("size", "stride"), [((2, 2), 1), ((4, 4), 2), ((3, 4), 2), ((1, 4), 1), ((1, 1), 1)]
+)
+def test_the_convolution_of_a_small_map_is_the_convolution(size, stride):
+    torch.manual_seed(0)
+    ours = _Conv3x3(5, 7, 3, stride, padding=1, bias=False, dtype=torch.float64)
+    theirs = torch.nn.Conv2d(5, 7, 3, stride, padding=1, bias=False, dtype=torch.float64)
+    theirs.load_state_dict(ours.state_dict())
+    x = torch.randn(3, 5, *size, dtype=torch.float64)
+    for convolution in (ours, theirs):
+        convolution(x).square().sum().backward()
+    torch.testing.assert_close(ours(x), theirs(x))
+    torch.testing.assert_close(ours.weight.grad, theirs.weight.grad)
