@@ -23,6 +23,8 @@ from vje_pyro.data import (
     ImageFiles,
     Normalize,
     ResidentLoader,
+    ShardFiles,
+    ShardLoader,
     StreamingLoader,
     Views,
 )
@@ -153,6 +155,9 @@ def _loader(
     if isinstance(data, ImageArray) and _fits(data, fabric.device):
         return ResidentLoader(data, batch_size, **common), views
     workers = config.loader.num_workers
+    if isinstance(data, ShardFiles):
+        shards = ShardLoader(data, batch_size, views=views, num_workers=workers, **common)
+        return shards, views.from_crops
     loader = StreamingLoader(data, batch_size, views=views, num_workers=workers, **common)
     return loader, views.from_crops
 
@@ -168,15 +173,10 @@ def _monitor(config: DictConfig, source: DataSource) -> Monitor | None:
     data = source.split("train")
     if isinstance(data, ImageFiles):
         wanted = config.monitor.get("bank", 0) + config.monitor.get("queries", 0)
-        data = data.subset(torch.randperm(len(data), generator=_generator(config.seed))[:wanted])
-        data = data.load() if wanted else data
+        data = data.draw(wanted, config.seed).load() if wanted else data
     normalize = Normalize(source.mean, source.std)
     monitor: Monitor | None = build(config.monitor)(data, normalize, score=partial(_knn, k=20))
     return monitor
-
-
-def _generator(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def _knn(

@@ -11,14 +11,20 @@ from vje_pyro.data.cifar10h import read_label_entropy
 from vje_pyro.data.digits import Digits
 from vje_pyro.data.files import ImageFiles, list_images, load_images
 from vje_pyro.data.folders import ImageFolder, ImageNet
+from vje_pyro.data.indexing import index_shards
 from vje_pyro.data.loaders import ResidentLoader, StreamingLoader, batches
 from vje_pyro.data.mosaics import read_mosaics
 from vje_pyro.data.one_class import OneClass
 from vje_pyro.data.outliers import list_outliers, read_outliers
+from vje_pyro.data.packing import pack_folder
 from vje_pyro.data.selection import select_images
+from vje_pyro.data.shard_files import ShardFiles
+from vje_pyro.data.shard_index import ShardIndex
+from vje_pyro.data.shard_loader import ShardLoader
 from vje_pyro.data.sources import DataSource
 from vje_pyro.data.torchvision_sources import CIFAR10, CIFAR100, STL10, SVHN, FashionMNIST
 from vje_pyro.data.views import Normalize, Views
+from vje_pyro.data.webdatasets import WebDataset
 
 __all__ = [
     "CIFAR10",
@@ -36,13 +42,19 @@ __all__ = [
     "Normalize",
     "OneClass",
     "ResidentLoader",
+    "ShardFiles",
+    "ShardIndex",
+    "ShardLoader",
     "StreamingLoader",
     "Views",
+    "WebDataset",
     "batches",
     "images_to_uint8",
+    "index_shards",
     "list_images",
     "list_outliers",
     "load_images",
+    "pack_folder",
     "read_label_entropy",
     "read_mosaics",
     "read_outliers",

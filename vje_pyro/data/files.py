@@ -6,8 +6,9 @@ import os
 import warnings
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import torch
@@ -66,8 +67,8 @@ class ImageFiles(Dataset[tuple[Tensor, Tensor]]):
             raise ValueError(f"{len(names)} names but {len(labels)} labels")
         if not 0 < crop_fraction <= 1:
             raise ValueError(f"crop_fraction must lie in (0, 1], got {crop_fraction}")
-        self.root = Path(root)
-        self.names = list(names)
+        self.root = root
+        self.names = names
         self.labels = labels
         self.classes = classes
         self.image_size = image_size
@@ -79,13 +80,17 @@ class ImageFiles(Dataset[tuple[Tensor, Tensor]]):
     def __len__(self) -> int:
         return len(self.names)
 
+    def location(self, index: int) -> str:
+        """Where an image is."""
+        return os.path.join(self.root, self.names[index])
+
     def image(self, index: int) -> Image.Image:
         """The whole image, upright, in mode RGB (or L).
 
         Raises:
             CorruptImage: if the file cannot be decoded.
         """
-        return decode(self.root / self.names[index], self.channels)
+        return decode(self.location(index), self.channels)
 
     def tensor(self, index: int) -> Tensor:
         """The central square, resized: uint8 ``(C, S, S)``; for evaluation.
@@ -104,7 +109,7 @@ class ImageFiles(Dataset[tuple[Tensor, Tensor]]):
         try:
             return self.tensor(index), self.labels[index]
         except CorruptImage as error:
-            raise DataError(f"{self.root / self.names[index]}: {error}") from None
+            raise DataError(f"{self.location(index)}: {error}") from None
 
     def note_corrupt(self, index: int, reason: str) -> None:
         """Count a damaged file, once.
@@ -119,10 +124,10 @@ class ImageFiles(Dataset[tuple[Tensor, Tensor]]):
                 "skipped corrupt image %d (limit %d): %s: %s",
                 len(self.corrupt),
                 self.max_corrupt,
-                self.root / name,
+                self.location(index),
                 reason,
             )
-        _check_limit(self.root, self.corrupt, self.max_corrupt)
+        check_limit(self.root, self.corrupt, self.max_corrupt)
 
     def subset(self, indices: Sequence[int] | Tensor) -> "ImageFiles":
         """The images at ``indices``, in that order; nothing is decoded."""
@@ -138,11 +143,16 @@ class ImageFiles(Dataset[tuple[Tensor, Tensor]]):
             max_corrupt=self.max_corrupt,
         )
 
+    def draw(self, count: int, seed: int) -> "ImageFiles":
+        """At most ``count`` images at random."""
+        order = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))
+        return self.subset(order[:count])
+
     def digest(self) -> str:
         """SHA-256 (hex) of names, file sizes and labels; contents are too much to read for this."""
         hasher = hashlib.sha256()
         for name, label in zip(self.names, self.labels.tolist(), strict=True):
-            size = os.path.getsize(self.root / name)
+            size = os.path.getsize(os.path.join(self.root, name))
             hasher.update(f"{Path(name).as_posix()}\0{size}\0{label}\n".encode())
         return hasher.hexdigest()
 
@@ -164,7 +174,7 @@ class ImageFiles(Dataset[tuple[Tensor, Tensor]]):
         return array, [self.names[i] for i in kept]
 
 
-def decode(path: str | Path, channels: int = 3) -> Image.Image:
+def decode(path: str | Path | IO[bytes], channels: int = 3) -> Image.Image:
     """Open an image of any mode as RGB (``channels=3``) or grey (``channels=1``), upright.
 
     Transparent images are laid on white; palettes, CMYK and other colour spaces are converted by
@@ -315,7 +325,12 @@ def _labels_of(arrays: dict[str, np.ndarray], count: int) -> Tensor:
     return torch.from_numpy(labels.astype(np.int64))
 
 
-def _check_limit(root: Path, corrupt: dict[str, str], limit: int) -> None:
+def check_limit(root: str | Path, corrupt: Mapping[str, str], limit: int) -> None:
+    """Give up on a split.
+
+    Raises:
+        DataError: if more of its images are ``corrupt`` (name to reason) than ``limit``.
+    """
     if len(corrupt) <= limit:
         return
     shown = "; ".join(f"{name} ({reason})" for name, reason in list(corrupt.items())[:5])

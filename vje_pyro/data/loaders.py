@@ -20,13 +20,13 @@ from vje_pyro.data.files import CorruptImage, ImageFiles, pil_to_tensor
 from vje_pyro.data.views import Views
 from vje_pyro.errors import DataError
 
-_ORDER, _CROP = 1, 2
+ORDER, _CROP = 1, 2
 """First words of the random seeds, which keep the two uses of a seed apart."""
 
 Device = torch.device | str
 
 
-class _Plan:
+class Plan:
     """Which images each step of an epoch takes on one rank."""
 
     def __init__(self, count: int, batch_size: int, seed: int, rank: int, world_size: int) -> None:
@@ -48,14 +48,18 @@ class _Plan:
         self.rank, self.share = rank, batch_size // world_size
         self.steps_per_epoch = count // batch_size
 
-    def steps(self, epoch: int, start_step: int) -> np.ndarray:
-        """Indices of the images, int64 ``(steps left, share)``."""
+    def check_start(self, start_step: int) -> None:
+        """Refuse a step that the epoch does not have."""
         if not 0 <= start_step <= self.steps_per_epoch:
             raise ValueError(
                 f"start_step must lie in 0…{self.steps_per_epoch}, the steps of an epoch, got "
                 f"{start_step}"
             )
-        order = np.random.default_rng([_ORDER, self.seed, epoch]).permutation(self.count)
+
+    def steps(self, epoch: int, start_step: int) -> np.ndarray:
+        """Indices of the images, int64 ``(steps left, share)``."""
+        self.check_start(start_step)
+        order = np.random.default_rng([ORDER, self.seed, epoch]).permutation(self.count)
         batches = order[: self.steps_per_epoch * self.batch_size].reshape(-1, self.batch_size)
         return batches[start_step:, self.rank * self.share : (self.rank + 1) * self.share]
 
@@ -86,7 +90,7 @@ class ResidentLoader:
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
-        self._plan = _Plan(len(data), batch_size, seed, rank, world_size)
+        self._plan = Plan(len(data), batch_size, seed, rank, world_size)
         self.steps_per_epoch = self._plan.steps_per_epoch
         self.images = data.images.to(device)
 
@@ -137,7 +141,7 @@ class StreamingLoader:
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
-        self._plan = _Plan(len(data), batch_size, seed, rank, world_size)
+        self._plan = Plan(len(data), batch_size, seed, rank, world_size)
         self.steps_per_epoch = self._plan.steps_per_epoch
         self.data = data
         self.device = torch.device(device)
@@ -162,8 +166,7 @@ class StreamingLoader:
         Raises:
             DataError: if more files are damaged than ``data.max_corrupt``.
         """
-        steps = self._plan.steps(epoch, start_step)
-        self._batches.now = [[(epoch, index) for index in step] for step in steps.tolist()]
+        self._batches.epoch, self._batches.steps = epoch, self._plan.steps(epoch, start_step)
         for crops, indices, corrupt in self._loader:
             for index, reason in corrupt:
                 assert isinstance(self.data, ImageFiles)  # arrays do not decay
@@ -174,17 +177,47 @@ class StreamingLoader:
             )
 
 
+class Cropper:
+    """Random crops of an image, which depend on (seed, epoch, index of the image) alone.
+
+    Args:
+        views: Gives the number of crops, their size, area and aspect ratio.
+        seed: Seed of the crops.
+    """
+
+    def __init__(self, views: Views, seed: int) -> None:
+        self.seed = seed
+        self.size, self.num_views = views.image_size, views.num_views
+        self.scale, self.ratio = views.crop_scale, views.crop_ratio
+
+    def __call__(self, image: Image.Image, epoch: int, index: int) -> Tensor:
+        """Crops of one image, uint8 ``(V, C, S, S)``."""
+        random = np.random.default_rng([_CROP, self.seed, epoch, index])
+        uniforms = torch.from_numpy(random.random((4, self.num_views), dtype=np.float32))
+        boxes = sample_boxes(uniforms, image.height, image.width, self.scale, self.ratio)
+        return torch.stack([self._cut(image, *box) for box in boxes.T.tolist()])
+
+    def _cut(
+        self, image: Image.Image, left: float, top: float, width: float, height: float
+    ) -> Tensor:
+        # a float may step over the edge by its last bit, which Pillow refuses
+        box = (left, top, min(left + width, image.width), min(top + height, image.height))
+        size = (self.size, self.size)
+        return pil_to_tensor(image.resize(size, Image.Resampling.BILINEAR, box=box))
+
+
 class _Batches(Sampler[list[tuple[int, int]]]):
     """Batches of (epoch, index): workers that outlive an epoch need no other word from outside."""
 
     def __init__(self) -> None:
-        self.now: list[list[tuple[int, int]]] = []
+        self.epoch, self.steps = 0, np.empty((0, 0), np.int64)
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        return iter(self.now)
+        epoch = self.epoch  # made one by one: an epoch may have millions of images
+        return ([(epoch, index) for index in step.tolist()] for step in self.steps)
 
     def __len__(self) -> int:
-        return len(self.now)
+        return len(self.steps)
 
 
 _Item = tuple[Tensor, int, list[tuple[int, str]]]
@@ -194,18 +227,12 @@ class _Crops(Dataset[_Item]):
     """Crops of one image, the index they are from, and the damaged files met on the way."""
 
     def __init__(self, data: ImageArray | ImageFiles, views: Views, seed: int) -> None:
-        self.data, self.seed = data, seed
-        self.size, self.num_views = views.image_size, views.num_views
-        self.scale, self.ratio = views.crop_scale, views.crop_ratio
+        self.data, self.cropper = data, Cropper(views, seed)
 
     def __getitem__(self, key: Any) -> _Item:
         epoch, index = key
         image, used, corrupt = self._readable(index)
-        random = np.random.default_rng([_CROP, self.seed, epoch, index])
-        uniforms = torch.from_numpy(random.random((4, self.num_views), dtype=np.float32))
-        boxes = sample_boxes(uniforms, image.height, image.width, self.scale, self.ratio)
-        crops = [self._cut(image, *box) for box in boxes.T.tolist()]
-        return torch.stack(crops), used, corrupt
+        return self.cropper(image, epoch, index), used, corrupt
 
     def _readable(self, index: int) -> tuple[Image.Image, int, list[tuple[int, str]]]:
         """The image, or the next that can be read."""
@@ -218,16 +245,12 @@ class _Crops(Dataset[_Item]):
                 corrupt.append((place, str(error)))
                 if len(corrupt) > getattr(self.data, "max_corrupt", 0):
                     break  # the loader will give up on these; anything serves as the image
-        channels = getattr(self.data, "channels", 3)
-        return Image.new("RGB" if channels == 3 else "L", (1, 1)), index, corrupt
+        return blank(getattr(self.data, "channels", 3)), index, corrupt
 
-    def _cut(
-        self, image: Image.Image, left: float, top: float, width: float, height: float
-    ) -> Tensor:
-        # a float may step over the edge by its last bit, which Pillow refuses
-        box = (left, top, min(left + width, image.width), min(top + height, image.height))
-        size = (self.size, self.size)
-        return pil_to_tensor(image.resize(size, Image.Resampling.BILINEAR, box=box))
+
+def blank(channels: int) -> Image.Image:
+    """What stands in for an image where none can be read."""
+    return Image.new("RGB" if channels == 3 else "L", (1, 1))
 
 
 def _collate(items: list[_Item]) -> tuple[Tensor, Tensor, list[tuple[int, str]]]:

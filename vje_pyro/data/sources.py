@@ -58,7 +58,7 @@ class DataSource(ABC):
         stored, part = self._stored(name), self._part_of(name)
         key = f"{stored}:{part}"
         if key not in self._read:
-            self._read[key] = self._resize(_cut(name, self._load(stored), part))
+            self._read[key] = self._resize(self._cut(name, self._load(stored), part))
         return self._read[key]
 
     def positions(self, name: str) -> Tensor:
@@ -70,7 +70,7 @@ class DataSource(ABC):
         count, labels = len(self.split(name)), self._load(self._stored(name)).labels
         if count == len(labels):
             return torch.arange(count)
-        return stratified_order(labels)[self._part_of(name)]
+        return self._chosen(labels, self._part_of(name))
 
     def _stored(self, name: str) -> str:
         source = "train" if name == VALIDATION else name
@@ -101,17 +101,20 @@ class DataSource(ABC):
             return split
         return ImageArray(resize_images(split.images, self.image_size), split.labels, split.classes)
 
+    def _cut(self, name: str, split: Split, part: slice) -> Split:
+        if (part.start or 0) >= len(split):
+            raise DataError(
+                f"the {name} split is empty: data.train_limit={part.start} takes all {len(split)} "
+                "training images"
+            )
+        if part.start is None and (part.stop is None or part.stop >= len(split)):
+            return split
+        return split.subset(self._chosen(split.labels, part))
+
+    def _chosen(self, labels: Tensor, part: slice) -> Tensor:
+        """Which images ``part`` of the class-balanced order are."""
+        return stratified_order(labels)[part]
+
     def __repr__(self) -> str:
         shape = f"{self.channels}x{self.image_size}x{self.image_size}"
         return f"{type(self).__name__}({shape}, splits: {', '.join(self.splits)})"
-
-
-def _cut(name: str, split: Split, part: slice) -> Split:
-    if (part.start or 0) >= len(split):
-        raise DataError(
-            f"the {name} split is empty: data.train_limit={part.start} takes all {len(split)} "
-            "training images"
-        )
-    if part.start is None and (part.stop is None or part.stop >= len(split)):
-        return split
-    return split.subset(stratified_order(split.labels)[part])

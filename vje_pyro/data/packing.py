@@ -1,0 +1,76 @@
+"""Packing a folder of images into tar shards."""
+
+import io
+import tarfile
+from pathlib import Path
+
+import numpy as np
+
+from vje_pyro.data.files import ImageFiles
+from vje_pyro.data.folders import ImageFolder
+from vje_pyro.data.indexing import CLASSES_NAME, index_shards, known_classes
+from vje_pyro.data.shard_index import INDEX_NAME, ShardIndex
+from vje_pyro.errors import DataError
+
+
+def pack_folder(
+    folder: str | Path,
+    root: str | Path,
+    name: str = "train",
+    per_shard: int = 1000,
+    seed: int = 0,
+) -> ShardIndex:
+    """Pack a folder of images into tar shards ``root/NAME-000000.tar`` …, and index ``root``.
+
+    Files are copied as they are, in random order, so that neighbours in a shard are of any class.
+    Sample ``K`` has the members ``K.SUFFIX`` and, where the folder has classes, ``K.cls``. The
+    class names are kept in ``root/classes.txt``; where that is there already, as it is when the
+    test images follow the training images, its numbering is kept.
+
+    Args:
+        folder: Images in subfolders that are classes, or without.
+        root: Folder for shards and index.
+        name: What the shards' names begin with.
+        per_shard: Images of a shard.
+        seed: Of the order.
+
+    Raises:
+        DataError: If there is no image, the shards are there already, or a class is not among
+            those of ``classes.txt``.
+        ValueError: If ``per_shard`` is below 1.
+    """
+    if per_shard < 1:
+        raise ValueError(f"per_shard must be at least 1, got {per_shard}")
+    root = Path(root)
+    if next(root.glob(f"{name}-*.tar"), None) is not None:
+        raise DataError(f"{root} has shards {name}-*.tar already: remove them, or set another name")
+    root.mkdir(parents=True, exist_ok=True)
+    files = ImageFolder(str(folder)).split("pretrain")
+    assert isinstance(files, ImageFiles)  # not in memory
+    classes = known_classes(root)
+    if files.classes and not classes:
+        classes = files.classes
+        (root / CLASSES_NAME).write_text("".join(f"{c}\n" for c in classes), encoding="utf-8")
+    if unknown := [c for c in files.classes if c not in classes]:
+        raise DataError(f"{folder} has the classes {unknown[:5]}, which {CLASSES_NAME} of {root} "
+                        "has not: pack the images with all classes first")  # fmt: skip
+    order = np.random.default_rng(seed).permutation(len(files))
+    for number, start in enumerate(range(0, len(order), per_shard)):
+        with tarfile.open(
+            root / f"{name}-{number:06d}.tar", "w", format=tarfile.USTAR_FORMAT
+        ) as tar:
+            for place, index in enumerate(order[start : start + per_shard], start):
+                path = Path(files.location(index))
+                _add(tar, f"{place:09d}{path.suffix.lower()}", path.read_bytes())
+                if files.labels[index] >= 0:
+                    label = classes.index(files.classes[files.labels[index]])
+                    _add(tar, f"{place:09d}.cls", str(label).encode())
+    index = index_shards(root)
+    index.save(root / INDEX_NAME)
+    return index
+
+
+def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:
+    header = tarfile.TarInfo(name)  # without owner and time: the same folder gives the same bytes
+    header.size = len(content)
+    tar.addfile(header, io.BytesIO(content))
