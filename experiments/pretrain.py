@@ -3,7 +3,7 @@
 import logging
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,11 +31,15 @@ from vje_pyro.data import (
 from vje_pyro.errors import VJEError
 from vje_pyro.evaluation import knn_accuracy
 from vje_pyro.run import read_run_json
+from vje_pyro.training.activation_checkpointing import checkpoint_activations
 from vje_pyro.training.checkpoint import load_weights
+from vje_pyro.training.devices import check_batch, make_fabric
 from vje_pyro.training.loop import FitResult, Loader, fit
 from vje_pyro.training.monitors import Monitor
+from vje_pyro.training.processes import processes_to_start, run_together
 from vje_pyro.training.run_dir import RunDir
 from vje_pyro.training.seeding import seed_step
+from vje_pyro.training.sync_batch_norm import synchronize_batch_norm
 
 logger = logging.getLogger(__name__)
 
@@ -57,28 +61,39 @@ def train(config: DictConfig, run_dir: str | Path, resume: bool = False) -> FitR
         What :func:`vje_pyro.training.loop.fit` returns.
 
     Raises:
-        VJEError: If a component, data set, device or directory cannot be used as asked.
+        VJEError: If a component, data set, device or directory cannot be used as asked, or a
+            process of several is lost.
     """
     RunDir(run_dir).check(resume)
-    with _log_file(Path(run_dir) / "train.log"):
-        return _train(config, run_dir, resume)
+    device = config.device
+    fabric = make_fabric(device)
+    check_batch(config.loader.batch_size, fabric.world_size, config.training.accumulate)
+    number = processes_to_start(fabric)
+    config = _merged(config, {"run_dir": str(run_dir)})  # not one that each process dates itself
+    with _log_file(Path(run_dir) / "train.log") if fabric.is_global_zero else nullcontext():
+        return run_together(number, device.num_nodes, run_dir, _train, config, run_dir, resume)
 
 
 def _train(config: DictConfig, run_dir: str | Path, resume: bool) -> FitResult:
     source: DataSource = build(config.data)
     config = _with_image(config, source)
     fabric = make_fabric(config.device)
-    fabric.launch()
+    _launch(fabric)
 
     torch.manual_seed(config.seed)  # the weights at the start; steps are seeded one by one
     method = build(config.method).to(memory_format=torch.channels_last)
     if config.init_from is not None and not resume:
         load_weights(config.init_from, method)
+    if config.device.get("sync_batch_norm"):
+        synchronize_batch_norm(method)
+    if config.device.get("activation_checkpointing"):
+        checkpoint_activations(method.encoder)
     image = {"image_size": source.image_size, "mean": source.mean, "std": source.std}
     views: Views = build(config.views, **image)
     loader, make_views = _loader(config, source.split("pretrain"), views, fabric)
-    _log_summary(config, source, method, loader, fabric, run_dir)
-    _validate_first_step(method, loader, make_views, fabric, config.seed)
+    if fabric.is_global_zero:
+        _log_summary(config, source, method, loader, fabric, run_dir)
+    _validate_first_step(method, loader, make_views, fabric, config)
     with pyro.validation_enabled(False):  # its checks read values back at every site
         return fit(
             method,
@@ -96,47 +111,23 @@ def _train(config: DictConfig, run_dir: str | Path, resume: bool) -> FitResult:
         )
 
 
-def make_fabric(device: DictConfig) -> Fabric:
-    """Fabric for a ``device`` configuration.
-
-    Raises:
-        VJEError: If CUDA or MPS is asked for and absent, or Fabric refuses the combination.
-    """
-    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if not available.get(device.accelerator, True):
-        raise VJEError(
-            f"device.accelerator={device.accelerator}, but this machine has none that torch can "
-            f"use: choose device.accelerator=cpu or auto."
-        )
-    accelerator = device.accelerator
-    if accelerator == "auto":
-        accelerator = next((name for name, there in available.items() if there), "cpu")
-    precision = device.precision
-    if precision == "auto":
-        precision = "bf16-mixed" if _has_fast_bfloat16(accelerator) else "32-true"
+def _launch(fabric: Fabric) -> None:
     try:
-        return Fabric(
-            accelerator=accelerator,
-            devices=device.devices,
-            num_nodes=device.num_nodes,
-            strategy=device.strategy,
-            precision=precision,
-        )
-    except (ValueError, RuntimeError, TypeError) as error:
-        raise VJEError(f"device={dict(device)} cannot be used: {error}") from error
-
-
-def _has_fast_bfloat16(accelerator: str) -> bool:
-    if accelerator == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    # Without AMX bfloat16 convolutions are emulated, and were slower than float32 in every trial.
-    return accelerator == "cpu" and torch.cpu._is_amx_tile_supported()
+        fabric.launch()
+    except (ValueError, RuntimeError) as error:
+        raise VJEError(
+            f"the {fabric.world_size} processes of the run cannot meet (MASTER_ADDR, MASTER_PORT): "
+            f"{error}"
+        ) from error
 
 
 def _with_image(config: DictConfig, source: DataSource) -> DictConfig:
     """The configuration with the image size and channels that encoders refer to."""
-    image = {"image": {"channels": source.channels, "size": source.image_size}}
-    merged = OmegaConf.merge(config, image)
+    return _merged(config, {"image": {"channels": source.channels, "size": source.image_size}})
+
+
+def _merged(config: DictConfig, more: dict[str, Any]) -> DictConfig:
+    merged = OmegaConf.merge(config, more)
     assert isinstance(merged, DictConfig)
     return merged
 
@@ -194,15 +185,16 @@ def _validate_first_step(
     loader: Loader,
     make_views: Callable[[torch.Tensor], torch.Tensor],
     fabric: Fabric,
-    seed: int,
+    config: DictConfig,
 ) -> None:
     """One loss with every check of Pyro on, so that a wrong shape or parameter is named early."""
     state = {name: value.clone() for name, value in method.state_dict().items()}
     images, _ = next(iter(loader.epoch(0)))
-    seed_step(seed, 0, fabric.global_rank)
+    part = images[:: config.training.accumulate]
+    seed_step(config.seed, 0, fabric.global_rank)
     try:
         with pyro.validation_enabled(True), torch.no_grad():
-            method.to(fabric.device).loss(make_views(images))
+            method.to(fabric.device).loss(make_views(part))
     except (ValueError, NotImplementedError) as error:
         raise VJEError(f"the first step fails: {error}") from error
     method.load_state_dict(state)  # batch norm statistics have seen the batch

@@ -5,10 +5,12 @@ of all processes' copies of that loss, and DistributedDataParallel averages over
 left is the gradient of one copy.
 """
 
+from typing import Any
+
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch.distributed.nn.functional import all_gather, all_reduce
+from torch.autograd import Function
 
 
 def _alone() -> bool:
@@ -22,12 +24,12 @@ def world_size() -> int:
 
 def global_mean(local: Tensor) -> Tensor:
     """Mean over processes of each process's mean, of the same shape; differentiable."""
-    return local if _alone() else all_reduce(local) / dist.get_world_size()
+    return local if _alone() else _Sum.apply(local) / dist.get_world_size()
 
 
 def global_rows(local: Tensor) -> Tensor:
     """Rows of all processes, ``(world_size · N, …)`` of ``(N, …)``, by rank; differentiable."""
-    return local if _alone() else torch.cat(all_gather(local))
+    return local if _alone() else _Rows.apply(local)
 
 
 def shared(drawn: Tensor) -> Tensor:
@@ -35,3 +37,33 @@ def shared(drawn: Tensor) -> Tensor:
     if not _alone():
         dist.broadcast(drawn, 0)
     return drawn
+
+
+class _Sum(Function):
+    """Sum over processes; the gradient is the sum of theirs."""
+
+    @staticmethod
+    def forward(ctx: Any, local: Tensor) -> Tensor:
+        total = local.clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        return _Sum.forward(ctx, gradients[0])
+
+
+class _Rows(Function):
+    """Rows of all processes; the gradient of a process's own rows is the sum of theirs."""
+
+    @staticmethod
+    def forward(ctx: Any, local: Tensor) -> Tensor:
+        ctx.number = len(local)
+        rows = [torch.empty_like(local.contiguous()) for _ in range(dist.get_world_size())]
+        dist.all_gather(rows, local.contiguous())
+        return torch.cat(rows)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        first = ctx.number * dist.get_rank()
+        return _Sum.forward(ctx, gradients[0])[first : first + ctx.number]

@@ -36,8 +36,10 @@ class Stepper:
         optimizer: Makes the optimiser from parameter groups.
         fabric: Gives device, precision and processes.
         clip_grad_norm: Largest norm of the whole gradient; None does not clip.
-        accumulate: Parts that a batch is split into, one after the other, to save memory. The
-            gradient is that of the whole batch if the loss is a mean over its data.
+        accumulate: Parts that a batch is split into, one after the other, to save memory: every
+            ``accumulate``-th image makes a part, so that the parts of all processes together are
+            those of one process. The gradient is that of the whole batch if the loss is a mean over
+            its data; statistics of a batch, and terms made of them, are those of a part.
 
     Raises:
         ValueError: A knob out of its range, or a precision or strategy that cannot be used.
@@ -74,22 +76,20 @@ class Stepper:
         return terms, monitors
 
     def _backward(self, views: Tensor) -> tuple[Scalars, Scalars]:
-        size = views.shape[1]
-        if size < self._accumulate:
+        size, number = views.shape[1], self._accumulate
+        if size % number:
             raise ValueError(
-                f"accumulate={self._accumulate} splits a batch of {size} images into empty parts; "
-                f"use at most {size}"
+                f"accumulate={number} does not split the {size} images that this process has of a "
+                f"batch into equal parts; use a divisor of {size}"
             )
-        chunks = views.tensor_split(self._accumulate, dim=1)
         terms: Scalars = {}
         monitors: Scalars = {}
-        for number, chunk in enumerate(chunks, start=1):
-            share = chunk.shape[1] / size
-            with self._fabric.no_backward_sync(self._model, enabled=number < len(chunks)):
-                total, parts, extras = self._model(chunk)
-                self._fabric.backward(total * share)
-            _add_share(terms, {"loss": total, **parts}, share)
-            _add_share(monitors, extras, share)
+        for first in range(number):
+            with self._fabric.no_backward_sync(self._model, enabled=first < number - 1):
+                total, parts, extras = self._model(views[:, first::number])
+                self._fabric.backward(total / number)
+            _add_share(terms, {"loss": total, **parts}, 1 / number)
+            _add_share(monitors, extras, 1 / number)
         return terms, monitors
 
     def _clip_gradients(self) -> Tensor:
