@@ -8,14 +8,14 @@ from pyro.distributions import constraints
 from torch import Tensor
 from torch.nn.functional import logsigmoid, normalize, softplus
 
-from vje_pyro.distributions._ball_probability import NUM_NODES, log_ball_probability
+from vje_pyro.distributions._ball_probability import log_ball_probability
 from vje_pyro.distributions._common import Directional, Shape
 
 # A sampler that rejects more often than this is of no use to anyone: it says so and stops.
 _MAX_REJECTION_ROUNDS = 1000
 
-# How many complex numbers the quadrature of the mass holds at once.
-_CHUNK = 2**23
+# How many scales the quadrature of the mass holds at once.
+_CHUNK = 2**18
 
 
 class ChordDirection(Directional):
@@ -157,7 +157,7 @@ class ChordDirection(Directional):
 
     def _log_ball_at(self, t: Tensor) -> Tensor:
         """Log F(2√x) at nodes t = log x/(1 − x), shape (nodes, ...), a part of them at a time."""
-        part = max(1, _CHUNK // (self.scale.numel() * NUM_NODES))
+        part = max(1, _CHUNK // self.scale.numel())
         return torch.cat([self._log_ball(2 * x.sigmoid().sqrt()) for x in t.split(part)])
 
     def _layout(self, power: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
