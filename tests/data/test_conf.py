@@ -31,6 +31,8 @@ def test_data(name, tmp_path):
     conf = read("data", name)
     if "root" in conf.keys():  # noqa: SIM118 (`in` is false for a missing value)
         conf.root = str(tmp_path)
+    if OmegaConf.is_missing(conf, "pretrain"):
+        conf.pretrain = "train-*.tar"
     source = instantiate(conf)
     assert isinstance(source, DataSource)
     assert source.name == name

@@ -212,7 +212,7 @@ def _image_files(
     """All images below ``folder``; labelled by the first subfolder if that is in ``classes``."""
     names = list_images(folder)
     number = {name: label for label, name in enumerate(classes)}
-    labels = [number.get(Path(name).parts[0], UNLABELLED) for name in names]
+    labels = [number.get(name.split(os.sep, 1)[0], UNLABELLED) for name in names]
     return ImageFiles(
         folder,
         names,

@@ -118,8 +118,10 @@ class ShardLoader:
         self._keys.epoch, self._keys.steps = epoch, range(start_step, self.steps_per_epoch)
         chunks = iter(self._loader)
         for parts in zip(*[chunks] * self.slots, strict=False):  # one of each worker
-            for _, _, corrupt in parts:
-                for index, reason in corrupt:
+            for part in parts:
+                if isinstance(part, DataError):
+                    raise DataError(str(part))  # a new one: else frame and error hold each other
+                for index, reason in part[2]:
                     self.data.note_corrupt(index, reason)
             yield self._joined([p[0] for p in parts]), self._joined([p[1] for p in parts])
 
@@ -182,8 +184,8 @@ class _Keys(Sampler[tuple[int, int, int]]):
         return len(self.steps) * self.slots
 
 
-class _Slots(Dataset[_Chunk]):
-    """A worker's share of a step.
+class _Slots(Dataset[_Chunk | DataError]):
+    """A worker's share of a step, or why there is none (a raised error would lose its words).
 
     An item depends on its key alone; streams that stand at the right place from the item before
     are read on, others are opened anew.
@@ -196,8 +198,13 @@ class _Slots(Dataset[_Chunk]):
         self.epoch = -1
         self.streams: dict[int, _Stream] = {}
 
-    def __getitem__(self, key: Any) -> _Chunk:
-        epoch, step, slot = key
+    def __getitem__(self, key: Any) -> _Chunk | DataError:
+        try:
+            return self._chunk(*key)
+        except DataError as error:
+            return error
+
+    def _chunk(self, epoch: int, step: int, slot: int) -> _Chunk:
         if epoch != self.epoch:
             self.reading, self.giving = self.plan.lay_out(epoch)
             self.epoch, self.streams = epoch, {}

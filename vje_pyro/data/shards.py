@@ -5,6 +5,7 @@ A shard in a file is read at any place. One behind a URL is a stream, read forwa
 for gs, a command of the user's for ``pipe:``).
 """
 
+import importlib
 import os
 import re
 import tarfile
@@ -47,15 +48,11 @@ def webdataset(part: str) -> ModuleType:
         DataError: If it is not installed.
     """
     try:
-        import webdataset.gopen
-        import webdataset.shardlists
-        import webdataset.tariterators
+        return importlib.import_module(f"webdataset.{part}")
     except ImportError:
         raise DataError(
             "tar shards are read with the webdataset library: pip install 'vje-pyro[webdataset]'"
         ) from None
-    module: ModuleType = getattr(webdataset, part)
-    return module
 
 
 def open_stream(url: str) -> Any:
