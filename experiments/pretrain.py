@@ -33,6 +33,7 @@ from vje_pyro.evaluation import knn_accuracy
 from vje_pyro.run import read_run_json
 from vje_pyro.training.activation_checkpointing import checkpoint_activations
 from vje_pyro.training.checkpoint import load_weights
+from vje_pyro.training.compiling import compile_method
 from vje_pyro.training.devices import check_batch, make_fabric
 from vje_pyro.training.loop import FitResult, Loader, fit
 from vje_pyro.training.monitors import Monitor
@@ -94,6 +95,9 @@ def _train(config: DictConfig, run_dir: str | Path, resume: bool) -> FitResult:
     if fabric.is_global_zero:
         _log_summary(config, source, method, loader, fabric, run_dir)
     _validate_first_step(method, loader, make_views, fabric, config)
+    if config.device.get("compile"):
+        shared = config.device.sync_batch_norm and fabric.world_size > 1
+        compile_method(method, config.device.compile, head=not shared)
     with pyro.validation_enabled(False):  # its checks read values back at every site
         return fit(
             method,

@@ -4,6 +4,7 @@ import logging
 import math
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import pyro
 import torch
@@ -14,7 +15,7 @@ from torch.nn.functional import normalize
 from vje_pyro.guides import AmortisedGuide, Inferred
 
 from vje_pyro.distributions.moments import moments
-from vje_pyro.inference import SymmetricELBO, ordered_pairs
+from vje_pyro.inference import CompiledProgram, SymmetricELBO, ordered_pairs
 from vje_pyro.method import Loss, evaluating
 from vje_pyro.priors import NormalPrior, Prior
 
@@ -116,6 +117,7 @@ class VJE(nn.Module):
         self.elbo = SymmetricELBO(beta, num_particles, self._choose_kl() if kl == "auto" else kl)
         self.aggregate = aggregate
         self.target_grad = target_grad
+        self._compiled_head: CompiledProgram | None = None
 
     def model(
         self, posterior: TorchDistribution, scale: Tensor, target: Tensor | None = None
@@ -209,21 +211,39 @@ class VJE(nn.Module):
         ``aggregate`` regulariser, it is added to the total and is a part without unit.
         """
         embeddings = self._encode_views(views)
+        total, parts, monitors = (self._compiled_head or self.head)(embeddings)
+        if self.aggregate is not None:
+            with torch.autocast(embeddings.device.type, enabled=False):
+                regulariser = self.aggregate(embeddings.flatten(0, 1))
+            parts["aggregate"] = regulariser.detach()
+            total = total + regulariser
+        return Loss(total, parts, monitors)
+
+    def head(self, embeddings: Tensor) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
+        """All that a step does with the views' embeddings ``(V, B, D)``, but the regulariser.
+
+        Returns:
+            Minus the symmetric ELBO per dimension, its parts, and the monitors.
+        """
         posterior, scale, target = self._pairs(embeddings)
         with torch.autocast(target.device.type, enabled=False):
             terms = self.elbo.terms(self.model, self.guide, posterior, scale, target)
             elbo = self.elbo.per_datum(terms).mean()
-            parts = {"elbo": elbo.detach()} | {k: v.detach().mean() for k, v in terms.items()}
-            total = -elbo / self.num_features
-            if self.aggregate is not None:
-                regulariser = self.aggregate(embeddings.flatten(0, 1))
-                parts["aggregate"] = regulariser.detach()
-                total = total + regulariser
-        return Loss(
-            total=total,
-            parts=parts,
-            monitors=self._monitors(scale.detach(), target.detach(), len(views)),
-        )
+        parts = {"elbo": elbo.detach()} | {k: v.detach().mean() for k, v in terms.items()}
+        monitors = self._monitors(scale.detach(), target.detach(), len(embeddings))
+        return -elbo / self.num_features, parts, monitors
+
+    def compile_head(self, backend: str = "inductor") -> None:
+        """From now on, training steps run :meth:`head` compiled: the same numbers, in fewer passes.
+
+        The Pyro programs are recorded at the first step, so they must not change after it.
+        """
+        parts = ("inference", "prior")
+        self._compiled_head = CompiledProgram(self, type(self).head, parts, backend)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A copy must not go on with the parameters of the original.
+        return super().__getstate__() | {"_compiled_head": None}
 
     @torch.no_grad()
     def _monitors(self, scale: Tensor, target: Tensor, num_views: int) -> dict[str, Tensor]:

@@ -2,15 +2,18 @@
 
 import json
 import re
+from functools import partial
 
 import pytest
 import torch
 from commandline import TINY, run_cli
 from omegaconf import OmegaConf
 from safetensors.torch import load_file
+from vje_pyro.experiments import pretrain
 from vje_pyro.experiments.pretrain import make_fabric, resume
 
 from vje_pyro.errors import VJEError
+from vje_pyro.training.compiling import compile_method
 
 
 def weights(run):
@@ -28,6 +31,15 @@ def test_a_run_directory_holds_everything(run_dir):
         "checkpoints/last.safetensors", "checkpoints/best.safetensors",
     } <= names  # fmt: skip
     assert "epochs of 5 steps of 256 images" in (run_dir / "train.log").read_text()
+
+
+@pytest.mark.slow
+def test_a_compiled_run_is_the_run(run_dir, tmp_path, monkeypatch):
+    traced = partial(compile_method, backend="aot_eager")  # the graphs, but not their compilation
+    monkeypatch.setattr(pretrain, "compile_method", traced)
+    assert run_cli("train", *TINY, "device.compile=default", f"run_dir={tmp_path / 'a'}") == 0
+    expected, found = weights(run_dir), weights(tmp_path / "a")
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
 
 
 def test_the_same_command_gives_the_same_weights_and_another_seed_others(run_dir, tmp_path):
