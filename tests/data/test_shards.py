@@ -72,7 +72,7 @@ def test_labels_by_name_by_number_and_none(shards, tmp_path):
     (tmp_path / "classes.txt").write_text("cat\n")
     with pytest.raises(DataError, match=r"found \['ant'\] beside \['cat'\]"):
         index_shards(tmp_path)
-    with pytest.raises(DataError, match="a label is 2, but classes.txt has only 1 classes"):
+    with pytest.raises(DataError, match=r"a label is 2, but classes.txt has only 1 classes"):
         index_shards(shards([4]))
 
 
@@ -85,7 +85,7 @@ def test_patterns_choose_shards(shards):
         DataError, match=r"names val-\*.tar, but .*has train-000.tar, train-001.tar"
     ):
         index.select("val-*.tar")
-    with pytest.raises(DataError, match="names train-003.tar, train-004.tar, train-005.tar and 4 "):
+    with pytest.raises(DataError, match=r"names train-003.tar, .*-005.tar and 4 more"):
         index.select("train-{000..009}.tar")
 
 
@@ -258,7 +258,7 @@ def test_a_command_is_run_only_where_that_is_permitted(shards, monkeypatch):
     root = shards([3])
     url = f"pipe:cat {root}/train-000.tar"
     monkeypatch.delenv("VJE_ALLOW_PIPE", raising=False)
-    with pytest.raises(DataError, match="runs a shell command.*VJE_ALLOW_PIPE=1"):
+    with pytest.raises(DataError, match=r"runs a shell command.*VJE_ALLOW_PIPE=1"):
         index_shards("", url)
     monkeypatch.setenv("VJE_ALLOW_PIPE", "1")
     index_shards("", url).save(root / "index.npz")
@@ -266,7 +266,7 @@ def test_a_command_is_run_only_where_that_is_permitted(shards, monkeypatch):
     assert values(split) == [0, 1, 2]
     assert values(split.subset([2, 0])) == [2, 0]
     (root / "train-000.tar").unlink()
-    with pytest.raises(DataError, match="nothing came .*status 1"):
+    with pytest.raises(DataError, match=r"nothing came .*status 1"):
         source("", "pipe:*", index=str(root / "index.npz")).split("train").image(0)
 
 
@@ -312,7 +312,8 @@ def test_a_stream_that_breaks_off_is_fetched_anew(shards, monkeypatch, tmp_path)
     root = indexed(shards([6]))
     shard, mark = root / "train-000.tar", tmp_path / "second"
     half = shard.stat().st_size // 2
-    once = f"if [ -e {mark} ]; then cat {shard}; else touch {mark}; head -c {half} {shard}; exit 18; fi"
+    first = f"touch {mark}; head -c {half} {shard}; exit 18"
+    once = f"if [ -e {mark} ]; then cat {shard}; else {first}; fi"
     index = index_shards(root)
     monkeypatch.setenv("VJE_ALLOW_PIPE", "1")
     monkeypatch.setattr("time.sleep", lambda _: None)

@@ -5,6 +5,7 @@ the r-th slice of every batch. So the ranks together see the batches that one pr
 run can continue at any step of any epoch without having to replay what came before.
 """
 
+import weakref
 from collections.abc import Iterator
 from typing import Any
 
@@ -155,6 +156,7 @@ class StreamingLoader:
             collate_fn=_collate,
             generator=torch.Generator(),  # else each epoch would draw from the global one
         )
+        release_in_order(self, self._loader)
 
     def epoch(self, epoch: int, start_step: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
         """Steps ``start_step`` … of an epoch; what comes before is not decoded.
@@ -246,6 +248,16 @@ class _Crops(Dataset[_Item]):
                 if len(corrupt) > getattr(self.data, "max_corrupt", 0):
                     break  # the loader will give up on these; anything serves as the image
         return blank(getattr(self.data, "channels", 3)), index, corrupt
+
+
+def release_in_order(owner: object, loader: DataLoader[Any]) -> None:
+    """Have a loader's workers end at once when its owner is freed as part of a reference cycle.
+
+    The garbage collector takes apart what it frees in any order; queues that go before the loader
+    leave its workers waiting, and ten seconds pass for each. A finaliser's reference keeps the
+    loader out of that garbage until the owner is gone.
+    """
+    weakref.finalize(owner, id, loader)
 
 
 def blank(channels: int) -> Image.Image:

@@ -26,7 +26,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from vje_pyro.data.files import CorruptImage, decode
-from vje_pyro.data.loaders import ORDER, Cropper, Device, Plan, blank
+from vje_pyro.data.loaders import ORDER, Cropper, Device, Plan, blank, release_in_order
 from vje_pyro.data.shard_files import ShardFiles
 from vje_pyro.data.views import Views
 from vje_pyro.errors import DataError
@@ -103,6 +103,7 @@ class ShardLoader:
             collate_fn=_as_it_is,
             generator=torch.Generator(),  # else each epoch would draw from the global one
         )
+        release_in_order(self, self._loader)
 
     def epoch(self, epoch: int, start_step: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
         """Steps ``start_step`` … of an epoch.
