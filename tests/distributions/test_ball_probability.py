@@ -99,3 +99,57 @@ def test_gradients_match_finite_differences(size):
     assert torch.autograd.gradcheck(
         log_ball_probability, (scale, df, radius, normal), atol=1e-6, fast_mode=True
     )
+
+
+@pytest.mark.parametrize("df", [0.5, 3.0])
+@pytest.mark.parametrize("size", [1e-3, 0.1, 3.0])
+def test_unequal_scales_are_a_mixture_of_normal_vectors(df, size):
+    """Over t = log g with g ~ chi²(df)/df: the normal vector's integrand decays quite otherwise."""
+    torch.manual_seed(4)
+    scale, normal = size * torch.exp(1.5 * torch.randn(64, dtype=DOUBLE)), unit_vector(64)
+    log_g = torch.linspace(-110, 6, 700, dtype=DOUBLE)
+    log_density = torch.from_numpy(scipy.stats.chi2(df).logpdf(df * log_g.exp().numpy()))
+    log_weight = log_density + log_g + math.log(df) + (log_g[1] - log_g[0]).log()
+    parts = log_ball_probability(scale, None, 2 * (log_g / 2).exp(), normal)
+    wholes = log_ball_probability(scale, torch.tensor(df, dtype=DOUBLE), torch.tensor(2.0), normal)
+    for part, whole in zip(parts, wholes, strict=True):
+        assert (part + log_weight).logsumexp(0).item() == pytest.approx(
+            whole.item(), rel=1e-10, abs=1e-10
+        )
+
+
+@pytest.mark.parametrize("is_normal", [False, True])
+@pytest.mark.parametrize("conditioned", [False, True])
+def test_every_gradient_matches_finite_differences(is_normal, conditioned):
+    """Of data on both sides of the middle."""
+    torch.manual_seed(5)
+    scale = torch.tensor([[0.2], [5.0]], dtype=DOUBLE) * (torch.rand(2, 16, dtype=DOUBLE) + 0.5)
+    df = None if is_normal else torch.tensor([1.0, 6.0], dtype=DOUBLE, requires_grad=True)
+    normal = unit_vector(16).requires_grad_() if conditioned else None
+    radius = torch.tensor(2.0, dtype=DOUBLE, requires_grad=True)
+    arguments = (scale.requires_grad_(), df, radius, normal)
+    assert torch.autograd.gradcheck(log_ball_probability, arguments, atol=1e-7, fast_mode=True)
+
+
+def test_blocks_of_data_do_not_change_the_result(monkeypatch):
+    torch.manual_seed(6)
+    scale = torch.rand(7, 20, dtype=DOUBLE, requires_grad=True)
+    df, radius = torch.tensor(1.0), torch.tensor(2.0)
+
+    def value_and_gradient():
+        inside, _ = log_ball_probability(scale, df, radius, torch.ones(20) / math.sqrt(20))
+        return inside.detach(), *torch.autograd.grad(inside.sum(), scale)
+
+    whole = value_and_gradient()
+    monkeypatch.setattr("vje_pyro.distributions._ball_probability._BLOCK", 3 * 20 * 64)
+    torch.testing.assert_close(value_and_gradient(), whole, rtol=1e-12, atol=1e-14)
+
+
+def test_an_empty_batch_and_no_second_derivative():
+    inside, _ = log_ball_probability(torch.ones(0, 5), torch.tensor(1.0), torch.tensor(2.0))
+    assert inside.shape == (0,)
+    scale = torch.ones(5, requires_grad=True)
+    inside, _ = log_ball_probability(scale, None, torch.tensor(2.0))
+    (gradient,) = torch.autograd.grad(inside, scale, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        gradient.sum().backward()

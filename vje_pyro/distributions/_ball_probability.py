@@ -43,9 +43,9 @@ _END_BISECTIONS = 12
 _BLOCK, _GPU_BLOCK = 2**16, 2**24
 
 
-def num_nodes(dim: int) -> int:
+def _num_nodes(dim: int) -> int:
     """Nodes of the quadrature: more where few coordinates make the integrand decay slowly."""
-    return 64 if dim >= 8 else 160
+    return 64 if dim >= 16 else 160
 
 
 class _Covariance(NamedTuple):
@@ -110,7 +110,8 @@ class _Covariance(NamedTuple):
 
         def positive(x: Tensor) -> Tensor:
             s = low + x
-            rest = (self.weight / (1 - 2 * s[..., None] * self.variance)).sum(-1)
+            inverse = (-2 * s[..., None] * self.variance).add_(1).reciprocal_()
+            rest = inverse.mul_(self.weight).sum(-1)
             return self.top_weight + (1 - 2 * s * self.top_variance) * rest > 0
 
         return low + _bisect(positive, high - low, _BOUND_BISECTIONS)
@@ -160,30 +161,19 @@ class _Determinant:
 
     def gradient(self, share: Tensor) -> _Covariance:
         """Im Σ share · ∂ log det over the points, for complex shares of shape (n, m)."""
-        top = share / self.rest
-        in_weight = top * self.top
-        square, cross = self.inverse.square(), self.ratio * self.inverse
-        imag = self.imag[..., 0]
-
-        def over_points(coefficient: Tensor, values: Tensor) -> Tensor:
-            return (coefficient[:, None] @ values)[:, 0]
-
-        def resolvent(x: Tensor) -> Tensor:
-            """Im Σ x/(z + v)."""
-            return over_points(x.imag, self.ratio) - over_points(x.real * imag, self.inverse)
-
-        def resolvent_square(x: Tensor) -> Tensor:
-            """Im Σ x/(z + v)²."""
-            real_part = over_points(x.imag, self.inverse) - 2 * over_points(
-                x.imag * imag.square(), square
-            )
-            return real_part - 2 * over_points(x.real * imag, cross)
-
+        in_top = share / self.rest
+        in_mean = in_top * self.top
+        # Im Σ x/(z + v) for x of shape (n, 2, m), then Im Σ in_mean/(z + v)² likewise.
+        x, imag = torch.stack([share, in_mean], 1), self.imag.mT
+        simple = x.imag @ self.ratio - (x.real * imag) @ self.inverse
+        x = in_mean[:, None]
+        double = x.imag @ self.inverse - 2 * (x.imag * imag.square()) @ self.inverse.square()
+        double -= 2 * (x.real * imag) @ (self.ratio * self.inverse)
         return _Covariance(
-            resolvent(share) - self.weight * resolvent_square(in_weight),
-            resolvent(in_weight),
-            (top * self.mean).imag.sum(-1),
-            top.imag.sum(-1),
+            simple[:, 0] - self.weight * double[:, 0],
+            simple[:, 1],
+            (in_top * self.mean).imag.sum(-1),
+            in_top.imag.sum(-1),
         )
 
 
@@ -202,18 +192,23 @@ class _Form(NamedTuple):
         half_df = self.df[:, None] / 2
         return half_df * torch.log1p(x / half_df)
 
-    def log_divisor_gradient(self, s: Tensor, share: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Im Σ share · ∂ log divisor over the points, in r² and in df."""
+    def cumulant(self, s: Tensor) -> tuple[Tensor, _Determinant]:
+        """K at ``s`` of shape (n, m), and the determinant in it."""
+        determinant = _Determinant(self.covariance, s)
+        return -0.5 * determinant.log() - self.log_divisor(s), determinant
+
+    def log_divisor_gradient(self, s: Tensor, share: Tensor) -> tuple[Tensor, ...]:
+        """Im Σ share · ∂ log divisor over the points, in r² and, unless it is None, in df."""
         if self.df is None:
-            return (share * s).imag.sum(-1), None
+            return ((share * s).imag.sum(-1),)
         u = s * (2 * self.square / self.df)[:, None]
         in_df = 0.5 * (torch.log1p(u) - u / (1 + u))
         return (share * s / (1 + u)).imag.sum(-1), (share * in_df).imag.sum(-1)
 
-    def log_integrand(self, s: Tensor) -> tuple[Tensor, _Determinant]:
-        """Log of exp(K)/s at ``s`` of shape (n, m), and the determinant in it."""
-        determinant = _Determinant(self.covariance, s)
-        return -0.5 * determinant.log() - self.log_divisor(s) - s.log(), determinant
+    def rows(self, rows: slice) -> "_Form":
+        """That of some of the data."""
+        covariance = _Covariance(*(x[rows] for x in self.covariance))
+        return _Form(covariance, self.square[rows], None if self.df is None else self.df[rows])
 
 
 def log_ball_probability(
@@ -244,8 +239,8 @@ def log_ball_probability(
         flat(scale, dim).square(), None if normal is None else flat(normal, dim)
     )
     form = _Form(covariance, flat(radius).square(), None if df is None else flat(df))
-    s, ds, lower = _path(form)
-    log_tail = _LogIntegral.apply(torch.is_grad_enabled(), s, ds, *covariance, *form[1:])
+    s, steps, lower = _path(form)
+    log_tail = _LogIntegral.apply(s, steps, *covariance, *form[1:])
     log_tail = log_tail.clamp(max=-torch.finfo(torch.float64).tiny)
     log_other = torch.log(-torch.expm1(log_tail))
     inside = torch.where(lower, log_tail, log_other)
@@ -254,60 +249,60 @@ def log_ball_probability(
 
 
 class _LogIntegral(torch.autograd.Function):
-    """Log of Im ∫ exp(K)/s ds / π, shape (n,), along the path with nodes s and steps ds, (n, m)."""
+    """Log of Im ∫ exp(K)/s ds / π, shape (n,), at nodes s and with steps ds/s, (n, m)."""
 
     @staticmethod
     def forward(
-        ctx: Any, with_gradient: bool, s: Tensor, ds: Tensor, *arguments: Tensor | None
+        ctx: Any,
+        s: Tensor,
+        steps: Tensor,
+        variance: Tensor,
+        weight: Tensor,
+        top_variance: Tensor,
+        top_weight: Tensor,
+        square: Tensor,
+        df: Tensor | None,
     ) -> Tensor:
         """By blocks of data: what is found for every datum, node and coordinate stays small."""
-        cells = s.shape[1] * arguments[0].shape[1]
-        block = max(1, (_BLOCK if s.device.type == "cpu" else _GPU_BLOCK) // cells)
-        results = []
-        for i in range(0, max(1, len(s)), block):
-            part = [None if x is None else x[i : i + block] for x in (s, ds, *arguments)]
-            results.append(
-                _integrate(*part[:2], _Form(_Covariance(*part[2:6]), *part[6:]), with_gradient)
-            )
-        log_integral, *gradients = (
-            None if x[0] is None else torch.cat(x) for x in zip(*results, strict=True)
-        )
+        form = _Form(_Covariance(variance, weight, top_variance, top_weight), square, df)
+        cells = _BLOCK if s.device.type == "cpu" else _GPU_BLOCK
+        block = max(1, cells // (s.shape[1] * variance.shape[1]))
+        parts = [slice(i, i + block) for i in range(0, max(1, len(s)), block)]
+        with_gradient = any(ctx.needs_input_grad)
+        results = [_integrate(s[i], steps[i], form.rows(i), with_gradient) for i in parts]
+        log_integral, *gradients = (torch.cat(x) for x in zip(*results, strict=True))
         ctx.save_for_backward(*gradients)
         return log_integral
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        """The saved gradients, times that of the integral."""
-        gradients = (
-            x if x is None else grad.reshape(-1, *[1] * (x.dim() - 1)) * x
-            for x in ctx.saved_tensors
-        )
-        return None, None, None, *gradients
+        """The gradients found on the way, times that of the integral."""
+        gradients = [grad.reshape(-1, *[1] * (x.dim() - 1)) * x for x in ctx.saved_tensors]
+        no_df = [None] * (6 - len(gradients))
+        return None, None, *gradients, *no_df
 
 
-def _integrate(
-    s: Tensor, ds: Tensor, form: _Form, with_gradient: bool
-) -> tuple[Tensor | None, ...]:
-    """Log of the integral over n paths; its gradients in the form's six tensors, if asked for."""
-    log_integrand, determinant = form.log_integrand(s)
+def _integrate(s: Tensor, steps: Tensor, form: _Form, with_gradient: bool) -> tuple[Tensor, ...]:
+    """Log of the integral over n paths; then its gradients in the form's tensors, if asked for."""
+    cumulant, determinant = form.cumulant(s)
     # The peak is divided out before the exponential: probabilities far below 1e-308 are in reach.
-    peak = log_integrand.real[:, :1]
-    share = torch.exp(log_integrand - peak) * ds / math.pi
-    integral = share.imag.sum(-1, keepdim=True)
+    peak = cumulant.real[:, :1]
+    share = torch.exp(cumulant - peak) * steps
+    integral = share.imag.sum(-1, keepdim=True) / math.pi
     # Below 1e-(10^9) rounding at the singularity may even cost the sign: such a tail is nothing.
     tiny = torch.finfo(torch.float64).tiny
     log_integral = (peak + integral.clamp(min=tiny).log())[:, 0]
     if not with_gradient:
         return (log_integral,)
-    share = torch.where(integral > tiny, share / integral, 0)
+    share = torch.where(integral > tiny, share / (math.pi * integral), 0)
     in_covariance = determinant.gradient(-0.5 * share)
     return log_integral, *in_covariance, *form.log_divisor_gradient(s, -share)
 
 
 @torch.no_grad()
 def _path(form: _Form) -> tuple[Tensor, Tensor, Tensor]:
-    """Nodes and steps on the path of steepest descent, (n, m), and whether it is the lower tail.
+    """Nodes s and steps ds/s on the path of steepest descent, (n, m); whether it is the lower tail.
 
     With y = width · sinh(v), the path is x = sign(bend) (√(1 + y²bend²) − 1)/|bend| right of the
     saddle point: a hyperbola with curvature ``bend`` there, then 45 degrees. The nodes are even in
@@ -315,25 +310,26 @@ def _path(form: _Form) -> tuple[Tensor, Tensor, Tensor]:
     """
     saddle, width, bend, lower = (x[:, None] for x in _saddle_point(form))
 
+    # Left of the pole at zero the integral is minus the lower tail.
+    sign = torch.where(lower, -1.0, 1.0).to(width)
+
     def at(v: Tensor) -> tuple[Tensor, Tensor]:
-        y, dy = width * torch.sinh(v), width * torch.cosh(v)
+        y, dy = width * torch.sinh(v), sign * width * torch.cosh(v)
         root = torch.sqrt(1 + (y * bend).square())
         s = torch.complex(saddle + y.square() * bend / (1 + root), y)
-        # Left of the pole at zero the integral is minus the lower tail.
-        return s, torch.complex(y * bend / root * dy, dy).mul(torch.where(lower, -1.0, 1.0))
+        return s, torch.complex(y * bend / root * dy, dy) / s
 
     def log_size(v: Tensor) -> Tensor:
-        s, ds = at(v)
-        return form.log_integrand(s)[0].real + ds.abs().log()
+        s, slope = at(v)
+        return form.cumulant(s)[0].real + slope.abs().log()
 
-    ends = torch.full_like(width, _V_MAX)
-    peak = log_size(torch.full_like(width, 1e-3))
-    ends = _bisect(lambda v: log_size(v) > peak - _DECAY, ends, _END_BISECTIONS)
-    count = num_nodes(form.covariance.variance.shape[-1])
-    middle = torch.arange(count, dtype=ends.dtype, device=ends.device) + 0.5
-    step = ends / count
-    s, ds = at(step * middle)
-    return s, ds * step, lower[:, 0]
+    limit = torch.full_like(width, _V_MAX)
+    floor = log_size(limit / 2**16) - _DECAY
+    end = _bisect(lambda v: log_size(v) > floor, limit, _END_BISECTIONS)
+    count = _num_nodes(form.covariance.variance.shape[-1])
+    middle = torch.arange(count, dtype=end.dtype, device=end.device) + 0.5
+    s, slope = at(end / count * middle)
+    return s, slope * end / count, lower[:, 0]
 
 
 def _saddle_point(form: _Form) -> tuple[Tensor, Tensor, Tensor, Tensor]:
