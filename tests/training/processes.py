@@ -192,12 +192,61 @@ def two_processes(directory):
     fabric.launch(lambda fabric: train_plain(directory / "two", fabric, accumulate=2))
 
 
+class NotedLoader(toy.ToyLoader):
+    """Notes the images of every batch that this process takes."""
+
+    def __init__(self, path, rank, world_size):
+        super().__init__(rank=rank, world_size=world_size)
+        self.path = path
+
+    def epoch(self, epoch, start_step=0):
+        for number, (images, indices) in enumerate(super().epoch(epoch, start_step), start_step):
+            with self.path.open("a") as file:
+                step = epoch * self.steps_per_epoch + number
+                print(json.dumps([step, indices.tolist()]), file=file)
+            yield images, indices
+
+
+def continued(fabric, run_dir, max_steps):
+    """Train up to ``max_steps``; the run is resumed if there is one."""
+    loader = NotedLoader(
+        run_dir.with_suffix(f".{fabric.world_size}.{fabric.global_rank}.json"),
+        fabric.global_rank,
+        fabric.world_size,
+    )
+    toy.train(
+        run_dir,
+        toy.make_method(noise=0.0, batch_norm=False),
+        loader,
+        toy.plain_views,
+        fabric=fabric,
+        schedule=lambda step, total: 1.0,
+        optimizer=partial(torch.optim.SGD, lr=0.1, momentum=0.9),
+        max_steps=max_steps,
+        resume=(run_dir / "run.json").exists(),
+    )
+
+
+def on(number, run_dir, max_steps):
+    strategy = "ddp_fork" if number > 1 else "auto"
+    fabric = Fabric(accelerator="cpu", devices=number, strategy=strategy)
+    fabric.launch(continued, run_dir, max_steps)
+
+
+def moved(directory):
+    """Five steps on two processes, two on one, five on four; and all twelve on one."""
+    run = directory / "moved"
+    parts = [(2, run, 5), (1, run, 7), (4, run, 12), (1, directory / "unmoved", 12)]
+    return [outcome(fork(on, *part)) for part in parts]
+
+
 def main(directory):
     torch.set_num_threads(1)
     report = {"killed": killed_twenty_times(directory), "signalled": signalled(directory)}
     report["in_use"] = in_use(directory)
     report["one"] = outcome(fork(one_process, directory))
     report["two"] = outcome(fork(two_processes, directory))
+    report["moved"] = moved(directory)
     (directory / "report.json").write_text(json.dumps(report))
 
 

@@ -122,3 +122,34 @@ def test_two_processes_log_global_means(scene):
     for a, b in zip(one, two, strict=True):
         for name in ("loss", "near", "spread", "angle", "grad_norm"):
             assert float(b[name]) == pytest.approx(float(a[name]), rel=1e-3)
+
+
+def taken(directory, name):
+    """Images of each step, over all processes, and the number of processes that took them."""
+    steps = {}
+    for path in directory.glob(f"{name}.*.json"):
+        for step, indices in map(json.loads, path.read_text().splitlines()):
+            images, number = steps.setdefault(step, (set(), []))
+            assert not images & set(indices)
+            images.update(indices)
+            number.append(int(path.suffixes[0][1:]))
+    return {step: (images, set(number)) for step, (images, number) in steps.items()}
+
+
+def test_a_run_goes_on_on_another_number_of_processes(scene):
+    directory, report, _ = scene
+    assert report["moved"] == [0, 0, 0, 0]
+    moved, unmoved = taken(directory, "moved"), taken(directory, "unmoved")
+    assert sorted(moved) == sorted(unmoved) == list(range(12))
+    assert [moved[step][1] for step in range(12)] == [{2}] * 5 + [{1}] * 2 + [{4}] * 5
+    assert [moved[step][0] for step in range(12)] == [unmoved[step][0] for step in range(12)]
+
+
+def test_a_moved_run_ends_as_one_that_stayed(scene):
+    directory, _, _ = scene
+    moved, unmoved = last(directory, "moved"), last(directory, "unmoved")
+    assert moved.step == unmoved.step == 12
+    for name, value in unmoved.model.items():
+        torch.testing.assert_close(moved.model[name], value, rtol=1e-4, atol=1e-6)
+    record = json.loads((directory / "moved" / "run.json").read_text())
+    assert [entry["step"] for entry in record["resumed"]] == [5, 7]
