@@ -173,6 +173,16 @@ def test_skipped_steps_are_not_decoded(folder, monkeypatch):
     assert len(decoded) == BATCH
 
 
+def test_each_file_is_read_by_one_process(folder, monkeypatch):
+    decoded = []
+    image = ImageFiles.image
+    monkeypatch.setattr(ImageFiles, "image", lambda self, i: decoded.append(i) or image(self, i))
+    for rank in range(2):
+        data = files(folder).subset(range(20))
+        steps(streaming(data, rank=rank, world_size=2))
+    assert sorted(decoded) == list(range(20))
+
+
 def test_a_streamed_crop_is_a_crop():
     """Of an image that is black on the left and white on the right."""
     images = torch.zeros(8, 1, 16, 16, dtype=torch.uint8)

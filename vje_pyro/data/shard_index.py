@@ -111,7 +111,7 @@ class ShardIndex:
         return hasher.hexdigest()
 
     def save(self, path: str | Path) -> None:
-        """Write the index (a compressed ``.npz``, of some 10 bytes an image)."""
+        """Write the index, a compressed ``.npz``."""
         arrays = {name: getattr(self, name) for name in _ARRAYS}
         arrays |= {name: np.array(getattr(self, name), dtype=str) for name in ("shards", "classes")}
         with open(path, "wb") as file:
