@@ -34,8 +34,8 @@ def _cifar10(method: str, epochs: int, minutes: float) -> Step:
     return Step(cifar10.name_of(method, epochs), purpose, minutes, run)
 
 
-_18 = partial(throughput.run, name="throughput-resnet18", setup=throughput.RESNET18)
-_50 = partial(throughput.run, name="throughput-resnet50", setup=throughput.RESNET50)
+_18 = partial(throughput.run, name="throughput-resnet18", sweep=throughput.RESNET18)
+_50 = partial(throughput.run, name="throughput-resnet50", sweep=throughput.RESNET50)
 
 STEPS = {
     step.name: step

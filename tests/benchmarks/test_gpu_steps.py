@@ -15,6 +15,7 @@ from gpu.report import SCHEMA, report_path
 from gpu.steps import STEPS
 from gpu.stopwatch import Stopwatch
 from hydra import compose, initialize_config_dir
+from training_step import count_synchronisations
 from vje_pyro.experiments.pretrain import CONFIG_DIR
 
 from vje_pyro.errors import DataError
@@ -98,7 +99,7 @@ class TestCut:
     def test_finished_parts_are_kept(self, tmp_path, monkeypatch):
         context, measured = Context(tmp_path, tiny=True), []
 
-        def measure(setup, mode, batch, context):
+        def measure(sweep, mode, batch, context):
             if len(measured) == 2:
                 measured.append("cut")
                 raise KeyboardInterrupt
@@ -168,7 +169,7 @@ def test_a_batch_that_does_not_fit_is_said(tmp_path, monkeypatch):
     def full(*_):
         raise torch.OutOfMemoryError
 
-    monkeypatch.setattr(throughput, "_Bench", full)
+    monkeypatch.setattr(throughput, "TrainingStep", full)
     outcome = throughput.run(Context(tmp_path, tiny=True), "throughput-x", throughput.RESNET18)
     assert outcome.figures == {}
     assert all(part["out_of_memory"] for part in outcome.details.values())
@@ -183,7 +184,7 @@ def test_synchronisations_are_counted_as_cuda_warns_of_them(monkeypatch):
         warnings.warn("called a synchronizing CUDA operation (at x.cpp:1)", stacklevel=2)
         warnings.warn("something else", stacklevel=2)
 
-    assert throughput.count_synchronisations([waits, waits, lambda: None]) == 2
+    assert count_synchronisations([waits, waits, lambda: None]) == 2
     assert modes == ["warn", "default"]
 
 
