@@ -68,7 +68,7 @@ class ChordDirection(Directional):
 
         .. math:: \log E\big[((1+c)/2)^{(D-3)/2};\ \|w\| \le 2\big].
 
-        A quadrature to about eight digits; it costs thousands of times as much as ``log_prob``.
+        A quadrature to about eight digits; it costs ten thousand times as much as ``log_prob``.
         """
         if self.normalized:
             return torch.zeros_like(self.loc[..., 0])
