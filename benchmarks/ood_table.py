@@ -3,21 +3,19 @@
     python benchmarks/ood_table.py           # rewrite the tables
     python benchmarks/ood_table.py --check   # exit 1 if that would change a page
 
-A table stands between ``<!-- NAME:begin -->`` and ``<!-- NAME:end -->``. A figure from several
-seeds is their mean with a 95 % t-interval; one from a single seed keeps the bootstrap interval of
-its file and is marked with an asterisk. Seeds that differ in data or settings are refused.
+A figure from several seeds is their mean with a 95 % t-interval; one from a single seed keeps the
+bootstrap interval of its file and is marked with an asterisk. Seeds that differ in data or settings
+are refused.
 """
 
-import argparse
 import json
-import re
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from vje_pyro.atomic import write_atomic
-from vje_pyro.errors import VJEError
+from tables import line, rewrite
+
 from vje_pyro.evaluation import Figure, Result
 from vje_pyro.evaluation.seeds import check_comparable, over_seeds
 
@@ -115,39 +113,9 @@ def cell(figures: list[Figure]) -> str:
     return f"{figure.value:.3f} [{figure.low:.3f}, {figure.high:.3f}]{mark}"
 
 
-def line(cells: Iterable[str]) -> str:
-    """A row of a Markdown table."""
-    return "| " + " | ".join(cells) + " |"
-
-
-def update(page: str, name: str, content: str) -> str:
-    """The page with the content between the table's markers.
-
-    Raises:
-        VJEError: If the markers are not there once each.
-    """
-    begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
-    pattern = re.compile(re.escape(begin) + ".*?" + re.escape(end), re.DOTALL)
-    if len(pattern.findall(page)) != 1:
-        raise VJEError(f"the page must hold one line {begin} and after it one line {end}")
-    return pattern.sub(lambda _: f"{begin}\n{content}\n{end}", page)
-
-
 def main(arguments: list[str] | None = None) -> int:
     """Rewrite or check the pages; the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--check", action="store_true", help="only say whether they are up to date")
-    check, stale = parser.parse_args(arguments).check, []
-    for name, (file, make) in TABLES.items():
-        page = DOCS / file
-        old = page.read_text(encoding="utf-8")
-        new = update(old, name, make())
-        if new != old:
-            stale.append(name)
-            if not check:
-                write_atomic(page, new)
-    print(f"stale: {stale}" if check else f"rewritten: {stale}")
-    return int(check and bool(stale))
+    return rewrite(__doc__.splitlines()[0], DOCS, TABLES, arguments)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 import pytest
+from tables import update
 
 from vje_pyro.errors import VJEError
 from vje_pyro.evaluation import Figure, Result
@@ -77,7 +78,7 @@ def test_pages_are_rewritten_between_the_markers(script, tmp_path):
     assert "old" not in page
     assert page.count("before") == 3
     with pytest.raises(VJEError, match="choice:begin"):
-        script.update("nothing", "choice", "")
+        update("nothing", "choice", "")
 
 
 def test_the_pages_are_up_to_date():
