@@ -1,0 +1,18 @@
+"""What processes send each other is what the formula of docs/scaling.md says."""
+
+import os
+
+import communication
+import pytest
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks the processes")
+def test_counted_bytes_are_those_of_the_formula():
+    found = communication.measure(2)
+    assert found.keys() == communication.SCENARIOS.keys()
+    for name, figures in found.items():
+        counted, formula = figures["bytes"], figures["formula"]
+        if name == "all_checkpointed":  # recomputed batch norms gather once more
+            extra = counted.pop("all_gather") - formula.pop("all_gather")
+            assert 0 < extra < figures["bytes"]["all_reduce"]
+        assert counted == formula
