@@ -15,6 +15,7 @@ from torch.nn.functional import normalize
 from vje_pyro.guides import AmortisedGuide, Inferred
 
 from vje_pyro.distributions.moments import moments
+from vje_pyro.encoders import EMATeacher, cosine_momentum
 from vje_pyro.inference import CompiledProgram, SymmetricELBO, ordered_pairs
 from vje_pyro.method import Loss, evaluating
 from vje_pyro.priors import NormalPrior, Prior
@@ -67,6 +68,10 @@ class VJE(nn.Module):
             loss; it is no part of the bound. None leaves it out.
         target_grad: ``"stop"`` observes the target; ``"flow"`` lets gradient into it (it
             collapses: for study only).
+        target_momentum: Targets are the embeddings of a teacher, the moving average of the encoder,
+            with this momentum at the start of training and 1 at its end, along half a cosine
+            (Grill et al., arXiv 2006.07733). None takes the encoder's own embeddings, as every
+            evaluation does.
         kl: ``"analytic"``, ``"sample"``, or ``"auto"``: analytic if there is a closed form for this
             guide and this prior, else sampled, which is then said in the log.
         reference_radius: Radius of z that σ is divided by to become the scale of the direction;
@@ -74,7 +79,8 @@ class VJE(nn.Module):
 
     Raises:
         ValueError: If D is below 3, ``beta`` is negative, ``reference_radius`` is not positive, or
-            ``target_grad`` or ``kl`` is unknown.
+            ``target_grad`` or ``kl`` is unknown, or ``target_momentum`` is not in [0, 1] or takes
+            the place of a gradient that should flow.
     """
 
     def __init__(
@@ -89,6 +95,7 @@ class VJE(nn.Module):
         embedding_norm: bool = True,
         aggregate: nn.Module | None = None,
         target_grad: str = "stop",
+        target_momentum: float | None = None,
         kl: str = "auto",
         reference_radius: float | None = None,
     ) -> None:
@@ -101,13 +108,19 @@ class VJE(nn.Module):
             )
         if target_grad not in ("stop", "flow"):
             raise ValueError(f"target_grad must be 'stop' or 'flow', got {target_grad!r}.")
+        if target_momentum is not None and (target_grad == "flow" or not 0 <= target_momentum <= 1):
+            raise ValueError(
+                f"target_momentum must be in [0, 1], with target_grad='stop', or None, got "
+                f"{target_momentum} with target_grad={target_grad!r}."
+            )
         if reference_radius is not None and not 0 < reference_radius < math.inf:
             raise ValueError(
                 f"reference_radius must be positive and finite, or None for √D, got "
                 f"{reference_radius}."
             )
         self.encoder = encoder
-        self.norm = nn.BatchNorm1d(self.num_features, affine=False) if embedding_norm else None
+        norm = partial(nn.BatchNorm1d, self.num_features, affine=False)
+        self.norm = norm() if embedding_norm else None
         self.inference = guide(self.num_features)
         self.prior = prior(self.num_features)
         self.reference_radius = reference_radius or math.sqrt(self.num_features)
@@ -117,6 +130,10 @@ class VJE(nn.Module):
         self.elbo = SymmetricELBO(beta, num_particles, self._choose_kl() if kl == "auto" else kl)
         self.aggregate = aggregate
         self.target_grad = target_grad
+        self.target_momentum = target_momentum
+        self.teacher = None if target_momentum is None else EMATeacher(encoder)
+        # In training only, so that it needs no running statistics.
+        self.teacher_norm = norm(track_running_stats=False) if self.norm and self.teacher else None
         self._compiled_head: CompiledProgram | None = None
 
     def model(
@@ -171,17 +188,11 @@ class VJE(nn.Module):
 
     def encode(self, images: Tensor) -> Tensor:
         """Embeddings s after the batch norm, ``(B, D)`` float32, of normalised images."""
-        return self._normalize_embedding(self.embed(images))
+        return _in_float32(self.norm, self.embed(images))
 
     def embed(self, images: Tensor) -> Tensor:
         """Encoder output before the batch norm, ``(B, D)`` float32: the features to use."""
         return self.encoder(images).float()
-
-    def _normalize_embedding(self, embedding: Tensor) -> Tensor:
-        # Directions rounded to bfloat16 are off the sphere, and log-probabilities off by nats:
-        # from here on everything is float32.
-        with torch.autocast(embedding.device.type, enabled=False):
-            return embedding if self.norm is None else self.norm(embedding)
 
     def pairs(self, views: Tensor) -> tuple[TorchDistribution, Tensor, Tensor]:
         """Posterior, directional scale and target of every ordered pair of views.
@@ -189,15 +200,29 @@ class VJE(nn.Module):
         These are the arguments of both Pyro programs. From views ``(V, B, C, H, W)`` the plate
         holds all V (V − 1) B ordered pairs.
         """
-        return self._pairs(self._encode_views(views))
+        return self._pairs(*self._sources_and_targets(views))
 
-    def _encode_views(self, views: Tensor) -> Tensor:
-        return torch.stack([self.encode(view) for view in views])
+    def _sources_and_targets(self, views: Tensor) -> tuple[Tensor, Tensor]:
+        """Embeddings of the views to infer from and to observe, both ``(V, B, D)``."""
+        sources = torch.stack([self.encode(view) for view in views])
+        if self.teacher is not None:
+            with torch.no_grad():
+                return sources, torch.stack([self._teach(view) for view in views])
+        return sources, sources.detach() if self.target_grad == "stop" else sources
 
-    def _pairs(self, embeddings: Tensor) -> tuple[TorchDistribution, Tensor, Tensor]:
-        source, target = ordered_pairs(embeddings)
-        posterior, scale = self.infer(source)
-        return posterior, scale, target.detach() if self.target_grad == "stop" else target
+    def _teach(self, images: Tensor) -> Tensor:
+        embedding = self.teacher(images).float()  # type: ignore[misc]
+        return _in_float32(self.teacher_norm, embedding)
+
+    def after_step(self, progress: float) -> None:
+        """Move the teacher, if there is one; the training loop calls this."""
+        if self.teacher is not None:
+            momentum = cosine_momentum(self.target_momentum or 0.0, progress)
+            self.teacher.update(self.encoder, momentum)
+
+    def _pairs(self, sources: Tensor, targets: Tensor) -> tuple[TorchDistribution, Tensor, Tensor]:
+        posterior, scale = self.infer(ordered_pairs(sources)[0])
+        return posterior, scale, ordered_pairs(targets)[1]
 
     def infer(self, embeddings: Tensor) -> Inferred:
         """Posterior and directional scale of source embeddings s, ``(N, D)``."""
@@ -210,27 +235,28 @@ class VJE(nn.Module):
         Dividing by D carries a learning rate over between embedding dimensions. Where there is an
         ``aggregate`` regulariser, it is added to the total and is a part without unit.
         """
-        embeddings = self._encode_views(views)
-        total, parts, monitors = (self._compiled_head or self.head)(embeddings)
+        sources, targets = self._sources_and_targets(views)
+        total, parts, monitors = (self._compiled_head or self.head)(sources, targets)
         if self.aggregate is not None:
-            with torch.autocast(embeddings.device.type, enabled=False):
-                regulariser = self.aggregate(embeddings.flatten(0, 1))
+            regulariser = _in_float32(self.aggregate, sources.flatten(0, 1))
             parts["aggregate"] = regulariser.detach()
             total = total + regulariser
         return Loss(total, parts, monitors)
 
-    def head(self, embeddings: Tensor) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
+    def head(
+        self, sources: Tensor, targets: Tensor
+    ) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
         """All that a step does with the views' embeddings ``(V, B, D)``, but the regulariser.
 
         Returns:
             Minus the symmetric ELBO per dimension, its parts, and the monitors.
         """
-        posterior, scale, target = self._pairs(embeddings)
+        posterior, scale, target = self._pairs(sources, targets)
         with torch.autocast(target.device.type, enabled=False):
             terms = self.elbo.terms(self.model, self.guide, posterior, scale, target)
             elbo = self.elbo.per_datum(terms).mean()
         parts = {"elbo": elbo.detach()} | {k: v.detach().mean() for k, v in terms.items()}
-        monitors = self._monitors(scale.detach(), target.detach(), len(embeddings))
+        monitors = self._monitors(scale.detach(), target.detach(), len(targets))
         return -elbo / self.num_features, parts, monitors
 
     def compile_head(self, backend: str = "inductor") -> None:
@@ -289,6 +315,13 @@ class VJE(nn.Module):
         inferred = self.infer(self.encode(source))
         terms = bound.terms(self.model, self.guide, *inferred, self.encode(target))
         return {"elbo": bound.per_datum(terms), **terms}
+
+
+def _in_float32(module: nn.Module | None, embeddings: Tensor) -> Tensor:
+    # Directions rounded to bfloat16 are off the sphere, and log-probabilities off by nats: from the
+    # embeddings on everything is float32.
+    with torch.autocast(embeddings.device.type, enabled=False):
+        return embeddings if module is None else module(embeddings)
 
 
 def _check_likelihoods(direction: Likelihood, radius: Likelihood | None, dim: int) -> None:

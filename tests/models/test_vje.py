@@ -173,6 +173,31 @@ def test_the_target_is_observed_unless_gradient_may_flow(views):
     assert not torch.allclose(grads[0], grads[1])  # … with another gradient
 
 
+def test_a_teacher_gives_the_targets(views):
+    plain, taught = make(), make(target_momentum=0.5)
+    seen = []
+    for method in (plain, taught):
+        torch.manual_seed(5)
+        seen.append(method.loss(views))
+    torch.testing.assert_close(seen[1].total, seen[0].total)  # it starts as a copy
+    with torch.no_grad():
+        taught.encoder.linear.weight.add_(torch.randn_like(taught.encoder.linear.weight))
+    before = taught.teacher.module.linear.weight.clone()
+    source, target = taught._sources_and_targets(views)
+    expected = torch.stack([view.flatten(1) @ before.T for view in views])
+    expected = expected + taught.teacher.module.linear.bias
+    expected = (expected - expected.mean(1, keepdim=True)) / (
+        expected.var(1, correction=0, keepdim=True) + 1e-5
+    ).sqrt()
+    torch.testing.assert_close(target, expected)
+    assert source.requires_grad
+    assert not target.requires_grad
+    taught.after_step(0.0)
+    moved = (before + taught.encoder.linear.weight) / 2
+    torch.testing.assert_close(taught.teacher.module.linear.weight, moved)
+    plain.after_step(0.0)  # nothing to move
+
+
 def test_nothing_is_moved_to_the_host_in_a_step(views, host_moves):
     method = make()
     host_moves.clear()
@@ -223,6 +248,8 @@ def test_the_generative_model_runs_forward():
         ({"encoder": Encoder(2)}, "at least 3, got 2"),
         ({"beta": -1.0}, "beta must be finite and not negative, got -1.0"),
         ({"target_grad": "ema"}, "target_grad must be 'stop' or 'flow', got 'ema'"),
+        ({"target_momentum": 1.5}, r"target_momentum must be in \[0, 1\]"),
+        ({"target_momentum": 0.9, "target_grad": "flow"}, "got 0.9 with target_grad='flow'"),
         ({"direction": partial(SphericalStudentT, df=-1.0)}, "direction.*parameter df"),
         ({"radius": partial(RadialStudentT, scale=0.0, df=1.0)}, "radius.*parameter scale"),
     ],
