@@ -18,15 +18,28 @@ VJE = Path(sys.executable).with_name("vje")
 pytestmark = pytest.mark.skipif(not VJE.exists(), reason="the vje command is not installed")
 
 
-def start(*arguments):
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    command = [str(VJE), "train", *map(str, arguments)]
-    return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
-    )
+@pytest.fixture
+def start():
+    """Starts ``vje train ARGUMENTS``; what is still running after the test is killed."""
+    started = []
+
+    def start(*arguments):
+        environment = os.environ | {"OMP_NUM_THREADS": "1"}
+        command = [str(VJE), "train", *map(str, arguments)]
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+        )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        if process.poll() is None:
+            process.kill()
+            process.communicate()
 
 
-def test_two_devices_train_one_run(tmp_path):
+def test_two_devices_train_one_run(tmp_path, start):
     run = tmp_path / "run"
     process = start(*TINY, f"run_dir={run}", "device.accelerator=cpu", "device.devices=2")
     out, error = process.communicate(timeout=300)
@@ -38,7 +51,7 @@ def test_two_devices_train_one_run(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["run"]
 
 
-def until(condition, process, seconds=120):
+def until(condition, process, seconds=300):
     deadline = time.monotonic() + seconds
     while not condition():
         assert process.poll() is None, process.communicate()
@@ -70,7 +83,7 @@ needs_proc = pytest.mark.skipif(
 )
 
 
-def killed_run(run):
+def killed_run(start, run):
     """A run on two devices, one of whose processes was killed after some steps; what it said."""
     process = start(*TWO, f"run_dir={run}")
     steps = run / "logs" / "steps.csv"
@@ -83,8 +96,8 @@ def killed_run(run):
 
 
 @needs_proc
-def test_a_killed_process_ends_the_run_with_a_clear_error_and_a_checkpoint(tmp_path):
-    error = killed_run(tmp_path / "run")
+def test_a_killed_process_ends_the_run_with_a_clear_error_and_a_checkpoint(tmp_path, start):
+    error = killed_run(start, tmp_path / "run")
     assert "Process 2 of 2 on this machine was ended by SIGKILL" in error
     assert f"vje train resume={tmp_path / 'run'}" in error
     assert 6 <= load_checkpoint(tmp_path / "run/checkpoints/last.safetensors").step < 100
@@ -92,9 +105,9 @@ def test_a_killed_process_ends_the_run_with_a_clear_error_and_a_checkpoint(tmp_p
 
 @pytest.mark.slow  # three runs on two processes
 @needs_proc
-def test_a_killed_run_on_two_devices_is_resumed_bit_for_bit(tmp_path):
+def test_a_killed_run_on_two_devices_is_resumed_bit_for_bit(tmp_path, start):
     run, whole = tmp_path / "run", tmp_path / "whole"
-    killed_run(run)
+    killed_run(start, run)
     for arguments in ([f"resume={run}"], [*TWO, f"run_dir={whole}"]):
         process = start(*arguments)
         out, error = process.communicate(timeout=300)
@@ -106,7 +119,7 @@ def test_a_killed_run_on_two_devices_is_resumed_bit_for_bit(tmp_path):
 
 @pytest.mark.slow  # starts two processes more
 @needs_proc
-def test_the_others_end_with_the_first_process(tmp_path):
+def test_the_others_end_with_the_first_process(tmp_path, start):
     run = tmp_path / "run"
     process = start(*TWO, f"run_dir={run}", "training.epochs=100000")
     until((run / "logs" / "steps.csv").exists, process)
@@ -123,9 +136,9 @@ def test_the_others_end_with_the_first_process(tmp_path):
 def test_torchrun(tmp_path):
     run = tmp_path / "run"
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-    command = [*torchrun, "-m", "vje_pyro", "train", *TINY, f"run_dir={run}"]
+    command = [*torchrun, "-m", "vje_pyro", "train", *TINY, "device.accelerator=cpu"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    two = ["device.accelerator=cpu", "device.devices=2"]
+    two = ["device.devices=2", f"run_dir={run}"]
     done = subprocess.run(
         [*command, *two], env=environment, capture_output=True, text=True, timeout=300, check=False
     )
@@ -133,14 +146,18 @@ def test_torchrun(tmp_path):
     assert done.stdout.count("on 2 × cpu") == 1
     assert load_checkpoint(run / "checkpoints" / "last.safetensors").step == 10
     done = subprocess.run(
-        [*command, "device.accelerator=cpu"], env=environment, capture_output=True, text=True,
-        timeout=300, check=False,
-    )  # fmt: skip
+        [*command, f"run_dir={tmp_path / 'other'}"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
     assert done.returncode != 0
     assert "torchrun started 2 processes, but device.devices=1" in done.stderr
 
 
-def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path):
+def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path, start):
     run = tmp_path / "run"
     process = start(*TINY, f"run_dir={run}", "training.epochs=100000", "training.log_every=1")
     steps = run / "logs" / "steps.csv"

@@ -27,7 +27,8 @@ def checkpoint_activations(module: nn.Module) -> None:
     """
     for block in list(_blocks(module)) or [module]:
         if not isinstance(block, _Recomputed):
-            block.__class__ = _recomputed(type(block))
+            kind = type(block)
+            block.__class__ = type(f"Recomputed{kind.__name__}", (_Recomputed, kind), {})
 
 
 def _blocks(module: nn.Module) -> Iterator[nn.Module]:
@@ -43,6 +44,7 @@ def _blocks(module: nn.Module) -> Iterator[nn.Module]:
 class _Recomputed:
     """Mixed into a block's class: with gradient, only its inputs are kept."""
 
+    @torch.compiler.disable(recursive=False)  # a block is a graph of its own, or several
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         forward = super().forward  # type: ignore[misc]
         if not torch.is_grad_enabled():
@@ -53,10 +55,6 @@ class _Recomputed:
             return nullcontext(), _spared_buffers(self)
 
         return checkpoint(forward, *args, use_reentrant=False, context_fn=contexts, **kwargs)
-
-
-def _recomputed(kind: type) -> type:
-    return type(f"Recomputed{kind.__name__}", (_Recomputed, kind), {})
 
 
 @contextmanager
