@@ -29,9 +29,12 @@ lint: $(VENV)/.installed
 	$(BIN)/ruff format .
 	$(BIN)/mypy
 
-# Cost of a training step beside a hand-written loss; writes docs/results/benchmarks/step.json.
+# Cost of a step in time, memory and communication; writes docs/results/benchmarks.
 bench: $(VENV)/.installed
 	$(BIN)/python benchmarks/step.py
+	$(BIN)/python benchmarks/memory.py
+	$(BIN)/python benchmarks/communication.py
+	$(BIN)/python benchmarks/performance.py
 
 # The small CIFAR-10 study, three seeds; needs the data set (VJE_DATA or data/).
 study: $(VENV)/.installed
@@ -50,6 +53,7 @@ results: $(VENV)/.installed
 	$(BIN)/python benchmarks/readme_table.py
 	$(BIN)/python benchmarks/readme_table.py --results docs/results/ablation --readme docs/ablation.md
 	$(BIN)/python benchmarks/ood_table.py
+	$(BIN)/python benchmarks/performance_table.py
 
 # Installed anew only when the requirements change.
 $(VENV)/.installed: pyproject.toml constraints.txt

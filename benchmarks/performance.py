@@ -42,6 +42,13 @@ SCHEMA, SCHEMA_VERSION = "vje-pyro-performance", 1
 BATCH = 256
 VJE = [sys.executable, "-c", "from vje_pyro.cli import main; main()"]
 
+GROWTH = {
+    **{f"batch_{batch}": (16, 256, batch) for batch in (64, 128, 256, 512)},
+    **{f"dim_{dim}": (16, dim, BATCH) for dim in (128, 256, 512)},
+    **{f"pixels_{size}": (size, 256, BATCH) for size in (16, 32)},
+}
+"""Image size, embedding dimension and batch size of every case of the part ``growth``."""
+
 Figures = dict[str, Figure]
 
 
@@ -98,12 +105,9 @@ def split(step: TrainingStep, blocks: int) -> Figures:
 
 def growth(options: argparse.Namespace) -> Figures:
     """Step and bound when one of batch size, dimension and image size changes."""
-    cases = {f"batch_{b}": (small(16), b) for b in (64, 128, 256, 512)}
-    cases |= {f"dim_{d}": (small(16, d), BATCH) for d in (128, 256, 512)}
-    cases |= {f"pixels_{s}": (small(s), BATCH) for s in (16, 32)}
     figures: Figures = {}
-    for name, (setup, batch) in cases.items():
-        step = TrainingStep(setup, batch, options.device)
+    for name, (size, width, batch) in GROWTH.items():
+        step = TrainingStep(small(size, width), batch, options.device)
         runs = {"bound": step.bound, "step": step.step}
         for run in runs.values():
             run()
