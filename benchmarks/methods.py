@@ -54,6 +54,7 @@ METHODS: dict[str, list[str]] = {
     ],
     "barlow_twins": ["method=barlow_twins", "method.hidden_dim=1024", "method.output_dim=1024"],
     "vicreg": ["method=vicreg", "method.hidden_dim=1024", "method.output_dim=1024"],
+    "lejepa": ["method=lejepa", "method.hidden_dim=1024", "method.output_dim=64"],
     "moco_v3": [
         "method=moco_v3", "method.hidden_dim=1024", "method.output_dim=256",
         "method.predictor_dim=1024",

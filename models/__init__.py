@@ -2,6 +2,7 @@
 
 from vje_pyro.models.barlow_twins import BarlowTwins
 from vje_pyro.models.byol import BYOL
+from vje_pyro.models.lejepa import LeJEPA
 from vje_pyro.models.moco_v3 import MoCoV3
 from vje_pyro.models.simclr import SimCLR
 from vje_pyro.models.simsiam import SimSiam
@@ -15,6 +16,7 @@ __all__ = [
     "VJE",
     "VSSL",
     "BarlowTwins",
+    "LeJEPA",
     "MoCoV3",
     "SimCLR",
     "SimSiam",

@@ -21,6 +21,7 @@ SMALL = {
     "vicreg": ["method.hidden_dim=64", "method.output_dim=64"],
     "moco_v3": ["method.hidden_dim=64", "method.output_dim=32", "method.predictor_dim=64"],
     "simclr": ["method.hidden_dim=64", "method.output_dim=32"],
+    "lejepa": ["method.hidden_dim=64", "method.output_dim=32"],
 }
 
 
@@ -68,9 +69,24 @@ def test_a_run_cannot_be_diagnosed_and_says_why(byol_run, capsys):
     assert "BYOL cannot be diagnosed" in capsys.readouterr().err
 
 
-def test_a_run_that_was_cut_resumes_bit_for_bit(byol_run, tmp_path, monkeypatch):
+@pytest.fixture(scope="module")
+def lejepa_run(tmp_path_factory):
+    path = tmp_path_factory.mktemp("baselines") / "lejepa"
+    assert train("lejepa", path, "training.log_every=5") == 0
+    return path
+
+
+@pytest.mark.parametrize(
+    ("method", "tensor"),
+    [
+        ("byol", "model.teacher.module.0.stem.0.weight"),
+        ("lejepa", "model.projector.layers.0.weight"),
+    ],
+)
+def test_a_run_that_was_cut_resumes_bit_for_bit(method, tensor, request, tmp_path, monkeypatch):
     import vje_pyro.training.loop as loop
 
+    whole_run = request.getfixturevalue(f"{method}_run")
     seed_step = loop.seed_step
 
     def cut(seed, step, rank):
@@ -80,13 +96,13 @@ def test_a_run_that_was_cut_resumes_bit_for_bit(byol_run, tmp_path, monkeypatch)
 
     monkeypatch.setattr(loop, "seed_step", cut)
     settings = ["training.log_every=5", "training.checkpoint_every_steps=1"]
-    assert train("byol", tmp_path / "cut", *settings) == 1
+    assert train(method, tmp_path / "cut", *settings) == 1
     monkeypatch.undo()
     resume(tmp_path / "cut", ["training.progress=false"])
     whole, resumed = (
-        load_file(run / "checkpoints" / "last.safetensors") for run in (byol_run, tmp_path / "cut")
+        load_file(run / "checkpoints" / "last.safetensors") for run in (whole_run, tmp_path / "cut")
     )
-    assert "model.teacher.module.0.stem.0.weight" in whole
+    assert tensor in whole
     assert whole.keys() == resumed.keys()
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 import vje_pyro.models
 from torch.nn.functional import normalize, relu
-from vje_pyro.models import BYOL, BarlowTwins, MoCoV3, SimCLR, SimSiam, VICReg
+from vje_pyro.models import BYOL, BarlowTwins, LeJEPA, MoCoV3, SimCLR, SimSiam, VICReg
 
 from vje_pyro.building import build
 from vje_pyro.encoders import SmallResNet, cosine_momentum
@@ -21,7 +21,7 @@ from vje_pyro.training.optim import param_groups
 pytest.importorskip("lightly", reason="lightly is an extra")
 
 MODELS = Path(vje_pyro.models.__file__).parent
-METHODS = [SimSiam, BYOL, BarlowTwins, VICReg, MoCoV3, SimCLR]
+METHODS = [SimSiam, BYOL, BarlowTwins, VICReg, MoCoV3, SimCLR, LeJEPA]
 TAUGHT = [BYOL, MoCoV3]
 PREDICTING = [SimSiam, BYOL, MoCoV3]
 KNOBS = [
@@ -39,6 +39,8 @@ KNOBS = [
     (SimCLR, "num_layers", 3),
     (SimCLR, "batch_norm", False),
     (SimCLR, "temperature", 0.7),
+    (LeJEPA, "num_layers", 2),
+    (LeJEPA, "sigreg_weight", 0.2),
 ] + [(method, knob, 5) for method in METHODS for knob in ("hidden_dim", "output_dim")]
 
 
@@ -106,7 +108,28 @@ def simclr(p, _, tau=0.2):
     return total / (2 * size)
 
 
-FORMULAS = dict(zip(METHODS, (simsiam, byol, barlow_twins, vicreg, moco_v3, simclr), strict=True))
+def lejepa(p, _, weight=0.05):
+    z = torch.stack(list(p))
+    invariance = (z - z.mean(0)).square().mean()
+    directions = normalize(torch.randn(z.shape[-1], 1024, dtype=z.dtype), dim=0)
+    t = torch.linspace(-3, 3, 33)  # 17 nodes from 0 to 3 and their mirror images
+    prior = torch.exp(-t.square() / 2).to(z.dtype)  # lightly's table is float32, so this is, too
+    total = 0
+    for view in z:
+        function = torch.exp(1j * (view @ directions)[..., None] * t).mean(0)
+        integrand = (function - prior).abs().square() * prior
+        total = total + len(view) * torch.trapezoid(integrand, t.to(z.dtype)).mean() / len(z)
+    return (1 - weight) * invariance + weight * total
+
+
+PAIRWISE = [simsiam, byol, barlow_twins, vicreg, moco_v3, simclr]
+FORMULAS = dict(zip(METHODS, [*PAIRWISE, lejepa], strict=True))
+
+
+def seeded(function, *arguments):
+    """Its value where LeJEPA draws the same directions every time."""
+    torch.manual_seed(7)
+    return function(*arguments)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -114,15 +137,15 @@ def test_the_loss_and_its_gradient_are_those_of_the_formula(method):
     torch.manual_seed(3)
     outputs, targets = 2 * torch.randn(2, 2, 11, 12, dtype=torch.float64) + 0.3
     ours, expected = (outputs.clone().requires_grad_() for _ in range(2))
-    total, _ = make(method).compare(ours, targets)
-    formula = FORMULAS[method](expected, targets)
+    total, _ = seeded(make(method).compare, ours, targets)
+    formula = seeded(FORMULAS[method], expected, targets)
     torch.testing.assert_close(total, formula, rtol=1e-9, atol=1e-9)
     (got,) = torch.autograd.grad(total, ours)
     (wanted,) = torch.autograd.grad(formula, expected)
     torch.testing.assert_close(got, wanted, rtol=1e-7, atol=1e-9)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", METHODS[: len(PAIRWISE)])
 def test_more_views_are_compared_in_pairs(method):
     torch.manual_seed(3)
     outputs, targets = torch.randn(2, 3, 11, 12, dtype=torch.float64)
@@ -131,6 +154,22 @@ def test_more_views_are_compared_in_pairs(method):
         FORMULAS[method](outputs[[i, j]], targets[[i, j]]) for i, j in ((0, 1), (0, 2), (1, 2))
     ]
     torch.testing.assert_close(total, sum(pairs) / 3, rtol=1e-9, atol=1e-9)
+
+
+def test_lejepa_compares_more_views_with_their_mean():
+    torch.manual_seed(3)
+    outputs = torch.randn(3, 11, 12, dtype=torch.float64)
+    total, parts = seeded(make(LeJEPA).compare, outputs, outputs)
+    torch.testing.assert_close(total, seeded(lejepa, outputs, None), rtol=1e-9, atol=1e-9)
+    assert parts["invariance"] == 0.95 * (outputs - outputs.mean(0)).square().mean()
+    torch.testing.assert_close(parts["invariance"] + parts["sigreg"], total)
+
+
+def test_lejepa_draws_new_directions_from_torchs_generator():
+    method, z = make(LeJEPA), torch.randn(2, 11, 12)
+    first, second = seeded(method.compare, z, z)[0], method.compare(z, z)[0]
+    assert first != second
+    assert torch.equal(seeded(method.compare, z, z)[0], first)
 
 
 def recomputed(method, views):
@@ -153,8 +192,8 @@ def test_loss_of_views_and_the_gradient_in_the_encoder(method):
             torch.manual_seed(5)
             for parameter in module.teacher.parameters():
                 parameter += 0.1 * torch.randn_like(parameter)
-    loss = ours.loss(random_views())
-    expected = FORMULAS[method](*recomputed(other, random_views()))
+    loss = seeded(ours.loss, random_views())
+    expected = seeded(FORMULAS[method], *recomputed(other, random_views()))
     torch.testing.assert_close(loss.total, expected)
     loss.total.backward()
     expected.backward()
@@ -265,7 +304,8 @@ def test_save_and_load_give_identical_embeddings(method, tmp_path):
     again.load_state_dict(load_checkpoint(tmp_path / "m.safetensors").model)
     images = torch.randn(5, 1, 8, 8)
     assert torch.equal(made.eval().embed(images), again.eval().embed(images))
-    assert torch.equal(made.loss(random_views()).total, again.loss(random_views()).total)
+    losses = [seeded(module.loss, random_views()).total for module in (made, again)]
+    assert torch.equal(*losses)
     assert copy.deepcopy(made).num_features == 10
 
 
@@ -275,9 +315,8 @@ def test_save_and_load_give_identical_embeddings(method, tmp_path):
 @pytest.mark.parametrize(("method", "knob", "value"), KNOBS)
 def test_every_knob_changes_the_loss(method, knob, value):
     default, changed = make(method), make(method, **{knob: value})
-    assert not torch.allclose(
-        default.loss(random_views()).total, changed.loss(random_views()).total, rtol=1e-6
-    )
+    losses = [seeded(module.loss, random_views()).total for module in (default, changed)]
+    assert not torch.allclose(*losses, rtol=1e-6)
 
 
 @pytest.mark.parametrize("method", TAUGHT)
@@ -306,6 +345,7 @@ def test_one_view_is_refused(method):
         (MoCoV3, "temperature", 0.0),
         (SimCLR, "temperature", -1.0),
         (BarlowTwins, "scale", 0.0),
+        (LeJEPA, "sigreg_weight", 1.5),
     ],
 )
 def test_a_knob_out_of_range_is_named(method, knob, value):

@@ -5,13 +5,16 @@ import sys
 
 import pytest
 import torch
-from vje_pyro.models import BarlowTwins, MoCoV3, SimCLR, VICReg
+from vje_pyro.models import BarlowTwins, LeJEPA, MoCoV3, SimCLR, VICReg
 
 from vje_pyro.encoders import SmallResNet
 
 pytest.importorskip("lightly", reason="lightly is an extra")
 
-METHODS = {"SimCLR": SimCLR, "MoCoV3": MoCoV3, "VICReg": VICReg, "BarlowTwins": BarlowTwins}
+METHODS = {
+    "SimCLR": SimCLR, "MoCoV3": MoCoV3, "VICReg": VICReg, "BarlowTwins": BarlowTwins,
+    "LeJEPA": LeJEPA,
+}  # fmt: skip
 
 PROCESS = """
 import sys
@@ -25,9 +28,10 @@ dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, 
 inputs, targets, weight = torch.load(f"{folder}/data.pt")
 mine = slice(rank * len(inputs[0]) // 2, (rank + 1) * len(inputs[0]) // 2)
 found = {}
-for name in ("SimCLR", "MoCoV3", "VICReg", "BarlowTwins"):
+for name in ("SimCLR", "MoCoV3", "VICReg", "BarlowTwins", "LeJEPA"):
     method = getattr(models, name)(SmallResNet(1, (4,), 4), 8, 6)
     shared = weight.clone().requires_grad_()
+    torch.manual_seed(rank)  # LeJEPA's directions are those of the first process
     total, _ = method.compare(inputs[:, mine] @ shared, targets[:, mine])
     (gradient,) = torch.autograd.grad(total, shared)
     both = torch.cat([total.detach().reshape(1), gradient.flatten()])
@@ -67,7 +71,9 @@ def test_two_processes_are_one(tmp_path):
         if name == "BarlowTwins":
             total = barlow_twins(outputs)
         else:
-            total, _ = method(SmallResNet(1, (4,), 4), 8, 6).compare(outputs, targets)
+            made = method(SmallResNet(1, (4,), 4), 8, 6)
+            torch.manual_seed(0)
+            total, _ = made.compare(outputs, targets)
         (gradient,) = torch.autograd.grad(total, shared)
         expected = torch.cat([total.detach().reshape(1), gradient.flatten()])
         torch.testing.assert_close(found[name], expected, rtol=1e-6, atol=1e-8)
