@@ -5,7 +5,7 @@
 Each part writes docs/results/benchmarks/<part>-<device>.json; ``make results`` makes the page.
 
 - ``peers``: bound, VJE, lightly's SimSiam and VICReg, in turns, for the small residual network at
-  16 and at 32 pixels, batch 256; the split of a step; the compiled step.
+  16 and at 32 pixels, batch 256; the split of a step, also with the compiled head.
 - ``growth``: step and bound over batch size, embedding dimension and image size.
 - ``ranks``: images per second of ``vje train`` with one and with two processes.
 - ``scoring``: log-likelihoods per second beside embeddings per second.
@@ -89,7 +89,12 @@ def peers(options: argparse.Namespace) -> Figures:
                 figures[f"{label}_to_bound"] = beside(times, name, "bound")
             if name.startswith("lightly"):
                 figures[f"{size}px_vje_speed_over_{name}"] = beside(times, name, "vje")
-        figures |= {f"{size}px_{k}": v for k, v in split(step, options.blocks).items()}
+        for mode in ("", "compiled_head_"):
+            if mode:
+                step.method.compile_head()
+                step.step()
+            for name, figure in split(step, 4 * options.blocks).items():
+                figures[f"{size}px_{mode}{name}"] = figure
     return figures
 
 
