@@ -10,7 +10,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTEST_ARGS ?=
 
-.PHONY: demo test test-slow lint bench study ablation gpu-suite results clean
+.PHONY: demo test test-slow lint bench study ablation recipe gpu-suite results clean
 
 demo: $(VENV)/.installed
 	$(BIN)/vje demo
@@ -44,6 +44,11 @@ study: $(VENV)/.installed
 ablation: $(VENV)/.installed
 	$(BIN)/python benchmarks/ablation.py
 
+# What is missing of the screening of the recipe, on the same data; hours on a CPU.
+recipe: $(VENV)/.installed
+	$(BIN)/python benchmarks/recipe.py
+	$(BIN)/python benchmarks/recipe.py --variants centre --features batch-norm posterior-mean
+
 # What is left of the GPU suite (docs/gpu.md); hours, and it can be stopped and started at will.
 gpu-suite: $(VENV)/.installed
 	$(BIN)/python benchmarks/gpu_suite.py --next --minutes 1000
@@ -53,6 +58,7 @@ results: $(VENV)/.installed
 	$(BIN)/python benchmarks/readme_table.py
 	$(BIN)/python benchmarks/readme_table.py --results docs/results/ablation --readme docs/ablation.md
 	$(BIN)/python benchmarks/ood_table.py
+	$(BIN)/python benchmarks/recipe_table.py
 	$(BIN)/python benchmarks/performance_table.py
 
 # Installed anew only when the requirements change.

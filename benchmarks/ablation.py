@@ -10,14 +10,14 @@ Overrides say where to compute and read (data.root=…, device.accelerator=…),
 trains several at a time, each in a process of its own, for a GPU that one leaves idle.
 """
 
-import argparse
 import sys
-import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from parallel import run_all
-from study import ROOT, run_seed
+from series import command_line, run_in_time, worker_command
+from study import run_seed
 
 VARIANTS: dict[str, list[str]] = {
     "baseline": [],
@@ -54,44 +54,29 @@ def missing(results: Path, seeds: Sequence[int], variants: Sequence[str]) -> lis
     return [(variant, seed) for variant, seed in jobs if not is_done(results / variant, seed)]
 
 
-def command(options: argparse.Namespace, variant: str, seed: int) -> list[str]:
-    """What runs one variant and seed by itself."""
-    return [
-        sys.executable, __file__, *options.overrides, "--variants", variant, "--seeds", str(seed),
-        "--study", options.study, "--root", str(options.root), "--minutes", str(options.minutes),
-        "--experiment", options.experiment,
-    ]  # fmt: skip
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Parse the command line and run what is missing, as long as there is time.
 
     Returns:
-        Exit code: 1 if one of several workers failed.
+        Exit code: 1 if a run failed.
     """
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--variants", nargs="+", default=list(VARIANTS), choices=list(VARIANTS))
-    parser.add_argument("--minutes", type=float, default=float("inf"), help="start none after this")
-    parser.add_argument("--workers", type=int, default=1, help="trainings at a time")
-    parser.add_argument("--experiment", default="cifar10_small")
-    parser.add_argument("--study", default="ablation", help="folder of runs and of results")
-    parser.add_argument("--root", type=Path, default=ROOT, help="holds runs/ and docs/results/")
-    parser.add_argument("overrides", nargs="*")
+    parser = command_line(__doc__, "ablation", list(VARIANTS), (0, 1, 2), "variants")
     options = parser.parse_args(arguments)
-    start = time.monotonic()
     results = options.root / "docs" / "results" / options.study
     jobs = missing(results, options.seeds, options.variants)
     if options.workers > 1:
-        return int(run_all([command(options, *job) for job in jobs], options.workers) > 0)
-    for variant, seed in jobs:
-        if time.monotonic() - start > 60 * options.minutes:
-            print("no time left; start it again to go on")
-            break
+        commands = [
+            worker_command(__file__, options, variants=[variant], seeds=[seed])
+            for variant, seed in jobs
+        ]
+        return int(run_all(commands, options.workers) > 0)
+
+    def run(variant: str, seed: int) -> None:
         overrides = [*VARIANTS[variant], *options.overrides]
         study = f"{options.study}/{variant}"
         run_seed(options.experiment, study, seed, overrides, ["encoder"], PROTOCOLS, options.root)
-    return 0
+
+    return int(run_in_time((partial(run, *job) for job in jobs), options.minutes) > 0)
 
 
 if __name__ == "__main__":

@@ -22,22 +22,21 @@ runs/methods/<method>/rate-<rate>-seed<seed>, where ``vje compare`` can read the
 studies several methods at a time, for a GPU that one leaves idle.
 """
 
-import argparse
 import csv
 import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import torch
 from parallel import run_all
+from series import Job, command_line, run_in_time, worker_command
 from study import ROOT, load_where_trained, scrubbed
+from torch import nn
 from vje_pyro.experiments.compare import train_seed
 from vje_pyro.experiments.evaluate import evaluate_run, print_results
 
-from vje_pyro.errors import VJEError
 from vje_pyro.evaluation import DEFAULT, Figure, Result, evaluate, extract
 from vje_pyro.run import Representation
 
@@ -75,8 +74,6 @@ SEARCH_SEED = 0
 SEARCH_PROTOCOL = "rate-search-v1"
 TRAINING_PROTOCOL = "training-v1"
 
-Job = Callable[[], None]
-
 
 @dataclass(frozen=True)
 class Study:
@@ -88,22 +85,30 @@ class Study:
         overrides: Where to compute and read.
         root: Holds ``runs/`` and ``docs/results/``.
         name: Of the study's folder in both.
+        variants: Overrides of whatever is studied, by name.
     """
 
     experiment: str
     overrides: tuple[str, ...] = ()
     root: Path = ROOT
     name: str = "methods"
+    variants: Mapping[str, Sequence[str]] = field(default_factory=lambda: METHODS)
 
     def results(self, method: str) -> Path:
         """Folder of a method's result files."""
         return self.root / "docs" / "results" / self.name / method
 
-    def train(self, method: str, rate: float, seed: int) -> Representation:
-        """Train, or finish, one run in a process of its own; the same run is not done twice."""
-        run_dir = self.root / "runs" / self.name / method / f"rate-{rate:g}-seed{seed}"
-        settings = [f"experiment={self.experiment}", *METHODS[method], *self.overrides]
-        train_seed(run_dir, seed, [*settings, "training.progress=false", f"optimizer.lr={rate:g}"])
+    def train(self, method: str, seed: int, rate: float | None = None) -> Representation:
+        """Train, or finish, one run in a process of its own; the same run is not done twice.
+
+        Without a rate it is that of the variant or of the experiment.
+        """
+        searched = "" if rate is None else f"rate-{rate:g}-"
+        run_dir = self.root / "runs" / self.name / method / f"{searched}seed{seed}"
+        settings = [f"experiment={self.experiment}", *self.variants[method], *self.overrides]
+        settings += ["training.progress=false"]
+        settings += [] if rate is None else [f"optimizer.lr={rate:g}"]
+        train_seed(run_dir, seed, settings)
         return load_where_trained(run_dir)
 
     # ------------------------------------------------------------------- the learning rate
@@ -114,7 +119,8 @@ class Study:
 
     def search(self, method: str, rate: float) -> None:
         """One training of the search, judged on training images that it has not seen."""
-        result = judge(self.train(method, rate, SEARCH_SEED))
+        (result,) = judge(self.train(method, SEARCH_SEED, rate))
+        result.protocol = SEARCH_PROTOCOL
         result.settings["rate"] = rate
         scrubbed(result).write(self.rate_file(method, rate))
         print_results([result])
@@ -137,7 +143,7 @@ class Study:
 
     def final(self, method: str, seed: int) -> None:
         """One seed at the best rate, evaluated on the test split."""
-        run = self.train(method, self.best_rate(method), seed)
+        run = self.train(method, seed, self.best_rate(method))
         results = evaluate_run(run, "encoder", DEFAULT)
         results.append(training_result(run.path, results[0]))
         print_results(results)
@@ -158,19 +164,37 @@ class Study:
                     yield lambda method=method, seed=seed: self.final(method, seed)
 
 
-def judge(run: Representation) -> Result:
-    """kNN accuracy on the validation split."""
+def judge(
+    run: Representation,
+    method: nn.Module | None = None,
+    features: str = "encoder",
+    protocols: Sequence[str] = ("knn-v1",),
+) -> list[Result]:
+    """Protocols on the validation split, so called that no table takes them for test results.
+
+    Args:
+        run: What is judged.
+        method: Gives the features; the run's own if there is none.
+        features: What to call them.
+        protocols: Names from :data:`vje_pyro.evaluation.PROTOCOLS`.
+    """
     bank, queries = (
-        extract(run.method, run.source.split(split), run.normalize, device=run.device)
+        extract(method or run.method, run.source.split(split), run.normalize, device=run.device)
         for split in ("train", "validation")
     )
-    (result,) = evaluate(
+    results = evaluate(
         bank, queries, dataset=f"{run.source.name}, validation split",
-        method=type(run.method).__name__, features="encoder", seed=run.info["seed"],
-        config=run.config, protocols=["knn-v1"], device=run.device,
+        method=type(run.method).__name__, features=features, seed=run.info["seed"],
+        config=run.config, protocols=protocols, device=run.device,
     )  # fmt: skip
-    result.protocol = SEARCH_PROTOCOL  # knn-v1, but not on the test split
-    return result
+    for result in results:
+        result.protocol = on_validation(result.protocol)
+    return results
+
+
+def on_validation(protocol: str) -> str:
+    """Name of a protocol where the validation split takes the place of the test split."""
+    return protocol.replace("-v", "-validation-v")
 
 
 def training_result(run_dir: Path, like: Result) -> Result:
@@ -216,16 +240,6 @@ def _number(text: str) -> float:
         return float("nan")
 
 
-def command(options: argparse.Namespace, method: str) -> list[str]:
-    """What studies one method by itself."""
-    seeds = [str(seed) for seed in options.seeds]
-    return [
-        sys.executable, __file__, *options.overrides, "--methods", method, "--seeds", *seeds,
-        "--minutes", str(options.minutes), "--experiment", options.experiment,
-        "--root", str(options.root), "--study", options.study,
-    ]  # fmt: skip
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Parse the command line and run what is missing, as long as there is time.
 
@@ -234,31 +248,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         Exit code: 1 if a run failed.
     """
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=list(METHODS))
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--minutes", type=float, default=float("inf"), help="start none after this")
-    parser.add_argument("--experiment", default="cifar10_small")
-    parser.add_argument("--root", type=Path, default=ROOT, help="holds runs/ and docs/results/")
-    parser.add_argument("--study", default="methods", help="folder of runs and of results")
-    parser.add_argument("--workers", type=int, default=1, help="methods at a time")
-    parser.add_argument("overrides", nargs="*")
+    parser = command_line(__doc__, "methods", list(METHODS), (0, 1, 2), "methods")
     options = parser.parse_args(arguments)
     if options.workers > 1:
-        commands = [command(options, method) for method in options.methods]
+        commands = [worker_command(__file__, options, methods=[name]) for name in options.methods]
         return int(run_all(commands, options.workers) > 0)
     study = Study(options.experiment, tuple(options.overrides), options.root, options.study)
-    start, failures = time.monotonic(), 0
-    for job in study.jobs(options.methods, options.seeds):
-        if time.monotonic() - start > 60 * options.minutes:
-            print("no time left; start it again to go on")
-            break
-        try:
-            job()
-        except VJEError as error:
-            print(f"error: {error}", file=sys.stderr)
-            failures += 1
-    return int(failures > 0)
+    return int(run_in_time(study.jobs(options.methods, options.seeds), options.minutes) > 0)
 
 
 if __name__ == "__main__":
