@@ -6,6 +6,7 @@ Each part writes docs/results/benchmarks/<part>-<device>.json; ``make results`` 
 
 - ``peers``: bound, VJE, lightly's SimSiam and VICReg, in turns, for the small residual network at
   16 and at 32 pixels, batch 256; the split of a step, also with the compiled head.
+- ``aggregate``: the step with each aggregate term beside the step without, in turns.
 - ``growth``: step and bound over batch size, embedding dimension and image size.
 - ``ranks``: images per second of ``vje train`` with one and with two processes.
 - ``scoring``: log-likelihoods per second beside embeddings per second.
@@ -30,9 +31,12 @@ from typing import Any
 import pyro
 import torch
 from gpu.report import describe, spread
+from omegaconf import OmegaConf
 from training_step import Setup, TrainingStep, in_turns
+from vje_pyro.experiments.pretrain import CONFIG_DIR
 
 from vje_pyro.atomic import write_atomic
+from vje_pyro.building import build
 from vje_pyro.encoders import SmallResNet
 from vje_pyro.evaluation import Figure
 from vje_pyro.provenance import git_commit, versions
@@ -48,6 +52,8 @@ GROWTH = {
     **{f"pixels_{size}": (size, 256, BATCH) for size in (16, 32)},
 }
 """Image size, embedding dimension and batch size of every case of the part ``growth``."""
+
+AGGREGATES = ("sigreg", "sliced_wasserstein", "variance_covariance")
 
 Figures = dict[str, Figure]
 
@@ -93,7 +99,7 @@ def peers(options: argparse.Namespace) -> Figures:
             if mode:
                 step.method.compile_head()
                 step.step()
-            for name, figure in split(step, 4 * options.blocks).items():
+            for name, figure in split(step, options.blocks).items():
                 figures[f"{size}px_{mode}{name}"] = figure
     return figures
 
@@ -106,6 +112,29 @@ def split(step: TrainingStep, blocks: int) -> Figures:
     figures |= {f"share_{n}": spread([r[n] for r in shares], "steps") for n in rows[0]}
     both = [r["head"] + r["head_backward"] for r in shares]
     return figures | {"share_whole_head": spread(both, "steps")}
+
+
+def aggregate(options: argparse.Namespace) -> Figures:
+    """The step with each aggregate term over the step without, and the term alone over it."""
+    figures: Figures = {}
+    for size in options.image_sizes:
+        terms = {n: build(OmegaConf.load(CONFIG_DIR / "aggregate" / f"{n}.yaml")) for n in AGGREGATES}
+        setup, where = small(size, options.width), (options.batch, options.device)
+        steps = {n: TrainingStep(setup, *where, aggregate=term) for n, term in terms.items()}
+        steps["none"] = plain = TrainingStep(setup, *where)
+        runs = {name: step.step for name, step in steps.items()}
+        shape = (len(plain.ready) * options.batch, plain.method.num_features)
+        embeddings = torch.randn(shape, device=options.device, requires_grad=True)
+        for name, term in terms.items():
+            runs[f"{name}_alone"] = lambda t=term: torch.autograd.grad(t(embeddings), embeddings)
+        for run in runs.values():
+            run()
+        times = in_turns(runs, options.blocks, 1, plain.synchronise)
+        figures[f"{size}px_none_ms"] = spread([1000 * s for s in times["none"]], "steps")
+        for name in AGGREGATES:
+            for kind in (name, f"{name}_alone"):
+                figures[f"{size}px_{kind}_to_none"] = beside(times, kind, "none")
+    return figures
 
 
 def growth(options: argparse.Namespace) -> Figures:
@@ -190,7 +219,8 @@ def startup(options: argparse.Namespace) -> Figures:
 
 
 PARTS: dict[str, Callable[[argparse.Namespace], Figures]] = {
-    "peers": peers, "growth": growth, "ranks": ranks, "scoring": scoring, "startup": startup,
+    "peers": peers, "aggregate": aggregate, "growth": growth, "ranks": ranks, "scoring": scoring,
+    "startup": startup,
 }  # fmt: skip
 
 
