@@ -118,7 +118,8 @@ def aggregate(options: argparse.Namespace) -> Figures:
     """The step with each aggregate term over the step without, and the term alone over it."""
     figures: Figures = {}
     for size in options.image_sizes:
-        terms = {n: build(OmegaConf.load(CONFIG_DIR / "aggregate" / f"{n}.yaml")) for n in AGGREGATES}
+        configs = {n: OmegaConf.load(CONFIG_DIR / "aggregate" / f"{n}.yaml") for n in AGGREGATES}
+        terms = {name: build(config) for name, config in configs.items()}
         setup, where = small(size, options.width), (options.batch, options.device)
         steps = {n: TrainingStep(setup, *where, aggregate=term) for n, term in terms.items()}
         steps["none"] = plain = TrainingStep(setup, *where)
@@ -126,7 +127,7 @@ def aggregate(options: argparse.Namespace) -> Figures:
         shape = (len(plain.ready) * options.batch, plain.method.num_features)
         embeddings = torch.randn(shape, device=options.device, requires_grad=True)
         for name, term in terms.items():
-            runs[f"{name}_alone"] = lambda t=term: torch.autograd.grad(t(embeddings), embeddings)
+            runs[f"{name}_alone"] = partial(_forward_and_backward, term, embeddings)
         for run in runs.values():
             run()
         times = in_turns(runs, options.blocks, 1, plain.synchronise)
@@ -135,6 +136,10 @@ def aggregate(options: argparse.Namespace) -> Figures:
             for kind in (name, f"{name}_alone"):
                 figures[f"{size}px_{kind}_to_none"] = beside(times, kind, "none")
     return figures
+
+
+def _forward_and_backward(term: torch.nn.Module, embeddings: torch.Tensor) -> None:
+    torch.autograd.grad(term(embeddings), embeddings)
 
 
 def growth(options: argparse.Namespace) -> Figures:

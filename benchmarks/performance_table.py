@@ -25,6 +25,7 @@ CONTENDERS = {
     "bound": "the bound", "vje": "VJE", "lightly_simsiam": "lightly, SimSiam",
     "lightly_vicreg": "lightly, VICReg",
 }  # fmt: skip
+AGGREGATES = ("sigreg", "sliced_wasserstein", "variance_covariance")
 PIECES = {
     "data": "batch", "views": "views", "encoder": "encoder, forward", "head": "head, forward",
     "head_backward": "head, backward", "backward": "encoder, backward", "optimizer": "optimiser",
@@ -48,7 +49,7 @@ def markdown(heading: list[str], rows: list[list[str]]) -> str:
 
 
 def sizes(content: dict[str, Any]) -> list[int]:
-    """Image sizes of the part ``peers``."""
+    """Image sizes of a part."""
     return content["settings"]["image_sizes"]
 
 
@@ -82,6 +83,24 @@ def split_table() -> str:
     compiled = [f"{size}px_compiled_head_share_whole_head" for size in sizes(content)]
     rows.append(["*the whole head, compiled*", *(show(figures[k], 1, 100) for k in compiled)])
     return markdown(["piece, % of the step", *(f"{size} px" for size in sizes(content))], rows)
+
+
+def aggregate_table() -> str:
+    """The step with an aggregate term over the step without."""
+    if not (RESULTS / "aggregate-cpu.json").exists():
+        return "Not run yet."
+    content = read("aggregate")
+    figures = content["figures"]
+    rows = [
+        [
+            str(size), f"`{name}`", show(figures[f"{size}px_{name}_to_none"], 3),
+            show(figures[f"{size}px_{name}_alone_to_none"], 2, 100),
+        ]
+        for size in sizes(content)
+        for name in AGGREGATES
+    ]  # fmt: skip
+    heading = ["pixels", "`aggregate=`", "step over the step without", "the term alone, % of it"]
+    return markdown(heading, rows)
 
 
 def growth_table() -> str:
@@ -144,7 +163,8 @@ def plot() -> str:
 
 TABLES = {
     "peers": ("performance.md", peers_table), "split": ("performance.md", split_table),
-    "growth": ("performance.md", growth_table), "other": ("performance.md", other_table),
+    "aggregate": ("performance.md", aggregate_table), "growth": ("performance.md", growth_table),
+    "other": ("performance.md", other_table),
 }  # fmt: skip
 
 

@@ -58,6 +58,7 @@ class TrainingStep:
         device: Where.
         backend: Of ``torch.compile``; None does not compile.
         num_images: Random images to train on.
+        aggregate: Regulariser of the embeddings; None leaves it out.
     """
 
     def __init__(
@@ -67,6 +68,7 @@ class TrainingStep:
         device: torch.device,
         backend: str | None = None,
         num_images: int = 4096,
+        aggregate: torch.nn.Module | None = None,
     ) -> None:
         torch.manual_seed(0)
         self.device, self.batch = device, batch
@@ -79,6 +81,7 @@ class TrainingStep:
             DiagonalNormal,
             partial(SphericalStudentT, df=1.0),
             partial(RadialStudentT, scale=1.0, df=1.0),
+            aggregate=aggregate,
         ).to(device, memory_format=torch.channels_last)
         if backend is not None:
             compile_method(self.method, backend=backend)

@@ -1,10 +1,11 @@
-"""Steps ``ablation``, ``methods`` and ``sweep``: many small trainings, several at a time."""
+"""Steps ``ablation``, ``methods``, ``recipe``, ``sweep``: small trainings, several at a time."""
 
 import sys
 from pathlib import Path
 
 import ablation as ablation_study
 import methods as methods_study
+import recipe as recipe_study
 from parallel import run_all
 
 from gpu.context import Context
@@ -68,6 +69,34 @@ def methods(context: Context) -> Outcome:
         "rates": methods_study.RATES,
     }
     return Outcome(figures, settings, seeds, {"failed": failed, "best_rates": best})
+
+
+def recipe(context: Context) -> Outcome:
+    """The screening of the recipe, one seed on validation images; see ``benchmarks/recipe.py``."""
+    variants = ["centre"] if context.tiny else list(recipe_study.VARIANTS)
+    seeds, features = SEEDS[:1], list(recipe_study.FEATURES)
+    parts = [(variants, features[:1]), (["centre"], features)]
+    for names, read in parts:
+        recipe_study.main([
+            *context.overrides, "--variants", *names, "--seeds", *map(str, seeds),
+            "--features", *read, *_where(context, "cifar10_small", "gpu/recipe"),
+        ])  # fmt: skip
+    study = methods_study.Study(
+        context.experiment("cifar10_small"), root=context.root, name="gpu/recipe"
+    )
+    failed = [
+        f"{variant}, {', '.join(left)}"
+        for names, read in parts
+        for variant, _, left in recipe_study.missing(study, names, seeds, read)
+    ]
+    figures = {
+        f"{variant}_{result.features}_{name}": figure
+        for variant in variants
+        for result in read_results(study.results(variant))
+        for name, figure in merged([result]).items()
+    }
+    settings = {"variants": {name: recipe_study.VARIANTS[name] for name in variants}}
+    return Outcome(figures, settings, seeds, {"failed": failed})
 
 
 def best_rate(context: Context, method: str) -> float | None:

@@ -22,8 +22,8 @@ from vje_pyro.errors import DataError
 from vje_pyro.evaluation import Result
 from vje_pyro.training.step import Stepper
 
-SLOW = ("methods", "sweep", "throughput-resnet50", "cifar10-vje-200", "cifar10-byol-100",
-        "cifar10-vicreg-100")  # fmt: skip
+SLOW = ("methods", "recipe", "sweep", "throughput-resnet50", "cifar10-vje-200",
+        "cifar10-byol-100", "cifar10-vicreg-100")  # fmt: skip
 
 
 @pytest.fixture(scope="module")
