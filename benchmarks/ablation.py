@@ -69,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             worker_command(__file__, options, variants=[variant], seeds=[seed])
             for variant, seed in jobs
         ]
-        return int(run_all(commands, options.workers) > 0)
+        return int(run_all(commands, options.workers, options.minutes) > 0)
 
     def run(variant: str, seed: int) -> None:
         overrides = [*VARIANTS[variant], *options.overrides]

@@ -252,7 +252,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.workers > 1:
         commands = [worker_command(__file__, options, methods=[name]) for name in options.methods]
-        return int(run_all(commands, options.workers) > 0)
+        return int(run_all(commands, options.workers, options.minutes) > 0)
     study = Study(options.experiment, tuple(options.overrides), options.root, options.study)
     return int(run_in_time(study.jobs(options.methods, options.seeds), options.minutes) > 0)
 

@@ -162,7 +162,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             worker_command(__file__, options, variants=[variant], seeds=[seed], features=features)
             for variant, seed, features in todo
         ]
-        return int(run_all(commands, options.workers) > 0)
+        return int(run_all(commands, options.workers, options.minutes) > 0)
     jobs: Iterator[Job] = (partial(screen, study, *job) for job in todo)
     return int(run_in_time(jobs, options.minutes) > 0)
 

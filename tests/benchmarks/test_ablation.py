@@ -25,7 +25,7 @@ def test_what_is_missing_a_seed_of_every_variant_first(tmp_path):
 
 def test_several_workers_get_a_run_each(tmp_path, monkeypatch):
     given = []
-    monkeypatch.setattr(ablation, "run_all", lambda commands, workers: given.append(commands) or 1)
+    monkeypatch.setattr(ablation, "run_all", lambda commands, *_: given.append(commands) or 1)
     arguments = ["data.root=x", "--variants", "df-3", "df-10", "--seeds", "0", "--workers", "2"]
     assert ablation.main([*arguments, "--root", str(tmp_path), "--study", "gpu/ablation"]) == 1
     (commands,) = given

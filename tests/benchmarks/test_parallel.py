@@ -19,6 +19,12 @@ def test_all_run_and_the_failures_are_counted(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == list("01234")
 
 
+def test_none_is_started_after_the_time(tmp_path):
+    command = python(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    assert parallel.run_all([command], workers=1, minutes=-1) == 0
+    assert not (tmp_path / "ran").exists()
+
+
 def test_so_many_run_at_a_time(tmp_path):
     # Each waits for the other to begin: one after the other neither would end well.
     code = (

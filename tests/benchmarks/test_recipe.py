@@ -113,7 +113,7 @@ def test_what_is_missing_a_seed_of_every_variant_first(tmp_path):
 
 def test_several_workers_get_a_run_each(tmp_path, monkeypatch):
     given, ran = [], []
-    monkeypatch.setattr(recipe, "run_all", lambda commands, workers: given.append(commands) or 1)
+    monkeypatch.setattr(recipe, "run_all", lambda commands, *_: given.append(commands) or 1)
     arguments = ["data.root=x", "--variants", "beta-2", "batch-128", "--workers", "2"]
     where = ["--root", str(tmp_path), "--study", "gpu/recipe", "--features", "batch-norm"]
     assert recipe.main([*arguments, *where]) == 1

@@ -88,7 +88,7 @@ def test_a_run_that_fails_does_not_stop_the_others(tmp_path, monkeypatch, capsys
 
 def test_several_workers_get_a_method_each(tmp_path, monkeypatch):
     given, studied = [], []
-    monkeypatch.setattr(methods, "run_all", lambda commands, workers: given.append(commands) or 0)
+    monkeypatch.setattr(methods, "run_all", lambda commands, *_: given.append(commands) or 0)
     arguments = ["a=1", "--methods", "vje", "byol", "--seeds", "0", "2", "--workers", "2"]
     assert methods.main([*arguments, "--root", str(tmp_path), "--study", "gpu/methods"]) == 0
     (commands,) = given
