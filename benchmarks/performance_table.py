@@ -1,9 +1,10 @@
-"""Rewrite the tables and the plot of docs/performance.md from result files.
+"""Rewrite the tables of docs/performance.md and docs/scaling.md, and a plot, from result files.
 
     python benchmarks/performance_table.py           # rewrite them
     python benchmarks/performance_table.py --check   # exit 1 if that would change the page
 
-The files are docs/results/benchmarks/<part>-cpu.json of ``benchmarks/performance.py``.
+The files are docs/results/benchmarks/<part>-cpu.json of ``benchmarks/performance.py``, and
+memory.json of ``benchmarks/memory.py``.
 """
 
 import io
@@ -161,10 +162,39 @@ def plot() -> str:
     return buffer.getvalue()
 
 
+def memory_table() -> str:
+    """Bytes of a step by encoder."""
+    names = {
+        "small_resnet-32": "small residual network, 32 px", "resnet18-32": "ResNet-18, 32 px",
+        "resnet50-224": "ResNet-50, 224 px",
+    }  # fmt: skip
+    rows = []
+    content = json.loads((RESULTS / "memory.json").read_text(encoding="utf-8"))
+    for key, found in content["encoders"].items():
+        kept, checkpointed = found["kept"], found["checkpointed"]
+        activations = (x["activations_per_image_and_view"] / 2**10 for x in (kept, checkpointed))
+        first, second = (f"{a:,.0f}" for a in activations)
+        rows.append(
+            [
+                f"{names[key]}, {found['batch_size']}", first,
+                *(f"{kept[k] / 2**20:,.1f}" for k in ("bound", "step")),
+                f"{found['step_over_bound']:.3f}",
+                f"{found['step_over_1.05_bound_plus_views']:.3f}",
+                f"{found['step_over_formula']:.3f}",
+                f"{found['checkpointed_step_over_step']:.2f} (a: {second} KiB)",
+            ]
+        )  # fmt: skip
+    heading = [
+        "encoder, batch", "a, KiB", "bound, MiB", "step, MiB", "step / bound",
+        "step / (1.05 bound + views)", "step / formula", "step with activation checkpointing",
+    ]  # fmt: skip
+    return markdown(heading, rows)
+
+
 TABLES = {
     "peers": ("performance.md", peers_table), "split": ("performance.md", split_table),
     "aggregate": ("performance.md", aggregate_table), "growth": ("performance.md", growth_table),
-    "other": ("performance.md", other_table),
+    "other": ("performance.md", other_table), "memory": ("scaling.md", memory_table),
 }  # fmt: skip
 
 
