@@ -8,7 +8,10 @@ PYTHON ?= $(shell for p in python3 python3.12 python3.11 python; do \
 	$$p -c '$(RIGHT_VERSION)' 2>/dev/null && echo $$p && break; done)
 VENV := .venv
 BIN := $(VENV)/bin
-PYTEST_ARGS ?=
+# A file of tests to each core …
+PYTEST_ARGS ?= -n auto --maxprocesses 8 --dist loadfile
+# … in which torch would take all cores again.
+test test-slow: export OMP_NUM_THREADS := 1
 
 .PHONY: demo test test-slow lint bench study ablation recipe gpu-suite results clean
 

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from lightning_fabric import Fabric
+from record import write_record
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -25,11 +26,9 @@ from torch.utils._pytree import tree_iter
 from vje_pyro.guides import DiagonalNormal
 from vje_pyro.models import VJE
 
-from vje_pyro.atomic import write_atomic
 from vje_pyro.distributions import RadialStudentT, SphericalStudentT
 from vje_pyro.encoders import SmallResNet
 from vje_pyro.inference import SlicedEppsPulley
-from vje_pyro.provenance import git_commit, versions
 from vje_pyro.training.activation_checkpointing import checkpoint_activations
 from vje_pyro.training.step import Stepper
 from vje_pyro.training.sync_batch_norm import synchronize_batch_norm
@@ -150,15 +149,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     figures = measure(options.processes)
-    record = {
-        "benchmark": "communication",
-        "processes": options.processes,
-        "scenarios": figures,
-        "commit": git_commit(),
-        "versions": versions(),
-    }
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(options.out, json.dumps(record, indent=2) + "\n")
+    write_record(options.out, "communication", processes=options.processes, scenarios=figures)
     print(json.dumps(figures, indent=2))
 
 

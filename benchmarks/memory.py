@@ -20,6 +20,7 @@ from typing import Any
 import pyro
 import torch
 from lightning_fabric import Fabric
+from record import write_record
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
@@ -27,10 +28,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from vje_pyro.guides import DiagonalNormal
 from vje_pyro.models import VJE
 
-from vje_pyro.atomic import write_atomic
 from vje_pyro.distributions import RadialStudentT, SphericalStudentT
 from vje_pyro.encoders import ResNet, SmallResNet
-from vje_pyro.provenance import git_commit, versions
 from vje_pyro.training.activation_checkpointing import checkpoint_activations
 from vje_pyro.training.step import Stepper
 
@@ -173,16 +172,8 @@ def main() -> None:
     options = parser.parse_args()
     with pyro.validation_enabled(False):
         figures = {name: measure(name, options.batch_size) for name in options.encoders}
-    record = {
-        "benchmark": "memory",
-        "precision": "float32",
-        "optimizer": "AdamW",
-        "encoders": figures,
-        "commit": git_commit(),
-        "versions": versions(),
-    }
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(options.out, json.dumps(record, indent=2) + "\n")
+    settings = {"precision": "float32", "optimizer": "AdamW"}
+    write_record(options.out, "memory", **settings, encoders=figures)
     print(json.dumps(figures, indent=2))
 
 

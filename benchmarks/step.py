@@ -18,15 +18,14 @@ from pathlib import Path
 
 import pyro
 import torch
+from record import write_record
 from torch import Tensor
 from torch.nn.functional import normalize
 from vje_pyro.guides import DiagonalNormal
 from vje_pyro.models import VJE
 
-from vje_pyro.atomic import write_atomic
 from vje_pyro.distributions import RadialStudentT, SphericalStudentT
 from vje_pyro.encoders import SmallResNet
-from vje_pyro.provenance import git_commit, versions
 
 OUT = Path(__file__).parents[1] / "docs" / "results" / "benchmarks" / "step.json"
 HOST_TRANSFERS = ("item", "tolist", "cpu", "numpy", "__bool__", "__float__", "__int__")
@@ -155,15 +154,8 @@ def main() -> None:
             options.batch_size, options.image_size, options.steps, torch.device(options.device)
         )
     settings = {k: v for k, v in vars(options).items() if k != "out"}
-    record = {
-        "benchmark": "step",
-        **figures,
-        "settings": settings | {"threads": torch.get_num_threads()},
-        "commit": git_commit(),
-        "versions": versions(),
-    }
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(options.out, json.dumps(record, indent=2) + "\n")
+    settings["threads"] = torch.get_num_threads()
+    write_record(options.out, "step", **figures, settings=settings)
     print(json.dumps(figures, indent=2))
 
 
