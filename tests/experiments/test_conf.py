@@ -16,7 +16,11 @@ CHOICES = [
     for path in sorted(CONFIG_DIR.glob("**/*.yaml"))
     if path.parent not in (CONFIG_DIR, CONFIG_DIR / "experiment", CONFIG_DIR / "recipe")
 ]
-MADE_WITHOUT = {"encoder=timm": ["encoder.name=resnet10t"], "data=folder": ["data.root=nowhere"]}
+MADE_WITHOUT = {
+    "encoder=timm": ["encoder.name=resnet10t"],
+    "data=folder": ["data.root=nowhere"],
+    "data=webdataset": ["data.root=nowhere"],
+}
 
 
 def composed(*overrides):
