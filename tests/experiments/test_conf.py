@@ -19,7 +19,7 @@ CHOICES = [
 MADE_WITHOUT = {
     "encoder=timm": ["encoder.name=resnet10t"],
     "data=folder": ["data.root=nowhere"],
-    "data=webdataset": ["data.root=nowhere"],
+    "data=webdataset": ["data.root=nowhere", "data.pretrain=shard.tar"],
 }
 
 
