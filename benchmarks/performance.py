@@ -159,11 +159,16 @@ def growth(options: argparse.Namespace) -> Figures:
 
 def ranks(options: argparse.Namespace) -> Figures:
     """Images per second of whole trainings with one and two processes, one thread each."""
-    figures: Figures = {}
-    for number in (1, 2):
-        rates = [_trained_rate(number, options) for _ in range(3)]
-        figures[f"ranks_{number}_images_per_second"] = spread(rates, "trainings")
-    return figures
+    rates = {1: [], 2: []}
+    for _ in range(3):
+        for number, found in rates.items():
+            found.append(_trained_rate(number, options))
+    figures = {
+        f"ranks_{number}_images_per_second": spread(found, "trainings")
+        for number, found in rates.items()
+    }
+    pairs = zip(rates[2], rates[1], strict=True)
+    return figures | {"ranks_speedup": spread([b / a for b, a in pairs], "pairs of trainings")}
 
 
 def _trained_rate(processes: int, options: argparse.Namespace) -> float:
@@ -220,7 +225,10 @@ def startup(options: argparse.Namespace) -> Figures:
         run()
     times = in_turns(runs, options.blocks)
     figures = {f"{k}_s": spread(v, "starts") for k, v in times.items()}
-    return figures | {"train_help_to_import_torch": beside(times, "train_help", "import_torch")}
+    ratios = {
+        f"{k}_to_import_torch": beside(times, k, "import_torch") for k in ("help", "train_help")
+    }
+    return figures | ratios
 
 
 PARTS: dict[str, Callable[[argparse.Namespace], Figures]] = {

@@ -23,8 +23,7 @@ DOCS = Path(__file__).resolve().parents[1] / "docs"
 RESULTS = DOCS / "results" / "benchmarks"
 
 CONTENDERS = {
-    "bound": "the bound", "vje": "VJE", "lightly_simsiam": "lightly, SimSiam",
-    "lightly_vicreg": "lightly, VICReg",
+    "vje": "VJE", "lightly_simsiam": "lightly, SimSiam", "lightly_vicreg": "lightly, VICReg",
 }  # fmt: skip
 AGGREGATES = ("sigreg", "sliced_wasserstein", "variance_covariance")
 PIECES = {
@@ -55,22 +54,15 @@ def sizes(content: dict[str, Any]) -> list[int]:
 
 
 def peers_table() -> str:
-    """Images per second, and ratios to the bound and to VJE."""
+    """Ratios to the bound and to VJE: absolute times are those of one machine."""
     content = read("peers")
     figures, rows = content["figures"], []
     for size in sizes(content):
         for name, shown in CONTENDERS.items():
-            bound = figures.get(f"{size}px_{name}_to_bound")
             speed = figures.get(f"{size}px_vje_speed_over_{name}")
-            rows.append(
-                [
-                    str(size), shown, show(figures[f"{size}px_{name}_images_per_second"], 0),
-                    show(bound) if bound else "1", show(speed) if speed else "",
-                ]
-            )  # fmt: skip
-    return markdown(
-        ["pixels", "what", "images / s", "time over the bound's", "VJE's speed over its"], rows
-    )
+            bound = show(figures[f"{size}px_{name}_to_bound"])
+            rows.append([str(size), shown, bound, show(speed) if speed else ""])
+    return markdown(["pixels", "what", "time over the bound's", "VJE's speed over its"], rows)
 
 
 def split_table() -> str:
@@ -105,7 +97,7 @@ def aggregate_table() -> str:
 
 
 def growth_table() -> str:
-    """Milliseconds an image, and the ratio to the bound."""
+    """The ratio to the bound."""
     figures = read("growth")["figures"]
     rows = []
     for name in figures:
@@ -113,8 +105,8 @@ def growth_table() -> str:
             case = name.removesuffix("_to_bound")
             what, value = case.split("_")
             shown = {"batch": "batch size", "dim": "dimension D", "pixels": "image size"}[what]
-            rows.append([shown, value, show(figures[f"{case}_ms_per_image"]), show(figures[name])])
-    return markdown(["what changes", "to", "ms / image", "time over the bound's"], rows)
+            rows.append([shown, value, show(figures[name])])
+    return markdown(["what changes", "to", "time over the bound's"], rows)
 
 
 def other_table() -> str:
@@ -123,39 +115,36 @@ def other_table() -> str:
         k: v for part in ("ranks", "scoring", "startup") for k, v in read(part)["figures"].items()
     }
     kinds = {
-        "ranks_1_images_per_second": ("training, one process", "images / s", 0),
-        "ranks_2_images_per_second": ("training, two processes", "images / s", 0),
-        "embed_images_per_second": ("embedding", "images / s", 0),
-        "log_likelihood_1_to_embed": ("log-likelihood, 1 sample", "time over embedding's", 2),
-        "log_likelihood_16_to_embed": ("log-likelihood, 16 samples", "time over embedding's", 2),
-        "help_s": ("`vje --help`", "s", 2),
-        "import_torch_s": ("`import torch`", "s", 2),
-        "train_help_s": ("`vje train --help`", "s", 2),
+        "ranks_speedup": ("training, two processes", "images / s of one process"),
+        "log_likelihood_1_to_embed": ("log-likelihood, 1 sample", "time of embedding"),
+        "log_likelihood_16_to_embed": ("log-likelihood, 16 samples", "time of embedding"),
+        "help_to_import_torch": ("`vje --help`", "time of `import torch`"),
+        "train_help_to_import_torch": ("`vje train --help`", "time of `import torch`"),
     }
-    rows = [[what, unit, show(figures[k], digits)] for k, (what, unit, digits) in kinds.items()]
-    return markdown(["what", "unit", "median [quartiles]"], rows)
+    rows = [[what, unit, show(figures[name])] for name, (what, unit) in kinds.items()]
+    return markdown(["what", "in units of", "median [quartiles]"], rows)
 
 
 def plot() -> str:
-    """Images per second of all contenders as SVG, the same bytes from the same figures."""
+    """Times over the bound's of all contenders as SVG, the same bytes from the same figures."""
     content = read("peers")
-    figures = content["figures"]
-    plot = Plot(figsize=(7, 1.1 + 1.1 * len(sizes(content))), layout="constrained")
-    for axes, size in zip(
-        plot.subplots(len(sizes(content)), squeeze=False)[:, 0], sizes(content), strict=True
-    ):
-        rates = [figures[f"{size}px_{name}_images_per_second"] for name in CONTENDERS]
-        values = [rate["value"] for rate in rates]
+    number = len(sizes(content))
+    plot = Plot(figsize=(7, 1 + number), layout="constrained")
+    all_axes = plot.subplots(number, sharex=True, squeeze=False)[:, 0]
+    for axes, size in zip(all_axes, sizes(content), strict=True):
+        ratios = [content["figures"][f"{size}px_{name}_to_bound"] for name in CONTENDERS]
+        values = [ratio["value"] for ratio in ratios]
         errors = [
-            [rate["value"] - rate["low"] for rate in rates],
-            [rate["high"] - rate["value"] for rate in rates],
+            [ratio["value"] - ratio["low"] for ratio in ratios],
+            [ratio["high"] - ratio["value"] for ratio in ratios],
         ]
-        colors = ["0.7", "C0", "C1", "C1"]
+        colors = ["C0", "C1", "C1"]
         axes.barh(list(CONTENDERS.values()), values, xerr=errors, color=colors, capsize=3)
+        axes.axvline(1, color="black", linewidth=1)
         axes.invert_yaxis()
         axes.set_title(f"{size} pixels", loc="left", fontsize="medium")
-        axes.set_xlabel("images / s")
         axes.spines[["top", "right"]].set_visible(False)
+    all_axes[-1].set_xlabel("time of a step over the bound's")
     buffer = io.StringIO()
     with mpl.rc_context({"svg.hashsalt": "vje-pyro", "svg.fonttype": "none"}):
         plot.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
