@@ -83,7 +83,7 @@ def formula(method: nn.Module, synced: bool, aggregate: bool) -> dict[str, int]:
     calls = VIEWS * (channels - guide) + guide  # the guide runs once, all else once a view
     sums = 2 * calls * 4 if synced else 0
     directions = 4 * method.num_features * DIRECTIONS if aggregate else 0
-    characteristic = 2 * 2 * DIRECTIONS * POINTS * 4 if aggregate else 0  # there and back
+    characteristic = 2 * 2 * DIRECTIONS * (POINTS // 2) * 4 if aggregate else 0  # there and back
     return {
         "all_reduce": gradients + sums + characteristic,
         "all_gather": sums,

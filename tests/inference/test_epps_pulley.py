@@ -30,3 +30,21 @@ def test_the_prior_is_nearest_and_does_not_depend_on_the_sample_size():
         assert value.item() == pytest.approx(expected, rel=0.05)
     for other in (0.5 * torch.randn(1024, 16), 2 + torch.randn(1024, 16), torch.zeros(1024, 16)):
         assert statistic(other) > 5 * expected
+
+
+@pytest.mark.parametrize("num_points", [2, 6, 17])
+def test_half_of_the_nodes_give_the_whole_trapezoidal_rule(num_points):
+    torch.manual_seed(3)
+    x, statistic = (
+        torch.randn(30, 4),
+        SlicedEppsPulley(1.0, num_directions=5, num_points=num_points),
+    )
+    torch.manual_seed(4)
+    found = statistic(x)
+    torch.manual_seed(4)
+    projections = x @ torch.nn.functional.normalize(torch.randn(4, 5), dim=0)
+    t = torch.linspace(-5, 5, num_points)
+    empirical = torch.exp(1j * projections[..., None] * t).mean(0)
+    weight = torch.exp(-t.square() / 2)
+    whole = torch.trapezoid((empirical - weight).abs().square() * weight, t, dim=-1)
+    torch.testing.assert_close(found, 30 * whole.mean())

@@ -42,6 +42,7 @@ class SlicedEppsPulley(nn.Module):
     """
 
     nodes: Tensor
+    rule: Tensor
 
     def __init__(
         self, weight: float = 1e-3, num_directions: int = 256, num_points: int = 17
@@ -54,7 +55,12 @@ class SlicedEppsPulley(nn.Module):
             )
         self.weight = weight
         self.num_directions = num_directions
-        self.register_buffer("nodes", torch.linspace(-5, 5, num_points), persistent=False)
+        # The integrand is even and vanishes at zero: the nodes above zero tell all.
+        nodes = torch.linspace(-5, 5, num_points)[(num_points + 1) // 2 :]
+        rule = torch.full_like(nodes, 2 * 10 / (num_points - 1))
+        rule[-1] /= 2
+        self.register_buffer("nodes", nodes, persistent=False)
+        self.register_buffer("rule", rule * torch.exp(-nodes.square() / 2), persistent=False)
 
     def forward(self, embeddings: Tensor) -> Tensor:
         """Weight times the statistic, a scalar, of embeddings ``(N, D)`` of each process."""
@@ -63,5 +69,5 @@ class SlicedEppsPulley(nn.Module):
         prior = torch.exp(-self.nodes.square() / 2)
         real, imaginary = global_mean(torch.stack([phase.cos().mean(0), phase.sin().mean(0)]))
         distance = (real - prior).square() + imaginary.square()
-        statistic = torch.trapezoid(distance * prior, self.nodes, dim=-1).mean()
+        statistic = (distance @ self.rule).mean()
         return self.weight * world_size() * len(embeddings) * statistic
