@@ -65,9 +65,10 @@ class SlicedEppsPulley(nn.Module):
     def forward(self, embeddings: Tensor) -> Tensor:
         """Weight times the statistic, a scalar, of embeddings ``(N, D)`` of each process."""
         directions = random_directions(embeddings, self.num_directions)
-        phase = (embeddings @ directions)[..., None] * self.nodes
-        prior = torch.exp(-self.nodes.square() / 2)
-        real, imaginary = global_mean(torch.stack([phase.cos().mean(0), phase.sin().mean(0)]))
+        nodes = self.nodes[:, None]
+        phase = nodes[..., None] * (embeddings @ directions)  # nodes in front: contiguous sums
+        prior = torch.exp(-nodes.square() / 2)
+        real, imaginary = global_mean(torch.stack([phase.cos().mean(1), phase.sin().mean(1)]))
         distance = (real - prior).square() + imaginary.square()
-        statistic = (distance @ self.rule).mean()
+        statistic = (self.rule @ distance).mean()
         return self.weight * world_size() * len(embeddings) * statistic
