@@ -95,6 +95,7 @@ def test_cifar100(tmp_path, monkeypatch):
     monkeypatch.setattr(real, "train_list", [["train", md5["train"]]])
     monkeypatch.setattr(real, "test_list", [["test", md5["test"]]])
     monkeypatch.setattr(real, "meta", real.meta | {"md5": meta_md5})
+    assert CIFAR100(tmp_path).num_classes == 100
     expect(CIFAR100(tmp_path), "train", some(N, 3, 32, 32), range(N), 100)
     expect(CIFAR100(tmp_path), "test", some(N, 3, 32, 32, seed=1), range(N), 100)
 
@@ -132,6 +133,7 @@ def test_svhn(tmp_path, monkeypatch):
         md5[name] = hashlib.md5(path.read_bytes()).hexdigest()
     lists = {n: ["", f"{n}_32x32.mat", md5[n]] for n in md5}
     monkeypatch.setattr(datasets.SVHN, "split_list", lists)
+    assert SVHN(tmp_path).num_classes == 10
     expect(SVHN(tmp_path), "train", some(N, 3, 32, 32), np.arange(N) % 10, 10)
     expect(SVHN(tmp_path), "test", some(N, 3, 32, 32, seed=1), np.arange(N) % 10, 10)
 
