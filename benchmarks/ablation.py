@@ -10,6 +10,7 @@ Overrides say where to compute and read (data.root=…, device.accelerator=…),
 trains several at a time, each in a process of its own, for a GPU that one leaves idle.
 """
 
+import argparse
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -17,7 +18,10 @@ from pathlib import Path
 
 from parallel import run_all
 from series import command_line, run_in_time, worker_command
-from study import run_seed
+from study import run_seed, scrubbed
+from training_logs import TRAINING_PROTOCOL, training_result
+
+from vje_pyro.evaluation import Result
 
 VARIANTS: dict[str, list[str]] = {
     "baseline": [],
@@ -45,13 +49,39 @@ PROTOCOLS = ("knn-v1", "linear-v1")
 
 def is_done(folder: Path, seed: int) -> bool:
     """Whether a variant's results of this seed are there."""
-    return all(list(folder.glob(f"*-encoder-seed{seed}-{protocol}.json")) for protocol in PROTOCOLS)
+    return not lacking(folder, seed) and _has(folder, seed, TRAINING_PROTOCOL)
+
+
+def lacking(folder: Path, seed: int) -> list[str]:
+    """The protocols that a variant is still to be evaluated with, for this seed."""
+    return [name for name in PROTOCOLS if not _has(folder, seed, name)]
+
+
+def _has(folder: Path, seed: int, protocol: str) -> bool:
+    return any(folder.glob(_pattern(seed, protocol)))
+
+
+def _pattern(seed: int, protocol: str) -> str:
+    return f"*-encoder-seed{seed}-{protocol}.json"
 
 
 def missing(results: Path, seeds: Sequence[int], variants: Sequence[str]) -> list[tuple[str, int]]:
     """Variants and seeds without results, in the order in which they are run."""
     jobs = [(variant, seed) for seed in seeds for variant in variants]
     return [(variant, seed) for variant, seed in jobs if not is_done(results / variant, seed)]
+
+
+def run(options: argparse.Namespace, variant: str, seed: int) -> None:
+    """Train one run, or finish it, and write what is missing of its results."""
+    study = f"{options.study}/{variant}"
+    folder = options.root / "docs" / "results" / study
+    overrides, protocols = [*VARIANTS[variant], *options.overrides], lacking(folder, seed)
+    trained = run_seed(
+        options.experiment, study, seed, overrides, ["encoder"], protocols, options.root
+    )
+    (evaluated,) = folder.glob(_pattern(seed, PROTOCOLS[0]))
+    training = training_result(trained.path, Result.read(evaluated))
+    scrubbed(training).write(folder / training.filename)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -71,12 +101,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         ]
         return int(run_all(commands, options.workers, options.minutes) > 0)
 
-    def run(variant: str, seed: int) -> None:
-        overrides = [*VARIANTS[variant], *options.overrides]
-        study = f"{options.study}/{variant}"
-        run_seed(options.experiment, study, seed, overrides, ["encoder"], PROTOCOLS, options.root)
-
-    return int(run_in_time((partial(run, *job) for job in jobs), options.minutes) > 0)
+    chosen = (partial(run, options, *job) for job in jobs)
+    return int(run_in_time(chosen, options.minutes) > 0)
 
 
 if __name__ == "__main__":

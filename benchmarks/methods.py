@@ -22,22 +22,20 @@ runs/methods/<method>/rate-<rate>-seed<seed>, where ``vje compare`` can read the
 studies several methods at a time, for a GPU that one leaves idle.
 """
 
-import csv
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-import torch
 from parallel import run_all
 from series import Job, command_line, run_in_time, worker_command
 from study import ROOT, load_where_trained, scrubbed
 from torch import nn
+from training_logs import TRAINING_PROTOCOL, training_result
 from vje_pyro.experiments.compare import train_seed
 from vje_pyro.experiments.evaluate import evaluate_run, print_results
 
-from vje_pyro.evaluation import DEFAULT, Figure, Result, evaluate, extract
+from vje_pyro.evaluation import DEFAULT, Result, evaluate, extract
 from vje_pyro.run import Representation
 
 METHODS: dict[str, list[str]] = {
@@ -72,7 +70,6 @@ RATES = (1e-3, 2e-3, 4e-3)
 
 SEARCH_SEED = 0
 SEARCH_PROTOCOL = "rate-search-v1"
-TRAINING_PROTOCOL = "training-v1"
 
 
 @dataclass(frozen=True)
@@ -195,49 +192,6 @@ def judge(
 def on_validation(protocol: str) -> str:
     """Name of a protocol where the validation split takes the place of the test split."""
     return protocol.replace("-v", "-validation-v")
-
-
-def training_result(run_dir: Path, like: Result) -> Result:
-    """RankMe, milliseconds a step, MiB and minutes of a run, from its logs.
-
-    Args:
-        run_dir: Finished run.
-        like: A result of the run, for all else.
-    """
-    steps, epochs = (read_columns(run_dir / "logs" / f"{log}.csv") for log in ("steps", "epochs"))
-    milliseconds = 1000 * like.config["loader"]["batch_size"] / steps["images_per_second"]
-    low, middle, high = np.quantile(milliseconds, [0.25, 0.5, 0.75])
-    figures = {
-        "rankme": one_run(epochs["rankme"][-1]),
-        "step_ms": Figure(middle, low, high, len(milliseconds), "quartiles over log intervals"),
-        "peak_memory_mib": one_run(epochs["peak_memory"][-1]),
-        "minutes": one_run(epochs["time"][-1] / 60),
-    }
-    result = Result(
-        TRAINING_PROTOCOL, like.dataset, like.method, like.features, figures, like.seed,
-        config=like.config, device=like.device,
-        details={"threads": torch.get_num_threads()},
-    )  # fmt: skip
-    return result
-
-
-def one_run(value: float) -> Figure:
-    """A figure that a run gives once."""
-    return Figure(float(value), float(value), float(value), 1, "one run")
-
-
-def read_columns(path: Path) -> dict[str, np.ndarray]:
-    """Columns of a log as floats; what is no number is NaN."""
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
-    return {name: np.array([_number(row[name]) for row in rows]) for name in rows[0]}
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return float("nan")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -28,7 +28,7 @@ from pathlib import Path
 
 from vje_pyro.atomic import write_atomic
 from vje_pyro.errors import VJEError
-from vje_pyro.evaluation import Figure, Result
+from vje_pyro.evaluation import Result
 from vje_pyro.evaluation.result import is_result
 from vje_pyro.evaluation.seeds import check_comparable, over_seeds
 
@@ -36,16 +36,20 @@ ROOT = Path(__file__).resolve().parents[1]
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 
 COLUMNS = (
-    ("kNN", "knn-v1", "accuracy"),
-    ("linear", "linear-v1", "accuracy"),
-    ("linear (SGD)", "linear-sgd-v1", "accuracy"),
-    ("1 label", "few-label-v1", "accuracy_1"),
-    ("5 labels", "few-label-v1", "accuracy_5"),
-    ("10 labels", "few-label-v1", "accuracy_10"),
+    ("kNN", "knn-v1", "accuracy", 100),
+    ("linear", "linear-v1", "accuracy", 100),
+    ("linear (SGD)", "linear-sgd-v1", "accuracy", 100),
+    ("1 label", "few-label-v1", "accuracy_1", 100),
+    ("5 labels", "few-label-v1", "accuracy_5", 100),
+    ("10 labels", "few-label-v1", "accuracy_10", 100),
+    ("RankMe", "training-v1", "rankme", 1),
+    ("KL", "training-v1", "kl", 1),
+    ("active units", "training-v1", "active_units", 100),
 )
-"""Heading, protocol and figure of each column; one that no file fills is left out."""
+"""Heading, protocol and figure of each column, and what the figure is multiplied by; a column that
+no file fills is left out."""
 
-PROTOCOLS = {protocol for _, protocol, _ in COLUMNS}
+PROTOCOLS = {protocol for _, protocol, _, _ in COLUMNS}
 """What the table shows; other protocols have pages of their own."""
 
 APART = {"ablation", "methods", "sweep"}
@@ -56,6 +60,11 @@ NOTE = (
     "Test accuracy in %. Over several seeds: mean [95 % t-interval over seeds]; "
     "marked \\*: one seed, [95 % bootstrap over test images] "
     "(1, 5, 10 labels per class: mean over 10 draws [95 % t-interval over draws])."
+)
+
+TRAINING_NOTE = (
+    " RankMe, KL (nats per datum) and active units (% of the latent features) are those of the end "
+    "of training, on training images; one seed has no interval there."
 )
 
 Row = tuple[str, str, str]
@@ -89,14 +98,18 @@ def table(rows: dict[Row, dict[str, list[Result]]]) -> str:
         for result in results
         for name in result.figures
     }
-    columns = [column for column in COLUMNS if column[1:] in found]
-    lines = [_line(["study", "method", "features", *(name for name, _, _ in columns), "seeds"])]
+    columns = [column for column in COLUMNS if column[1:3] in found]
+    lines = [_line(["study", "method", "features", *(column[0] for column in columns), "seeds"])]
     lines.append(_line(["---"] * (len(columns) + 4)))
     for row in sorted(rows):
-        cells = [_cell(rows[row].get(protocol, []), figure) for _, protocol, figure in columns]
+        cells = [
+            _cell(rows[row].get(protocol, []), figure, factor)
+            for _, protocol, figure, factor in columns
+        ]
         seeds = {len(results) for results in rows[row].values()}
         lines.append(_line([*row, *cells, "–".join(map(str, sorted(seeds)))]))
-    return "\n".join([*lines, "", NOTE])
+    of_training = any(protocol == "training-v1" for _, protocol, _, _ in columns)
+    return "\n".join([*lines, "", NOTE + TRAINING_NOTE * of_training])
 
 
 def update(readme: str, content: str) -> str:
@@ -137,15 +150,14 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _cell(results: list[Result], name: str) -> str:
+def _cell(results: list[Result], name: str, factor: float) -> str:
     figures = [result.figures[name] for result in results if name in result.figures]
     if not figures:
         return ""
-    return _show(over_seeds(figures)) + ("\\*" if len(figures) == 1 else "")
-
-
-def _show(figure: Figure) -> str:
-    return f"{100 * figure.value:.1f} [{100 * figure.low:.1f}, {100 * figure.high:.1f}]"
+    figure = over_seeds(figures)
+    value, low, high = (factor * number for number in (figure.value, figure.low, figure.high))
+    interval = f" [{low:.1f}, {high:.1f}]" if figure.n > 1 else ""
+    return f"{value:.1f}{interval}" + ("\\*" if len(figures) == 1 else "")
 
 
 def _line(cells: Iterable[str]) -> str:

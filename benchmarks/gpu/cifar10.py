@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from methods import training_result
 from ood import stem
 from study import run_seed, scrubbed
+from training_logs import training_result
 from vje_pyro.experiments.one_class import one_class as train_one_class
 from vje_pyro.experiments.ood import ood_run
 from vje_pyro.experiments.uncertainty import uncertainty_run

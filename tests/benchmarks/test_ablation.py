@@ -18,6 +18,7 @@ def done(folder, seed, protocol):
 def test_what_is_missing_a_seed_of_every_variant_first(tmp_path):
     done(tmp_path / "df-3", 0, "knn-v1")
     done(tmp_path / "df-3", 0, "linear-v1")
+    done(tmp_path / "df-3", 0, "training-v1")
     done(tmp_path / "baseline", 1, "knn-v1")  # the linear probe is not there
     jobs = ablation.missing(tmp_path, [0, 1], ["baseline", "df-3"])
     assert jobs == [("baseline", 0), ("baseline", 1), ("df-3", 1)]
@@ -30,14 +31,13 @@ def test_several_workers_get_a_run_each(tmp_path, monkeypatch):
     assert ablation.main([*arguments, "--root", str(tmp_path), "--study", "gpu/ablation"]) == 1
     (commands,) = given
     ran = []
-    monkeypatch.setattr(ablation, "run_seed", lambda *job: ran.append(job))
+    monkeypatch.setattr(ablation, "run", lambda *job: ran.append(job))
     for command in commands:
         assert ablation.main(command[2:]) == 0
-    assert [(job[1], job[2], job[3][0]) for job in ran] == [
-        ("gpu/ablation/df-3", 0, "likelihood.direction.df=3"),
-        ("gpu/ablation/df-10", 0, "likelihood.direction.df=10"),
-    ]
-    assert all("data.root=x" in job[3] and job[-1] == tmp_path for job in ran)
+    assert [job[1:] for job in ran] == [("df-3", 0), ("df-10", 0)]
+    for options, _, _ in ran:
+        assert (options.study, options.root) == ("gpu/ablation", tmp_path)
+        assert options.overrides == ["data.root=x"]
 
 
 def test_a_tiny_variant_is_trained_evaluated_and_then_skipped(tmp_path, monkeypatch):
@@ -48,5 +48,16 @@ def test_a_tiny_variant_is_trained_evaluated_and_then_skipped(tmp_path, monkeypa
     assert result.config["method"]["beta"] == 4
     assert 0.1 < result.figures["accuracy"].value < 1
     assert str(tmp_path) not in (folder / "VJE-encoder-seed3-linear-v1.json").read_text()
-    monkeypatch.setattr(ablation, "run_seed", lambda *job: pytest.fail("run again"))
+    training = folder / "VJE-encoder-seed3-training-v1.json"
+    figures = Result.read(training).figures
+    assert 0 <= figures["active_units"].value <= 1 < figures["rankme"].value
+    assert figures["kl"].value > 0
+    assert str(tmp_path) not in training.read_text()
+
+    training.unlink()  # is made again from the logs, and nothing is evaluated for it
+    evaluated = {path: path.stat().st_mtime_ns for path in folder.glob("*.json")}
+    assert ablation.main([*arguments, "--root", str(tmp_path)]) == 0
+    assert Result.read(training).figures == figures
+    assert all(path.stat().st_mtime_ns == time for path, time in evaluated.items())
+    monkeypatch.setattr(ablation, "run", lambda *job: pytest.fail("run again"))
     assert ablation.main([*arguments, "--root", str(tmp_path)]) == 0
