@@ -31,7 +31,7 @@ def training_result(run_dir: Path, like: Result) -> Result:
         "peak_memory_mib": one_run(epochs["peak_memory"][-1]),
         "minutes": one_run(epochs["time"][-1] / 60),
     }
-    if "active_units" in epochs:
+    if np.isfinite(epochs.get("active_units", [np.nan])[-1]):
         figures["active_units"] = one_run(epochs["active_units"][-1])
     if "kl" in steps:
         last = steps["epoch"] == steps["epoch"][-1]
