@@ -76,8 +76,9 @@ def run(options: argparse.Namespace, variant: str, seed: int) -> None:
     study = f"{options.study}/{variant}"
     folder = options.root / "docs" / "results" / study
     overrides, protocols = [*VARIANTS[variant], *options.overrides], lacking(folder, seed)
+    features = ["encoder"] if protocols else []
     trained = run_seed(
-        options.experiment, study, seed, overrides, ["encoder"], protocols, options.root
+        options.experiment, study, seed, overrides, features, protocols, options.root
     )
     (evaluated,) = folder.glob(_pattern(seed, PROTOCOLS[0]))
     training = training_result(trained.path, Result.read(evaluated))
