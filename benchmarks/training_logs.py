@@ -9,14 +9,16 @@ import torch
 from vje_pyro.evaluation import Figure, Result
 
 TRAINING_PROTOCOL = "training-v1"
+LAST = {"rankme": "rankme", "peak_memory": "peak_memory_mib", "active_units": "active_units"}
+"""Figure that the last row of a column of the epoch log is."""
 
 
 def training_result(run_dir: Path, like: Result) -> Result:
-    """Cost and state of a run, from its logs.
+    """Cost and state of a run at its end, from its logs.
 
-    Its figures are ``step_ms``, ``peak_memory_mib``, ``minutes``, ``rankme`` and, of a
+    Its figures are ``step_ms``, ``minutes``, ``rankme``, ``peak_memory_mib`` and, of a
     probabilistic method, ``active_units`` (share of the latent features) and ``kl`` (nats per
-    datum, averaged over the last epoch).
+    datum, averaged over the last epoch); what is not in the logs is left out.
 
     Args:
         run_dir: Finished run.
@@ -26,13 +28,12 @@ def training_result(run_dir: Path, like: Result) -> Result:
     milliseconds = 1000 * like.config["loader"]["batch_size"] / steps["images_per_second"]
     low, middle, high = np.quantile(milliseconds, [0.25, 0.5, 0.75])
     figures = {
-        "rankme": one_run(epochs["rankme"][-1]),
         "step_ms": Figure(middle, low, high, len(milliseconds), "quartiles over log intervals"),
-        "peak_memory_mib": one_run(epochs["peak_memory"][-1]),
         "minutes": one_run(epochs["time"][-1] / 60),
     }
-    if np.isfinite(epochs.get("active_units", [np.nan])[-1]):
-        figures["active_units"] = one_run(epochs["active_units"][-1])
+    for column, name in LAST.items():
+        if column in epochs and np.isfinite(epochs[column][-1]):
+            figures[name] = one_run(epochs[column][-1])
     if "kl" in steps:
         last = steps["epoch"] == steps["epoch"][-1]
         figures["kl"] = one_run(steps["kl"][last].mean())
