@@ -2,8 +2,10 @@ import json
 import math
 from dataclasses import replace
 
+import pyro
 import pytest
 import torch
+from pyro.distributions import Normal
 from torch.distributions import kl_divergence
 from torch.testing import assert_close
 from vje_pyro.guides import AffineCouplingFlow, DiagonalNormal, LowRankNormal
@@ -52,6 +54,43 @@ def test_active_units(conjugate_pairs):
     assert_close(result.mean_variance, (pairs.source / 2).var(0))
     assert result.active.tolist() == [True, False, False, True]
     assert result.summary()["active_units"] == 2
+
+
+def test_what_the_likelihood_gains_by_the_latent(conjugate_pairs):
+    pairs = conjugate_pairs(num_images=200, dim=3, noise=1.0)
+    result = latent_usage(pairs, num_samples=500)
+    x, mean = pairs.target, pairs.source / 2
+    gain = ((x - mean.roll(1, 0)).square() - (x - mean).square()).sum(-1) / 2
+    assert_close(result.latent_gain.float(), gain, rtol=0.05, atol=0.6)
+    assert result.latent_gain.mean().item() == pytest.approx(gain.mean().item(), abs=0.03)
+    assert_close(result.scale_gain, torch.zeros(400, dtype=torch.float64))
+    summary = result.summary()
+    assert summary["latent_gain"]["value"] == pytest.approx(result.latent_gain.mean().item())
+
+
+def test_a_model_that_listens_to_the_scale_alone(conjugate_pairs):
+    class Deaf(type(conjugate_pairs().method)):
+        def infer(self, source):
+            return super().infer(source)._replace(scale=0.5 + source.abs())
+
+        def model(self, posterior, scale, target=None):
+            with pyro.plate("data", len(scale), dim=-1):
+                pyro.sample("z", self.prior_distribution())
+                pyro.sample("direction", Normal(0.0, scale).to_event(1), obs=target)
+
+    pairs = conjugate_pairs(num_images=50, dim=3)
+    pairs = replace(pairs, method=Deaf(3, 0.8, 0.0, 1.0).eval())
+    result = latent_usage(pairs)
+    scale = 0.5 + pairs.source.abs()
+    own, other = (Normal(0.0, s).log_prob(pairs.target).sum(-1) for s in (scale, scale.roll(1, 0)))
+    assert_close(result.latent_gain, torch.zeros(100, dtype=torch.float64))
+    assert_close(result.scale_gain, (own - other).double(), rtol=1e-5, atol=1e-5)
+    assert result.mutual_information.mean() > 1  # the KL does not tell
+
+
+def test_one_image_has_no_other_to_swap_with(conjugate_pairs):
+    with pytest.raises(ValueError, match="at least 2, got 1"):
+        latent_usage(conjugate_pairs(num_images=1))
 
 
 @pytest.mark.parametrize(

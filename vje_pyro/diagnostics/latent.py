@@ -1,4 +1,4 @@
-"""What the latent is used for: KL by dimension, active units, and the two parts of the KL."""
+"""What the latent is used for: KL and its parts, active units, what the likelihood gains by it."""
 
 import math
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from torch.distributions import MixtureSameFamily as TorchMixture
 from torch.distributions import Normal as TorchNormal
 
 from vje_pyro.diagnostics._figure import mean_over_images
-from vje_pyro.diagnostics._programs import chunks, seeded
+from vje_pyro.diagnostics._programs import chunks, draw_latents, seeded, site_log_probs
 from vje_pyro.diagnostics.pairs import Pairs
 from vje_pyro.distributions.moments import moments
 
@@ -42,6 +42,10 @@ class Latent:
             cannot exceed log M: near that limit it says only that the posteriors hardly overlap.
         aggregate_kl: Terms whose mean is the KL of the aggregate posterior, ``(2N,)``; single
             terms can be negative.
+        latent_gain: Expected log-likelihood of the target less that with the latent of another
+            image, ``(2N,)``. Near 0 the model does not listen to z, whatever the KL is: the
+            posterior has collapsed as far as prediction goes.
+        scale_gain: The same with the directional scale of another image, ``(2N,)``.
     """
 
     kl_per_dim: Tensor
@@ -49,6 +53,8 @@ class Latent:
     mean_variance: Tensor
     mutual_information: Tensor
     aggregate_kl: Tensor
+    latent_gain: Tensor
+    scale_gain: Tensor
 
     @property
     def active(self) -> Tensor:
@@ -68,6 +74,8 @@ class Latent:
             "mutual_information": mean_over_images(self.mutual_information),
             "mutual_information_limit": math.log(len(self.kl)),
             "aggregate_kl": mean_over_images(self.aggregate_kl),
+            "latent_gain": mean_over_images(self.latent_gain),
+            "scale_gain": mean_over_images(self.scale_gain),
             "active_units": int(self.active.sum()),
             "active_threshold": _ACTIVE,
             "mean_variance": self.mean_variance.tolist(),
@@ -87,17 +95,20 @@ def latent_usage(pairs: Pairs, num_samples: int = 16, seed: int = 0) -> Latent:
         seed: Of the draws.
 
     Raises:
-        ValueError: If ``num_samples`` is below 1.
+        ValueError: If ``num_samples`` is below 1, or there is only one image.
 
     Source: active units, Burda et al. (arXiv 1509.00519), section 5.2; parts of the KL, Hoffman &
-    Johnson, "ELBO surgery" (NeurIPS 2016 workshop).
+    Johnson, "ELBO surgery" (NeurIPS 2016 workshop); the gains are this project's.
     """
     if num_samples < 1:
         raise ValueError(f"num_samples must be positive, got {num_samples}.")
+    if len(pairs) < 2:
+        raise ValueError("latent_usage swaps latents between images: it needs at least 2, got 1.")
     posterior, prior = pairs.posterior, pairs.method.prior_distribution()
     with seeded(seed):
         kl_per_dim, kl_from = _kl_of_marginals(posterior, pairs.moments, prior, num_samples)
         z = posterior.sample((num_samples,))
+        latent_gain, scale_gain = _gains(pairs, num_samples)
     own = posterior.log_prob(z)
     aggregate = _log_aggregate(posterior, z)
     return Latent(
@@ -106,7 +117,25 @@ def latent_usage(pairs: Pairs, num_samples: int = 16, seed: int = 0) -> Latent:
         mean_variance=pairs.moments[0].var(0),
         mutual_information=(own - aggregate).mean(0),
         aggregate_kl=(aggregate - prior.log_prob(z)).mean(0),
+        latent_gain=latent_gain,
+        scale_gain=scale_gain,
     )
+
+
+def _gains(pairs: Pairs, num_samples: int) -> tuple[Tensor, Tensor]:
+    """Log-likelihood that a datum loses with the latent, or the scale, of the image before it."""
+    posterior, scale, target = pairs.arguments()
+    means = torch.zeros(3, len(scale), dtype=torch.float64)
+    for size in chunks(num_samples, pairs.embeddings.numel()):
+        own = draw_latents(pairs.method.guide, pairs.arguments(), size)
+        others = {name: value.roll(1, 1) for name, value in own.items()}
+        cases = (own, scale), (others, scale), (own, scale.roll(1, 0))
+        for mean, (latents, scales) in zip(means, cases, strict=True):
+            sites = site_log_probs(pairs.method.model, (posterior, scales, target), latents)
+            observed = sum(site.double() for name, site in sites.items() if name not in latents)
+            mean += torch.as_tensor(observed).expand(size, -1).sum(0) / num_samples
+    with_own, with_other_latent, with_other_scale = means
+    return with_own - with_other_latent, with_own - with_other_scale
 
 
 def _log_aggregate(posterior: TorchDistribution, z: Tensor) -> Tensor:

@@ -103,13 +103,16 @@ def _latent(checks: dict[str, Any], arrays: Arrays) -> Panel | None:
         "title": "How is the latent used?",
         "text": "The mean KL to the prior is what z tells about which image it is (mutual "
         "information, at most the logarithm of the number of data) plus how far the aggregate "
-        "posterior is from the prior.",
+        "posterior is from the prior. Whether the model listens is another question: the gains say "
+        "how much likelier the target is than with z, or the directional scale, of another image.",
         "rows": [
             ("KL to the prior [nats]", _figure(check["kl"])),
             ("mutual information [nats]", _figure(check["mutual_information"])
              + f", at most {check['mutual_information_limit']:.2f}"),
             ("KL of the aggregate posterior [nats]", _figure(check["aggregate_kl"])),
             ("active units", f"{check['active_units']} of {len(check['mean_variance'])}"),
+            ("gain by z [nats]", _figure(check["latent_gain"])),
+            ("gain by the scale [nats]", _figure(check["scale_gain"])),
         ],
         "panels": [],
     }  # fmt: skip
