@@ -20,8 +20,11 @@ from parallel import run_all
 from series import command_line, run_in_time, worker_command
 from study import run_seed, scrubbed
 from training_logs import TRAINING_PROTOCOL, training_result
+from vje_pyro.experiments.diagnose import split_pairs
 
-from vje_pyro.evaluation import Result
+from vje_pyro.diagnostics import latent_usage
+from vje_pyro.evaluation import Figure, Result
+from vje_pyro.run import Representation
 
 VARIANTS: dict[str, list[str]] = {
     "baseline": [],
@@ -45,11 +48,15 @@ VARIANTS: dict[str, list[str]] = {
 normal; the baseline has one degree of freedom, β = 1 and the reference radius √D."""
 
 PROTOCOLS = ("knn-v1", "linear-v1")
+LATENT_PROTOCOL = "latent-v1"
+LATENT_FIGURES = ("kl", "mutual_information", "latent_gain", "scale_gain")
+LATENT_IMAGES = 300
 
 
 def is_done(folder: Path, seed: int) -> bool:
     """Whether a variant's results of this seed are there."""
-    return not lacking(folder, seed) and _has(folder, seed, TRAINING_PROTOCOL)
+    others = (TRAINING_PROTOCOL, LATENT_PROTOCOL)
+    return not lacking(folder, seed) and all(_has(folder, seed, name) for name in others)
 
 
 def lacking(folder: Path, seed: int) -> list[str]:
@@ -81,8 +88,22 @@ def run(options: argparse.Namespace, variant: str, seed: int) -> None:
         options.experiment, study, seed, overrides, features, protocols, options.root
     )
     (evaluated,) = folder.glob(_pattern(seed, PROTOCOLS[0]))
-    training = training_result(trained.path, Result.read(evaluated))
-    scrubbed(training).write(folder / training.filename)
+    like = Result.read(evaluated)
+    for result in (training_result(trained.path, like), latent_result(trained, like)):
+        scrubbed(result).write(folder / result.filename)
+
+
+def latent_result(run: Representation, like: Result) -> Result:
+    """What the latent of a run is used for, on pairs of views of test images; no label takes part.
+
+    Its figures, in nats per datum, are those of :func:`vje_pyro.diagnostics.latent_usage`.
+    """
+    summary = latent_usage(split_pairs(run, "test", LATENT_IMAGES, seed=0)).summary()
+    figures = {name: Figure(**summary[name]) for name in LATENT_FIGURES}
+    return Result(
+        LATENT_PROTOCOL, like.dataset, like.method, like.features, figures, like.seed,
+        config=like.config, device=like.device,
+    )  # fmt: skip
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -43,8 +43,9 @@ COLUMNS = (
     ("5 labels", "few-label-v1", "accuracy_5", 100),
     ("10 labels", "few-label-v1", "accuracy_10", 100),
     ("RankMe", "training-v1", "rankme", 1),
-    ("KL", "training-v1", "kl", 1),
-    ("active units", "training-v1", "active_units", 100),
+    ("KL", "latent-v1", "kl", 1),
+    ("gain by z", "latent-v1", "latent_gain", 1),
+    ("gain by scale", "latent-v1", "scale_gain", 1),
 )
 """Heading, protocol and figure of each column, and what the figure is multiplied by; a column that
 no file fills is left out."""
@@ -62,10 +63,13 @@ NOTE = (
     "(1, 5, 10 labels per class: mean over 10 draws [95 % t-interval over draws])."
 )
 
-TRAINING_NOTE = (
-    " RankMe, KL (nats per datum) and active units (% of the latent features) are those of the end "
-    "of training, on training images; one seed has no interval there."
-)
+NOTES = {
+    "training-v1": " RankMe is that of training images at the end of training; one seed has no "
+    "interval there.",
+    "latent-v1": " KL of the posterior from the prior, and how much the log-likelihood of the "
+    "target would lose with the z, or the scale, of another image, are in nats per datum, of test "
+    "images; one seed: [95 % bootstrap over images].",
+}
 
 Row = tuple[str, str, str]
 
@@ -108,8 +112,9 @@ def table(rows: dict[Row, dict[str, list[Result]]]) -> str:
         ]
         seeds = {len(results) for results in rows[row].values()}
         lines.append(_line([*row, *cells, "–".join(map(str, sorted(seeds)))]))
-    of_training = any(protocol == "training-v1" for _, protocol, _, _ in columns)
-    return "\n".join([*lines, "", NOTE + TRAINING_NOTE * of_training])
+    shown = {protocol for _, protocol, _, _ in columns}
+    notes = [note for protocol, note in NOTES.items() if protocol in shown]
+    return "\n".join([*lines, "", "".join([NOTE, *notes])])
 
 
 def update(readme: str, content: str) -> str:

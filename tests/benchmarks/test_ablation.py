@@ -19,6 +19,7 @@ def test_what_is_missing_a_seed_of_every_variant_first(tmp_path):
     done(tmp_path / "df-3", 0, "knn-v1")
     done(tmp_path / "df-3", 0, "linear-v1")
     done(tmp_path / "df-3", 0, "training-v1")
+    done(tmp_path / "df-3", 0, "latent-v1")
     done(tmp_path / "baseline", 1, "knn-v1")  # the linear probe is not there
     jobs = ablation.missing(tmp_path, [0, 1], ["baseline", "df-3"])
     assert jobs == [("baseline", 0), ("baseline", 1), ("df-3", 1)]
@@ -51,13 +52,16 @@ def test_a_tiny_variant_is_trained_evaluated_and_then_skipped(tmp_path, monkeypa
     training = folder / "VJE-encoder-seed3-training-v1.json"
     figures = Result.read(training).figures
     assert 0 <= figures["active_units"].value <= 1 < figures["rankme"].value
-    assert figures["kl"].value > 0
     assert str(tmp_path) not in training.read_text()
+    latent = Result.read(folder / "VJE-encoder-seed3-latent-v1.json").figures
+    assert latent["kl"].value > 0
+    assert latent["latent_gain"].interval == "95% bootstrap over images"
 
     training.unlink()  # is made again from the logs, and nothing is evaluated for it
-    evaluated = {path: path.stat().st_mtime_ns for path in folder.glob("*.json")}
+    evaluated = [folder / f"VJE-encoder-seed3-{name}.json" for name in ablation.PROTOCOLS]
+    times = [path.stat().st_mtime_ns for path in evaluated]
     assert ablation.main([*arguments, "--root", str(tmp_path)]) == 0
     assert Result.read(training).figures == figures
-    assert all(path.stat().st_mtime_ns == time for path, time in evaluated.items())
+    assert [path.stat().st_mtime_ns for path in evaluated] == times
     monkeypatch.setattr(ablation, "run", lambda *job: pytest.fail("run again"))
     assert ablation.main([*arguments, "--root", str(tmp_path)]) == 0

@@ -59,26 +59,23 @@ def test_table(paths):
     assert (lines[0], lines[-1]) == ("# Title", "The end.")
 
 
-def test_figures_of_the_training_have_their_own_units(paths):
+def test_figures_that_are_no_accuracies(paths):
     results, readme = paths
-    for seed, figures in enumerate([(50.0, 0.2), (54.0, 0.3)]):
-        made = dict(zip(("rankme", "active_units"), figures, strict=True))
-        result = Result(
-            "training-v1", {"name": "cifar10"}, "vje", "encoder",
-            {name: Figure(value, value, value, 1, "one run") for name, value in made.items()},
-            seed,
-        )  # fmt: skip
+    for seed, value in enumerate([50.0, 54.0]):
+        figures = {"rankme": Figure(value, value, value, 1, "one run")}
+        result = Result("training-v1", {"name": "cifar10"}, "vje", "encoder", figures, seed)
         result.write(results / "many" / result.filename)
     result.write(results / "one" / result.filename)
+    write(results / "one", 20.0, seed=1, protocol="latent-v1", name="latent_gain")
     assert run(paths) == 0
     lines = readme.read_text().splitlines()
-    # t(1, 0.975) = 12.706, standard errors 2 and 0.05
-    assert lines[3] == "| study | method | features | RankMe | active units | seeds |"
+    # t(1, 0.975) = 12.706 and a standard error of 2
+    assert lines[3] == "| study | method | features | RankMe | gain by z | seeds |"
     assert lines[5:7] == [
-        "| many | vje | encoder | 52.0 [26.6, 77.4] | 25.0 [-38.5, 88.5] | 2 |",
-        "| one | vje | encoder | 54.0\\* | 30.0\\* | 1 |",
+        "| many | vje | encoder | 52.0 [26.6, 77.4] |  | 2 |",
+        "| one | vje | encoder | 54.0\\* | 20.0 [20.0, 20.0]\\* | 1 |",
     ]
-    assert "nats per datum" in lines[8]
+    assert "in nats per datum" in lines[8]
 
 
 def test_check_sees_a_new_result_and_a_touched_figure(paths):
