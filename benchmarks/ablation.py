@@ -50,7 +50,7 @@ normal; the baseline has one degree of freedom, β = 1 and the reference radius 
 PROTOCOLS = ("knn-v1", "linear-v1")
 LATENT_PROTOCOL = "latent-v1"
 LATENT_FIGURES = ("kl", "mutual_information", "latent_gain", "scale_gain")
-LATENT_IMAGES = 300
+LATENT_IMAGES = 100
 
 
 def is_done(folder: Path, seed: int) -> bool:
