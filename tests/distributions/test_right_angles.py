@@ -5,6 +5,7 @@ from functools import partial
 
 import pytest
 import torch
+
 from vje_pyro.distributions import (
     PowerSpherical,
     ProjectedStudentT,
