@@ -52,7 +52,7 @@ from vje_pyro.run import Representation
 
 logger = logging.getLogger(__name__)
 
-SCHEMA, SCHEMA_VERSION = "vje-pyro-diagnostics", 1
+SCHEMA, SCHEMA_VERSION = "vje-pyro-diagnostics", 2
 _MAX_NUMBERS = 200_000
 """Arrays larger than this stay out of the file for plots: draws, not results."""
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from vje_pyro.report import diagnostic_plots as plots
 
-SCHEMA, SCHEMA_VERSION = "vje-pyro-diagnostics", 1
+SCHEMA, SCHEMA_VERSION = "vje-pyro-diagnostics", 2
 
 Arrays = dict[str, np.ndarray]
 Panel = dict[str, Any]
