@@ -5,7 +5,8 @@ are skipped and broken ones resumed, so that it can be stopped and started at wi
 
     python benchmarks/ablation.py [override …] [--seeds 0 1 2] [--variants NAME …] [--minutes M]
 
-The results are in docs/results/ablation, and ``make results`` makes the table of docs/ablation.md.
+The results are in docs/results/ablation: accuracies, what the logs say at the end of a run, and
+what its latent is used for. ``make results`` makes the table of docs/ablation.md.
 Overrides say where to compute and read (data.root=…, device.accelerator=…), not what. ``--workers``
 trains several at a time, each in a process of its own, for a GPU that one leaves idle.
 """

@@ -4,6 +4,7 @@ import ablation
 import pytest
 from commandline import TINY
 
+from vje_pyro.errors import VJEError
 from vje_pyro.evaluation import Figure, Result
 
 ONE_EPOCH = (*TINY[1:], "training.epochs=1", "training.progress=false")
@@ -32,13 +33,19 @@ def test_several_workers_get_a_run_each(tmp_path, monkeypatch):
     assert ablation.main([*arguments, "--root", str(tmp_path), "--study", "gpu/ablation"]) == 1
     (commands,) = given
     ran = []
-    monkeypatch.setattr(ablation, "run", lambda *job: ran.append(job))
+
+    def stop(*job):
+        ran.append(job)
+        raise VJEError("far enough")
+
+    monkeypatch.setattr(ablation, "run_seed", stop)
     for command in commands:
-        assert ablation.main(command[2:]) == 0
-    assert [job[1:] for job in ran] == [("df-3", 0), ("df-10", 0)]
-    for options, _, _ in ran:
-        assert (options.study, options.root) == ("gpu/ablation", tmp_path)
-        assert options.overrides == ["data.root=x"]
+        assert ablation.main(command[2:]) == 1
+    assert [(job[1], job[2], job[3][0]) for job in ran] == [
+        ("gpu/ablation/df-3", 0, "likelihood.direction.df=3"),
+        ("gpu/ablation/df-10", 0, "likelihood.direction.df=10"),
+    ]
+    assert all("data.root=x" in job[3] and job[-1] == tmp_path for job in ran)
 
 
 def test_a_tiny_variant_is_trained_evaluated_and_then_skipped(tmp_path, monkeypatch):
