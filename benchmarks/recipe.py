@@ -31,6 +31,7 @@ from vje_pyro.distributions.moments import moments
 
 CENTRE: dict[str, str] = {
     "aggregate": "sigreg", "aggregate.weight": "1e-3", "aggregate.num_directions": "256",
+    "likelihood/direction": "spherical_student_t",
     "method.beta": "1", "method.num_particles": "1", "method.target_momentum": "null",
     "encoder.widths": "[64,128,256]", "guide.hidden_features": "512", "guide.num_layers": "1",
     "loader.batch_size": "256", "training.epochs": "20", "views.num_views": "2",
@@ -46,6 +47,7 @@ Change = dict[str, str | None]
 CHANGES: dict[str, Change] = {
     "centre": {},
     "weight-2e-3": {"aggregate.weight": "2e-3"},
+    "direction-power-spherical": {"likelihood/direction": "power_spherical"},
     "views-4": {"views.num_views": "4", "loader.batch_size": "128", "training.epochs": "10"},
     "width-1024": {"guide.hidden_features": "1024"},
     "particles-4": {"method.num_particles": "4"},
