@@ -36,6 +36,8 @@ CENTRE: dict[str, str] = {
     "encoder.widths": "[64,128,256]", "guide.hidden_features": "512", "guide.num_layers": "1",
     "loader.batch_size": "256", "training.epochs": "20", "views.num_views": "2",
     "optimizer": "adamw", "optimizer.lr": "2e-3", "optimizer.weight_decay": "1e-4",
+    "views.crop_scale": "[0.2,1.0]", "views.brightness": "0.4", "views.contrast": "0.4",
+    "views.saturation": "0.4", "views.hue": "0.1", "views.grayscale": "0.2",
     "data.test_limit": "null",
 }  # fmt: skip
 """Every setting that a factor changes, written out: a change of defaults must not move the centre.
@@ -80,8 +82,16 @@ CHANGES: dict[str, Change] = {
     "aggregate-none": {
         "aggregate": "none", "aggregate.weight": None, "aggregate.num_directions": None,
     },
+    "crop-0.35": {"views.crop_scale": "[0.35,1.0]"},
+    "crop-0.1": {"views.crop_scale": "[0.1,1.0]"},
+    "colour-half": {
+        "views.brightness": "0.2", "views.contrast": "0.2", "views.saturation": "0.2",
+        "views.hue": "0.05",
+    },
+    "grayscale-0": {"views.grayscale": "0"},
 }  # fmt: skip
 """What each variant changes, those that are likeliest to matter first; None is left out.
+The last four were added when the first eight had shown a plateau.
 
 A rate is not scaled with the batch, and only the last stage of the encoder with D. Four views have
 the centre's number of steps and of encoder passes: half the batch, and half the epochs. The rates
