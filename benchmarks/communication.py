@@ -17,17 +17,14 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from default_vje import small_vje
 from lightning_fabric import Fabric
 from record import write_record
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
-from vje_pyro.guides import DiagonalNormal
-from vje_pyro.models import VJE
 
-from vje_pyro.distributions import RadialStudentT, SphericalStudentT
-from vje_pyro.encoders import SmallResNet
 from vje_pyro.inference import SlicedEppsPulley
 from vje_pyro.training.activation_checkpointing import checkpoint_activations
 from vje_pyro.training.step import Stepper
@@ -58,20 +55,6 @@ class Collectives(TorchDispatchMode):
                 t.nbytes for t in tree_iter(sent) if isinstance(t, Tensor)
             )
         return func(*args, **(kwargs or {}))
-
-
-def make_method(aggregate: bool) -> VJE:
-    """VJE on the small residual network."""
-    torch.manual_seed(0)
-    return VJE(
-        SmallResNet(),
-        DiagonalNormal,
-        partial(SphericalStudentT, df=1.0),
-        partial(RadialStudentT, scale=1.0, df=1.0),
-        aggregate=SlicedEppsPulley(num_directions=DIRECTIONS, num_points=POINTS)
-        if aggregate
-        else None,
-    )
 
 
 def formula(method: nn.Module, synced: bool, aggregate: bool) -> dict[str, int]:
@@ -105,7 +88,8 @@ def count(fabric: Fabric, path: Path) -> None:
     """Count a third step of every scenario: the first two arrange buckets."""
     found = {}
     for name, (synced, aggregate, checkpointed) in SCENARIOS.items():
-        method = make_method(aggregate)
+        epps_pulley = SlicedEppsPulley(num_directions=DIRECTIONS, num_points=POINTS)
+        method = small_vje(epps_pulley if aggregate else None)
         if synced:
             synchronize_batch_norm(method)
         if checkpointed:

@@ -19,16 +19,15 @@ from typing import Any
 
 import pyro
 import torch
+from default_vje import default_vje
 from lightning_fabric import Fabric
 from record import write_record
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 from torch.utils.flop_counter import FlopCounterMode
-from vje_pyro.guides import DiagonalNormal
 from vje_pyro.models import VJE
 
-from vje_pyro.distributions import RadialStudentT, SphericalStudentT
 from vje_pyro.encoders import ResNet, SmallResNet
 from vje_pyro.training.activation_checkpointing import checkpoint_activations
 from vje_pyro.training.step import Stepper
@@ -77,17 +76,6 @@ class LiveTensors(TorchDispatchMode):
         self.now -= size
 
 
-def make_method(encoder: Callable[[], nn.Module]) -> VJE:
-    """VJE with the default parts."""
-    torch.manual_seed(0)
-    return VJE(
-        encoder(),
-        DiagonalNormal,
-        partial(SphericalStudentT, df=1.0),
-        partial(RadialStudentT, scale=1.0, df=1.0),
-    ).to(memory_format=torch.channels_last)
-
-
 def peak(method: VJE, views: Tensor, step: Callable[[], None], state: list[Tensor]) -> int:
     """Largest bytes alive during ``step``, weights, states and views included."""
     with LiveTensors(*method.parameters(), *method.buffers(), *state, views) as live:
@@ -99,7 +87,8 @@ def measure(name: str, batch_size: int) -> dict[str, Any]:
     """Bytes of one encoder's steps, and of what they are made of."""
     make, side, divisor = ENCODERS[name]
     batch = max(2, batch_size // divisor)
-    plain = make_method(make)
+    torch.manual_seed(0)
+    plain = default_vje(make()).to(memory_format=torch.channels_last)
     views = torch.randn(2, batch, 3, side, side)
     found: dict[str, Any] = {}
     for mode in ("kept", "checkpointed"):

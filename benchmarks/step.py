@@ -18,29 +18,14 @@ from pathlib import Path
 
 import pyro
 import torch
+from default_vje import small_vje
 from record import write_record
 from torch import Tensor
 from torch.nn.functional import normalize
-from vje_pyro.guides import DiagonalNormal
 from vje_pyro.models import VJE
-
-from vje_pyro.distributions import RadialStudentT, SphericalStudentT
-from vje_pyro.encoders import SmallResNet
 
 OUT = Path(__file__).parents[1] / "docs" / "results" / "benchmarks" / "step.json"
 HOST_TRANSFERS = ("item", "tolist", "cpu", "numpy", "__bool__", "__float__", "__int__")
-
-
-def make_method(device: torch.device) -> VJE:
-    """The small residual network with the default likelihoods."""
-    torch.manual_seed(0)
-    method = VJE(
-        SmallResNet(),
-        DiagonalNormal,
-        partial(SphericalStudentT, df=1.0),
-        partial(RadialStudentT, scale=1.0, df=1.0),
-    )
-    return method.to(device, memory_format=torch.channels_last)
 
 
 def loss_by_hand(method: VJE, views: Tensor) -> Tensor:
@@ -98,7 +83,10 @@ def counted_transfers() -> Iterator[list[str]]:
 
 def measure(batch_size: int, image_size: int, steps: int, device: torch.device) -> dict:
     """Medians and spreads of both steps, and their ratio."""
-    methods: dict[str, VJE] = {name: make_method(device) for name in ("vje", "by_hand")}
+    methods: dict[str, VJE] = {
+        name: small_vje().to(device, memory_format=torch.channels_last)
+        for name in ("vje", "by_hand")
+    }
     losses: dict[str, Callable[[Tensor], Tensor]] = {
         "vje": lambda views: methods["vje"].loss(views).total,
         "by_hand": partial(loss_by_hand, methods["by_hand"]),

@@ -12,17 +12,15 @@ from functools import partial
 from typing import Any
 
 import torch
+from default_vje import default_vje
 from gpu.stopwatch import Stopwatch
 from omegaconf import OmegaConf
 from step import counted_transfers
 from torch import Tensor
 from vje_pyro.experiments.pretrain import CONFIG_DIR, make_fabric
-from vje_pyro.guides import DiagonalNormal
-from vje_pyro.models import VJE
 
 from vje_pyro.building import build
 from vje_pyro.data import ImageArray, ResidentLoader, Views
-from vje_pyro.distributions import RadialStudentT, SphericalStudentT
 from vje_pyro.training.compiling import compile_method
 from vje_pyro.training.meter import Meter
 from vje_pyro.training.optim import param_groups
@@ -76,13 +74,8 @@ class TrainingStep:
         self.fabric = make_fabric(
             OmegaConf.create({**accelerator, "strategy": "auto", "precision": "auto"})
         )
-        self.method = VJE(
-            setup.encoder(),
-            DiagonalNormal,
-            partial(SphericalStudentT, df=1.0),
-            partial(RadialStudentT, scale=1.0, df=1.0),
-            aggregate=aggregate,
-        ).to(device, memory_format=torch.channels_last)
+        method = default_vje(setup.encoder(), aggregate)
+        self.method = method.to(device, memory_format=torch.channels_last)
         if backend is not None:
             compile_method(self.method, backend=backend)
         self.stepper = Stepper(self.method, partial(torch.optim.AdamW, fused=True), self.fabric)

@@ -11,19 +11,17 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 from unittest.mock import patch
 
 import torch
+from default_vje import default_vje
 from torch import Tensor
 from torch.nn.functional import interpolate
-from vje_pyro.guides import DiagonalNormal
 from vje_pyro.models import VJE
 
 from gpu.context import Context
 from gpu.report import Outcome, part
-from vje_pyro.distributions import RadialStudentT, SphericalStudentT
 from vje_pyro.encoders import ResNet, SmallResNet
 from vje_pyro.evaluation import Figure
 from vje_pyro.training.compiling import compile_method
@@ -132,8 +130,7 @@ def _method(context: Context) -> VJE:
     torch.manual_seed(0)
     small = SmallResNet(widths=(8, 16), stem_width=8)
     encoder = small if context.tiny else ResNet("resnet18", image_size=32)
-    likelihoods = partial(SphericalStudentT, df=1.0), partial(RadialStudentT, scale=1.0, df=1.0)
-    return VJE(encoder, DiagonalNormal, *likelihoods)
+    return default_vje(encoder)
 
 
 def _prepared(base: VJE, path: FastPath, context: Context) -> VJE:
