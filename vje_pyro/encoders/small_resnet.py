@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from itertools import product
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, cat, nn
 from torch.nn.functional import linear
 
 
@@ -73,22 +73,27 @@ class _Conv3x3(nn.Conv2d):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        rows, columns = (_reach(size, self.stride[0]) for size in x.shape[2:])
-        if not x.is_cpu or len(rows) * len(columns) > 4:
+        height, width = x.shape[2:]
+        rows, columns = ((size - 1) // self.stride[0] + 1 for size in (height, width))
+        if not x.is_cpu or rows * columns > 4:
             return super().forward(x)
-        x, weight = x.permute(0, 2, 3, 1), self.weight.permute(0, 2, 3, 1)
-        pixels = [
-            linear(x[:, i, j].flatten(1), weight[:, m, n].flatten(1))
-            for (i, m), (j, n) in product(rows, columns)
+        # The backward pass of unbind and cat fills no zeros, as that of slices does.
+        pixels, taps = x.flatten(2).unbind(-1), self.weight.flatten(2).unbind(-1)
+        y = [
+            linear(cat([pixels[i] for i, _ in seen], 1), cat([taps[j] for _, j in seen], 1))
+            for seen in _seen(height, width, self.stride[0])
         ]
-        return torch.stack(pixels, 1).unflatten(1, (len(rows), -1)).permute(0, 3, 1, 2)
+        return torch.stack(y, 1).unflatten(1, (rows, columns)).permute(0, 3, 1, 2)
 
 
-def _reach(size: int, stride: int) -> list[tuple[slice, slice]]:
-    """For every output (row) the inputs that it sees, and the taps that it sees them through."""
-    starts = range(-1, size - 1, stride)
-    inputs = [slice(max(start, 0), min(start + 3, size)) for start in starts]
+def _seen(height: int, width: int, stride: int) -> list[list[tuple[int, int]]]:
+    """For every output pixel the input pixels that it sees, each with the tap between them."""
+    corners = product(range(-1, height - 1, stride), range(-1, width - 1, stride))
     return [
-        (seen, slice(seen.start - start, seen.stop - start))
-        for seen, start in zip(inputs, starts, strict=True)
+        [
+            ((top + row) * width + left + column, 3 * row + column)
+            for row, column in product(range(3), repeat=2)
+            if 0 <= top + row < height and 0 <= left + column < width
+        ]
+        for top, left in corners
     ]
