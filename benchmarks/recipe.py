@@ -100,7 +100,7 @@ CHANGES: dict[str, Change] = {
 }  # fmt: skip
 """What each variant changes, those that are likeliest to matter first; None is left out.
 Four of the views were added when the first eight had shown a plateau, and the combinations after
-eighteen.
+sixteen runs.
 
 A rate is not scaled with the batch, and only the last stage of the encoder with D. Four views have
 the centre's number of steps and of encoder passes: half the batch, and half the epochs. The rates
