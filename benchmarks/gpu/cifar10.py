@@ -33,7 +33,7 @@ SMALL_HEADS = {
     "byol": ["method.hidden_dim=32", "method.output_dim=16", "method.predictor_dim=32"],
     "vicreg": ["method.hidden_dim=32", "method.output_dim=32"],
 }
-RATE_OF = {"vje": "vje-sigreg"}
+RATE_OF = {"vje": "vje-recommended"}
 """Name in the study of methods, where it differs."""
 
 DETECTED_AT = 100

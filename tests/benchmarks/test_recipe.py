@@ -51,6 +51,12 @@ def judged(study, variant, accuracy, seed=0, features="encoder"):
         result.write(study.results(variant) / result.filename)
 
 
+def test_the_recommended_contender_is_the_screened_variant():
+    contender = composed([*methods.METHODS["vje-recommended"], "optimizer.lr=1e-3"])
+    screened = composed([*recipe.VARIANTS["own-64"], "data.test_limit=4000"])
+    assert contender == screened
+
+
 def test_the_centre_is_what_it_was_when_the_predictions_were_made():
     config = composed(recipe.VARIANTS["centre"])
     assert (config.aggregate.weight, config.aggregate.num_directions) == (1e-3, 256)
