@@ -21,12 +21,13 @@ from vje_pyro.run import Representation
 
 SEED = 0
 METHODS: dict[str, list[str]] = {
-    "vje": ["aggregate=sigreg", "aggregate.weight=2e-3"],
+    "vje": [],
     "simsiam": ["method=simsiam"],
     "byol": ["method=byol"],
     "vicreg": ["method=vicreg"],
 }
-"""The recommended VJE, and three methods with their published heads; all else is common to them."""
+"""The experiment's own, which is the recommended VJE, and three methods with their published heads;
+all else is common to them."""
 
 SMALL_HEADS = {
     "simsiam": ["method.hidden_dim=32", "method.output_dim=32", "method.predictor_dim=16"],
@@ -35,6 +36,9 @@ SMALL_HEADS = {
 }
 RATE_OF = {"vje": "vje-recommended"}
 """Name in the study of methods, where it differs."""
+
+RATE_SCALE = 2
+"""From the batch of that study, 64, to that of the experiment, 256: its root, as for Adam."""
 
 DETECTED_AT = 100
 """Epochs of the model that the detection and the uncertainty are measured on."""
@@ -54,7 +58,7 @@ def train(context: Context, method: str, epochs: int) -> Outcome:
     """Train ResNet-18 with a method and evaluate it: kNN, linear, few labels, cost.
 
     Every method has the optimiser and views of the experiment, and the learning rate that the step
-    ``methods`` found best for it, if it has been run.
+    ``methods`` found best for it, if it has been run, scaled to this batch.
     """
     run = _trained(context, method, epochs)
     folder = context.results / name_of(method, epochs)
@@ -71,7 +75,7 @@ def _trained(context: Context, method: str, epochs: int, evaluate: bool = True) 
     rate = best_rate(context, RATE_OF.get(method, method))
     overrides = [
         *METHODS[method], *context.overrides, "monitor.every_epochs=5",
-        *([] if rate is None else [f"optimizer.lr={rate:g}"]),
+        *([] if rate is None else [f"optimizer.lr={RATE_SCALE * rate:g}"]),
         *(SMALL_HEADS.get(method, []) if context.tiny else [f"training.epochs={epochs}"]),
     ]  # fmt: skip
     return run_seed(

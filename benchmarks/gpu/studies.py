@@ -119,7 +119,7 @@ def sweep(context: Context) -> Outcome:
             sys.executable, str(Path(ablation_study.__file__).with_name("study.py")), *epochs,
             *context.overrides, *settings[name], "--seeds", "0", "--features", "encoder",
             "--study", f"gpu/sweep/{name}", "--root", str(context.root),
-            "--experiment", context.experiment("cifar10"),
+            "--experiment", context.experiment("cifar10_paper"),
         ]
         for name in missing
     ]  # fmt: skip

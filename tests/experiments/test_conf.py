@@ -30,9 +30,26 @@ def composed(*overrides):
 
 
 def test_the_experiments_that_are_promised_are_there():
-    assert {"digits", "cifar10", "cifar100", "stl10", "imagenet", "cifar10_small"} <= set(
-        EXPERIMENTS
-    )
+    promised = "digits cifar10 cifar10_paper cifar10_small cifar100 stl10 imagenet"
+    assert set(promised.split()) <= set(EXPERIMENTS)
+
+
+def test_cifar10_is_the_paper_experiment_with_what_the_study_recommends():
+    recommended, paper = composed("experiment=cifar10"), composed("experiment=cifar10_paper")
+    assert paper == composed("experiment=cifar100", "data=cifar10", "name=cifar10_paper")
+    # The pull of the studied recipe, weight times batch, at this batch.
+    assert recommended.aggregate.weight * recommended.loader.batch_size == 4e-3 * 64
+    assert recommended == composed(
+        "experiment=cifar10_paper", "name=cifar10", "likelihood/direction=power_spherical",
+        "guide.hidden_features=1024", "aggregate=sigreg",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("swap", ["aggregate=none", "guide=low_rank_normal", "method=byol"])
+def test_what_is_recommended_can_be_swapped(swap):
+    if swap.startswith("method"):
+        pytest.importorskip("lightly", reason="lightly is an extra")
+    assert isinstance(build(composed("experiment=cifar10", swap).method), Method)
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
