@@ -7,6 +7,8 @@ Each part writes docs/results/benchmarks/<part>-<device>.json; ``make results`` 
 - ``peers``: bound, VJE, lightly's SimSiam and VICReg, in turns, for the small residual network at
   16 and at 32 pixels, batch 256; the split of a step, also with the compiled head.
 - ``aggregate``: the step with each aggregate term beside the step without, in turns.
+- ``methods``: a step of every method of the study of methods on the same views, in turns with
+  the bound; give it that study's ``--batch 64 --image-sizes 16``.
 - ``growth``: step and bound over batch size, embedding dimension and image size.
 - ``ranks``: images per second of ``vje train`` with one and with two processes.
 - ``scoring``: log-likelihoods per second beside embeddings per second.
@@ -31,6 +33,7 @@ from typing import Any
 import pyro
 import torch
 from gpu.report import describe, spread
+from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from training_step import Setup, TrainingStep, in_turns
 from vje_pyro.experiments.pretrain import CONFIG_DIR
@@ -40,6 +43,7 @@ from vje_pyro.building import build
 from vje_pyro.encoders import SmallResNet
 from vje_pyro.evaluation import Figure
 from vje_pyro.provenance import git_commit, versions
+from vje_pyro.training.step import Stepper
 
 OUT = Path(__file__).parents[1] / "docs" / "results" / "benchmarks"
 SCHEMA, SCHEMA_VERSION = "vje-pyro-performance", 1
@@ -142,6 +146,42 @@ def _forward_and_backward(term: torch.nn.Module, embeddings: torch.Tensor) -> No
     torch.autograd.grad(term(embeddings), embeddings)
 
 
+def methods(options: argparse.Namespace) -> Figures:
+    """A step of every method of the study, its teacher's too, beside the encoder alone."""
+    from methods import METHODS
+
+    figures: Figures = {}
+    for size in options.image_sizes:
+        base = TrainingStep(small(size, options.width), options.batch, options.device)
+        runs = {name: _step_of(settings, base, options) for name, settings in METHODS.items()}
+        runs["bound"] = base.bound
+        for run in runs.values():
+            run()
+        times = in_turns(runs, options.blocks, 1, base.synchronise)
+        figures[f"{size}px_bound_ms"] = spread([1000 * s for s in times["bound"]], "steps")
+        for name in METHODS:
+            figures[f"{size}px_{name}_to_bound"] = beside(times, name, "bound")
+    return figures
+
+
+def _step_of(
+    settings: Sequence[str], base: TrainingStep, options: argparse.Namespace
+) -> Callable[[], None]:
+    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+        config = compose("train", ["experiment=cifar10_small", *settings])
+    config.encoder.widths = [options.width // 4, options.width // 2, options.width]
+    config.image = {"channels": 3, "size": base.ready.shape[-1]}
+    method = build(config.method).to(memory_format=torch.channels_last)
+    stepper = Stepper(method, partial(torch.optim.AdamW, fused=True), base.fabric)
+
+    def step() -> None:
+        stepper.step(base.ready)
+        if hasattr(method, "after_step"):
+            method.after_step(0.5)
+
+    return step
+
+
 def growth(options: argparse.Namespace) -> Figures:
     """Step and bound when one of batch size, dimension and image size changes."""
     figures: Figures = {}
@@ -232,8 +272,8 @@ def startup(options: argparse.Namespace) -> Figures:
 
 
 PARTS: dict[str, Callable[[argparse.Namespace], Figures]] = {
-    "peers": peers, "aggregate": aggregate, "growth": growth, "ranks": ranks, "scoring": scoring,
-    "startup": startup,
+    "peers": peers, "aggregate": aggregate, "methods": methods, "growth": growth, "ranks": ranks,
+    "scoring": scoring, "startup": startup,
 }  # fmt: skip
 
 
