@@ -41,15 +41,16 @@ NOTE = (
 
 def search_table(study: Study) -> str:
     """Validation kNN of every training of the search; the rate that was taken is bold."""
-    lines = [["method", *(f"{rate:g}" for rate in RATES)], ["---"] * (len(RATES) + 1)]
+    rates = sorted(RATES)
+    lines = [["method", *(f"{rate:g}" for rate in rates)], ["---"] * (len(rates) + 1)]
     for method in METHODS:
-        files = {rate: study.rate_file(method, rate) for rate in RATES}
+        files = {rate: study.rate_file(method, rate) for rate in rates}
         results = {rate: Result.read(path) for rate, path in files.items() if path.exists()}
         shown = {r: f"{100 * x.figures['accuracy'].value:.1f}" for r, x in results.items()}
-        cells = [shown.get(rate, "not run yet") for rate in RATES]
-        if len(results) == len(RATES):
+        cells = [shown.get(rate, "not run yet") for rate in rates]
+        if len(results) == len(rates):
             best = study.best_rate(method)
-            cells[RATES.index(best)] = f"**{shown[best]}**"
+            cells[rates.index(best)] = f"**{shown[best]}**"
         lines.append([f"`{method}`", *cells])
     return "\n".join(map(line, lines))
 

@@ -42,7 +42,7 @@ def rows(table):
 
 def test_the_search_shows_what_was_taken_and_what_is_missing(study):
     found = {row[0]: row[1:] for row in rows(methods_table.search_table(study))}
-    assert found["`byol`"] == ["30.0", "**50.0**", "40.0"]
+    assert found["`byol`"] == ["**50.0**", "30.0", "40.0"]
     assert found["`vicreg`"] == ["not run yet"] * 3
     assert len(found) == len(methods.METHODS)
 
