@@ -78,8 +78,8 @@ METHODS = {name: [*COMMON, *own] for name, own in SETTINGS.items()}
 """Overrides of each method."""
 
 RATES = (1e-3, 5e-4, 2e-3)
-"""Learning rates of the search, in the order they are tried. The experiment's own is 2e-3 at a batch
-of 256; scaled by the root of the batch, as for Adam, that is 1e-3 here, the first one.
+"""Learning rates of the search, in the order they are tried. The experiment's own is 2e-3 at a
+batch of 256; scaled by the root of the batch, as for Adam, that is 1e-3 here, the first one.
 """
 
 SEARCH_SEED = 0
