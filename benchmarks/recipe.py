@@ -77,6 +77,9 @@ CHANGES: dict[str, Change] = {
         "aggregate": "variance_covariance", "aggregate.weight": "0.01",
         "aggregate.num_directions": None,
     },
+    "variance-covariance-0.001": {
+        "aggregate": "variance_covariance", "aggregate.num_directions": None,
+    },
     "sgd-0.5": {"optimizer": "sgd", "optimizer.lr": "0.5", "optimizer.weight_decay": "1e-5"},
     "sgd-0.05": {"optimizer": "sgd", "optimizer.lr": "0.05", "optimizer.weight_decay": "5e-4"},
     "directions-1024": {"aggregate.num_directions": "1024"},
@@ -99,8 +102,8 @@ CHANGES: dict[str, Change] = {
     },
 }  # fmt: skip
 """What each variant changes, those that are likeliest to matter first; None is left out.
-Four of the views were added when the first eight had shown a plateau, and the combinations after
-sixteen runs.
+Four of the views were added when the first eight had shown a plateau, the combinations after
+sixteen runs, and the least weight of the variance-covariance term after thirty.
 
 A rate is not scaled with the batch, and only the last stage of the encoder with D. Four views have
 the centre's number of steps and of encoder passes: half the batch, and half the epochs. The rates
