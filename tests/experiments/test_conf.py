@@ -1,5 +1,6 @@
 """Every configuration file composes, and every component in it can be made."""
 
+import inspect
 from functools import partial
 
 import pytest
@@ -43,6 +44,15 @@ def test_cifar10_is_the_paper_experiment_with_what_the_study_recommends():
         "experiment=cifar10_paper", "name=cifar10", "likelihood/direction=power_spherical",
         "guide.hidden_features=1024", "aggregate=sigreg",
     )  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["sigreg", "sliced_wasserstein", "variance_covariance"])
+def test_an_aggregate_term_has_the_same_defaults_in_the_configuration(name):
+    term = build(composed(f"aggregate={name}").aggregate)
+    assert {k: getattr(term, k) for k in ("weight", "num_directions") if hasattr(term, k)} == {
+        k: v.default for k, v in inspect.signature(type(term)).parameters.items()
+        if k in ("weight", "num_directions")
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("swap", ["aggregate=none", "guide=low_rank_normal", "method=byol"])

@@ -19,4 +19,4 @@ def test_it_is_the_formula_on_numpys_covariance():
 
 def test_white_data_cost_nothing():
     x = torch.tensor([[1.0, 1], [1, -1], [-1, 1], [-1, -1]]).double() * 3**0.5 / 2 * 1.01
-    assert VarianceCovariance()(x).item() == pytest.approx(0, abs=1e-12)
+    assert VarianceCovariance(weight=1.0)(x).item() == pytest.approx(0, abs=1e-12)

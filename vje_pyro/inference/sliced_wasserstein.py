@@ -36,7 +36,7 @@ class SlicedWasserstein(nn.Module):
         True
     """
 
-    def __init__(self, weight: float = 1e-3, num_directions: int = 256) -> None:
+    def __init__(self, weight: float = 5e-4, num_directions: int = 256) -> None:
         super().__init__()
         if weight < 0 or num_directions < 1:
             raise ValueError(
