@@ -11,24 +11,20 @@ import sys
 from pathlib import Path
 
 from methods import METHODS, RATES, Study
+from readme_table import COLUMNS as README_COLUMNS
+from readme_table import cell
 from tables import line, rewrite
 
 from vje_pyro.evaluation import Result
-from vje_pyro.evaluation.seeds import check_comparable, over_seeds
+from vje_pyro.evaluation.seeds import check_comparable
 
 ROOT = Path(__file__).resolve().parents[1]
 COST = ROOT / "docs" / "results" / "benchmarks" / "methods-cpu.json"
 PIXELS = 16
 
-COLUMNS = (
-    ("kNN", "knn-v1", "accuracy", 100),
-    ("linear", "linear-v1", "accuracy", 100),
-    ("1 label", "few-label-v1", "accuracy_1", 100),
-    ("5 labels", "few-label-v1", "accuracy_5", 100),
-    ("10 labels", "few-label-v1", "accuracy_10", 100),
-    ("RankMe", "training-v1", "rankme", 1),
-    ("memory, MiB", "training-v1", "peak_memory_mib", 1),
-)
+SHOWN = ("kNN", "linear", "1 label", "5 labels", "10 labels", "RankMe")
+MEMORY = ("memory, MiB", "training-v1", "peak_memory_mib", 1)
+COLUMNS = (*(column for column in README_COLUMNS if column[0] in SHOWN), MEMORY)
 """Heading, protocol and figure of each column, and what the figure is multiplied by."""
 
 NOTE = (
@@ -88,16 +84,6 @@ def read(study: Study, method: str) -> dict[str, list[Result]]:
         results.sort(key=lambda result: result.seed)
         check_comparable(f"{method} / {protocol}", results)
     return found
-
-
-def cell(results: list[Result], name: str, factor: float) -> str:
-    """The figure over seeds with its interval."""
-    if not results:
-        return ""
-    figure = over_seeds([result.figures[name] for result in results])
-    value, low, high = (f"{factor * x:.1f}" for x in (figure.value, figure.low, figure.high))
-    interval = f" [{low}, {high}]" if figure.n > 1 else ""
-    return f"{value}{interval}" + "\\*" * (len(results) == 1)
 
 
 TABLES = {

@@ -107,7 +107,7 @@ def table(rows: dict[Row, dict[str, list[Result]]]) -> str:
     lines.append(_line(["---"] * (len(columns) + 4)))
     for row in sorted(rows):
         cells = [
-            _cell(rows[row].get(protocol, []), figure, factor)
+            cell(rows[row].get(protocol, []), figure, factor)
             for _, protocol, figure, factor in columns
         ]
         seeds = {len(results) for results in rows[row].values()}
@@ -155,7 +155,8 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _cell(results: list[Result], name: str, factor: float) -> str:
+def cell(results: list[Result], name: str, factor: float) -> str:
+    """Mean over seeds with its interval, as the table's note says; nothing if there is none."""
     figures = [result.figures[name] for result in results if name in result.figures]
     if not figures:
         return ""
