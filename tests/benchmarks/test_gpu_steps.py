@@ -234,6 +234,9 @@ class TestFullSize:
         assert config.training.epochs == 100
         assert config.encoder.name == "resnet18"
         assert config.data.root == str(tmp_path / "there")
+        if method == "vje":  # the recommended one, not the plain
+            assert config.method.aggregate is not None
+            assert config.method.direction._target_.endswith(".PowerSpherical")
 
     def test_one_class(self, tmp_path, monkeypatch):
         asked = []

@@ -30,7 +30,8 @@ def searched(study, method, accuracies):
 
 
 @pytest.mark.parametrize(
-    ("accuracies", "best"), [((0.3, 0.5, 0.4), 1), ((0.3, 0.4, 0.5), 2), ((0.5, 0.5, 0.4), 1)]
+    ("accuracies", "best"),
+    [((0.5, 0.3, 0.4), 0), ((0.3, 0.5, 0.4), 1), ((0.3, 0.4, 0.5), 2), ((0.5, 0.5, 0.4), 1)],
 )
 def test_the_best_rate_is_chosen(tmp_path, accuracies, best):
     study = methods.Study("digits", root=tmp_path)

@@ -19,8 +19,8 @@ class VarianceCovariance(nn.Module):
     to 4), with one weight for both.
 
     Args:
-        weight: Factor in the loss, non-negative. Ten times the default empties the posterior of
-            VJE (docs/studies/recipe.md).
+        weight: Factor in the loss, non-negative. Ten times the default emptied the posterior of
+            VJE in docs/studies/recipe.md.
 
     Raises:
         ValueError: If ``weight`` is negative.
