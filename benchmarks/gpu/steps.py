@@ -47,7 +47,7 @@ STEPS = {
         ),
         Step("ablation", "the ablation of the model: 16 variants, 3 seeds", 7, studies.ablation),
         Step("methods", "the study of 11 methods: 3 rates and 2 seeds", 30, studies.methods),
-        Step("recipe", "the screening of VJE's recipe: 26 variants, 1 seed", 5, studies.recipe),
+        Step("recipe", "the screening of VJE's recipe: every variant, 1 seed", 5, studies.recipe),
         Step("throughput-resnet18", "cost of a step at 32 px beside the encoder's own", 4, _18),
         Step("throughput-resnet50", "cost of a step at 224 px beside the encoder's own", 5, _50),
         _cifar10("vje", 100, 8),
