@@ -6,12 +6,15 @@
 A figure from several seeds is their mean with a 95 % t-interval; one from a single seed keeps the
 bootstrap interval of its file and is marked with an asterisk. Seeds that differ in data or settings
 are refused.
+
+The folders ``methods-NAME`` are those of the study of methods (benchmarks/methods.py); they have
+tables of their own, where the methods stand below each other, score by score.
 """
 
 import json
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from tables import line, rewrite
@@ -21,12 +24,13 @@ from vje_pyro.evaluation.seeds import check_comparable, over_seeds
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 RESULTS = DOCS / "results"
+METHODS = "methods-"
 
 
 def ood_table() -> str:
     """AUROC of every score: a row for each study, method and score, a column for each set."""
     found, sets = defaultdict(lambda: defaultdict(list)), set()
-    for study, result in read("ood"):
+    for study, result in alone("ood"):
         column = result.dataset["out"]
         sets.add(column)
         for name, figure in result.figures.items():
@@ -50,14 +54,63 @@ def one_class_table() -> str:
 def uncertainty_table() -> str:
     """A row for each study, method and figure, a column for each uncertainty."""
     found, columns = defaultdict(lambda: defaultdict(list)), []
-    for study, result in read("uncertainty"):
-        for name, figure in result.figures.items():
-            what, uncertainty = name.rsplit("_", 1)
-            if uncertainty == "angle":
-                what, uncertainty = name, "posterior"
+    for study, result in alone("uncertainty"):
+        for what, uncertainty, figure in uncertainties(result):
             columns += [uncertainty] if uncertainty not in columns else []
             found[study, result.method, what][uncertainty].append(figure)
     return table(["study", "method", "figure"], columns, found)
+
+
+def uncertainties(result: Result) -> Iterable[tuple[str, str, Figure]]:
+    """What is measured, of which uncertainty, and the figure."""
+    for name, figure in result.figures.items():
+        what, uncertainty = name.rsplit("_", 1)
+        yield (name, "posterior", figure) if uncertainty == "angle" else (what, uncertainty, figure)
+
+
+def methods_ood_table() -> str:
+    """The study of methods: a row for each score and method, a column for each set."""
+    found, sets = defaultdict(lambda: defaultdict(list)), set()
+    for method, result in of_methods("ood"):
+        column = result.dataset["out"]
+        sets.add(column)
+        for name, figure in result.figures.items():
+            if name.startswith("auroc_"):
+                found[name.removeprefix("auroc_"), f"`{method}`"][column].append(figure)
+    return table(["score", "method"], sorted(sets), together(found))
+
+
+def methods_uncertainty_table() -> str:
+    """The study of methods: a row for each figure and method, a column for each uncertainty.
+
+    The error rates of the classifiers and the AURC of the best order are the ends of the scale of
+    an AURC, which differ from method to method.
+    """
+    found, columns = defaultdict(lambda: defaultdict(list)), []
+    for method, result in of_methods("uncertainty"):
+        for what, uncertainty, figure in uncertainties(result):
+            columns += [uncertainty] if uncertainty not in columns else []
+            found[what, f"`{method}`"][uncertainty].append(figure)
+        for name, value in result.details.items():
+            end, _, classifier = name.rpartition("_")
+            if end in ENDS:
+                found[f"aurc_{classifier}", f"`{method}`"][ENDS[end]].append(exact(value))
+    return table(["figure", "method"], [*columns, *ENDS.values()], together(found))
+
+
+ENDS = {"error": "error rate", "best_aurc": "best order"}
+"""Details of uncertainty-v1 and their columns."""
+
+
+def exact(value: float) -> Figure:
+    """A figure of one seed that has no interval."""
+    return Figure(value, value, value, 1, "none")
+
+
+def together(found: Mapping[tuple[str, str], Mapping]) -> dict[tuple[str, str], Mapping]:
+    """Rows with the same first cell below each other, else in the order they were found."""
+    first = list(dict.fromkeys(row[0] for row in found))
+    return dict(sorted(found.items(), key=lambda item: first.index(item[0][0])))
 
 
 def choice_table() -> str:
@@ -77,7 +130,21 @@ TABLES: dict[str, tuple[str, Callable[[], str]]] = {
     "ood": ("ood.md", ood_table),
     "one-class": ("ood.md", one_class_table),
     "uncertainty": ("uncertainty.md", uncertainty_table),
+    "ood-methods": ("ood.md", methods_ood_table),
+    "uncertainty-methods": ("uncertainty.md", methods_uncertainty_table),
 }
+
+
+def alone(folder: str) -> Iterable[tuple[str, Result]]:
+    """What is in no comparison: the results that are not of the study of methods."""
+    return ((study, result) for study, result in read(folder) if not study.startswith(METHODS))
+
+
+def of_methods(folder: str) -> Iterable[tuple[str, Result]]:
+    """Results of the study of methods, with the method's name in that study."""
+    for study, result in read(folder):
+        if study.startswith(METHODS):
+            yield study.removeprefix(METHODS), result
 
 
 def read(folder: str) -> Iterable[tuple[str, Result]]:
@@ -105,10 +172,12 @@ def table(names: list[str], columns: list[str], rows: dict) -> str:
 
 
 def cell(figures: list[Figure]) -> str:
-    """Value and interval."""
+    """Value and interval, if it has one."""
     if not figures:
         return ""
     figure = over_seeds(figures)
+    if figure.low == figure.high:
+        return f"{figure.value:.3f}"
     mark = "\\*" if len(figures) == 1 else ""
     return f"{figure.value:.3f} [{figure.low:.3f}, {figure.high:.3f}]{mark}"
 

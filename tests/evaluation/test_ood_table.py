@@ -23,10 +23,10 @@ def script(tmp_path, monkeypatch):
     return module
 
 
-def save(folder, protocol, figures, seed=0, out=None, train="abc"):
+def save(folder, protocol, figures, seed=0, out=None, train="abc", details=None):
     dataset = {"name": "toy", "digest": {"train": train}} | ({"out": out} if out else {})
     made = {n: Figure(v, v - 0.1, v + 0.1, 10, "test") for n, v in figures.items()}
-    result = Result(protocol, dataset, "VJE", "encoder", made, seed)
+    result = Result(protocol, dataset, "VJE", "encoder", made, seed, details=details or {})
     result.write(folder / f"VJE-encoder-seed{seed}-{protocol}-{out}.json")
 
 
@@ -53,6 +53,26 @@ def test_tables(script, tmp_path):
     assert len(script.one_class_table().splitlines()) == 3
 
 
+def test_the_study_of_methods_has_tables_of_its_own(script, tmp_path):
+    for method, value in (("byol", 0.5), ("vje", 0.7)):
+        figures = {"auroc_knn": value, "auroc_vim": value + 0.1}
+        save(tmp_path / "results" / "ood" / f"methods-{method}", "ood-v1", figures, 0, "dtd")
+        figures = {"aurc_knn_knn": value, "aurc_knn_posterior": value - 0.2}
+        save(
+            tmp_path / "results" / "uncertainty" / f"methods-{method}", "uncertainty-v1", figures,
+            details={"error_knn": 0.8, "best_aurc_knn": 0.4, "no_calibration": "why"},
+        )  # fmt: skip
+    assert script.ood_table() == script.uncertainty_table() == "No results yet."
+    lines = script.methods_ood_table().splitlines()
+    assert lines[0] == "| score | method | dtd | seeds |"
+    starts = [line.split(" |")[:2] for line in lines[2:]]
+    assert starts == [[f"| {s}", f" `{m}`"] for s in ("knn", "vim") for m in ("byol", "vje")]
+    lines = script.methods_uncertainty_table().splitlines()
+    assert lines[0] == "| figure | method | knn | posterior | error rate | best order | seeds |"
+    assert lines[2].endswith("| 0.300 [0.200, 0.400]\\* | 0.800 | 0.400 | 1 |")
+    assert len(lines) == 4
+
+
 def test_seeds_of_other_data_are_refused(script, tmp_path):
     folder = tmp_path / "results" / "ood" / "small"
     save(folder, "ood-v1", {"auroc_knn": 0.5}, 0, "mnist")
@@ -66,7 +86,10 @@ def test_pages_are_rewritten_between_the_markers(script, tmp_path):
     choice = tmp_path / "results" / "ood" / "choice"
     choice.mkdir(parents=True)
     (choice / "a.json").write_text(json.dumps({"aggregate": None, "merits": {"knn": merits}}))
-    names = {"ood.md": ("choice", "ood", "one-class"), "uncertainty.md": ("uncertainty",)}
+    names = {
+        "ood.md": ("choice", "ood", "ood-methods", "one-class"),
+        "uncertainty.md": ("uncertainty", "uncertainty-methods"),
+    }
     for file, inside in names.items():
         text = "".join(f"before\n<!-- {n}:begin -->\nold\n<!-- {n}:end -->\n" for n in inside)
         (tmp_path / file).write_text(text)
@@ -76,7 +99,7 @@ def test_pages_are_rewritten_between_the_markers(script, tmp_path):
     page = (tmp_path / "ood.md").read_text()
     assert "| `knn` | 0.500 | 0.600 | 0.550 |" in page
     assert "old" not in page
-    assert page.count("before") == 3
+    assert page.count("before") == 4
     with pytest.raises(VJEError, match="choice:begin"):
         update("nothing", "choice", "")
 
