@@ -10,7 +10,7 @@ import json
 import sys
 from pathlib import Path
 
-from methods import METHODS, RATES, Study
+from methods import BEYOND, METHODS, RATES, Study
 from readme_table import COLUMNS as README_COLUMNS
 from readme_table import cell
 from tables import line, rewrite
@@ -37,16 +37,18 @@ NOTE = (
 
 def search_table(study: Study) -> str:
     """Validation kNN of every training of the search; the rate that was taken is bold."""
-    rates = sorted(RATES)
-    lines = [["method", *(f"{rate:g}" for rate in rates)], ["---"] * (len(rates) + 1)]
+    columns = sorted({*RATES, *BEYOND.values()})
+    lines = [["method", *(f"{rate:g}" for rate in columns)], ["---"] * (len(columns) + 1)]
     for method in METHODS:
+        rates = study.rates(method)
         files = {rate: study.rate_file(method, rate) for rate in rates}
         results = {rate: Result.read(path) for rate, path in files.items() if path.exists()}
-        shown = {r: f"{100 * x.figures['accuracy'].value:.1f}" for r, x in results.items()}
-        cells = [shown.get(rate, "not run yet") for rate in rates]
-        if len(results) == len(rates):
+        shown = dict.fromkeys(rates, "not run yet")
+        shown |= {r: f"{100 * x.figures['accuracy'].value:.1f}" for r, x in results.items()}
+        if len(results) > len(RATES):
             best = study.best_rate(method)
-            cells[rates.index(best)] = f"**{shown[best]}**"
+            shown[best] = f"**{shown[best]}**"
+        cells = [shown.get(rate, "") for rate in columns]
         lines.append([f"`{method}`", *cells])
     return "\n".join(map(line, lines))
 

@@ -66,7 +66,7 @@ def methods(context: Context) -> Outcome:
     best = {method: best_rate(context, method) for method in names}
     settings = {
         "methods": {name: methods_study.METHODS[name] for name in names},
-        "rates": methods_study.RATES,
+        "rates": {name: study.rates(name) for name in names},
     }
     return Outcome(figures, settings, seeds, {"failed": failed, "best_rates": best})
 

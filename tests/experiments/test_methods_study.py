@@ -25,36 +25,59 @@ def result(accuracy, protocol="knn-v1", seed=0):
 
 
 def searched(study, method, accuracies):
-    for rate, accuracy in zip(methods.RATES, accuracies, strict=True):
+    for rate, accuracy in accuracies.items():
         result(accuracy).write(study.rate_file(method, rate))
 
 
 @pytest.mark.parametrize(
-    ("accuracies", "best"),
-    [((0.5, 0.3, 0.4), 0), ((0.3, 0.5, 0.4), 1), ((0.3, 0.4, 0.5), 2), ((0.5, 0.5, 0.4), 1)],
+    ("accuracies", "third", "best"),
+    [
+        ({1e-3: 0.5, 5e-4: 0.3, 2e-3: 0.4}, 2e-3, 1e-3),
+        ({1e-3: 0.4, 5e-4: 0.3, 2e-3: 0.5}, 2e-3, 2e-3),
+        ({1e-3: 0.3, 5e-4: 0.5, 2.5e-4: 0.4}, 2.5e-4, 5e-4),
+        ({1e-3: 0.3, 5e-4: 0.4, 2.5e-4: 0.5, 2e-3: 0.9}, 2.5e-4, 2.5e-4),  # a stray file
+        ({1e-3: 0.5, 5e-4: 0.5, 2.5e-4: 0.5}, 2.5e-4, 2.5e-4),
+    ],
 )
-def test_the_best_rate_is_chosen(tmp_path, accuracies, best):
+def test_the_third_rate_is_beyond_the_better_and_the_best_is_chosen(
+    tmp_path, accuracies, third, best
+):
     study = methods.Study("digits", root=tmp_path)
+    assert study.rates("byol") == methods.RATES
     searched(study, "byol", accuracies)
-    assert study.best_rate("byol") == methods.RATES[best]
+    assert study.rates("byol") == (*methods.RATES, third)
+    assert study.best_rate("byol") == best
+
+
+def test_there_is_no_best_rate_before_the_third(tmp_path):
+    study = methods.Study("digits", root=tmp_path)
+    searched(study, "byol", {1e-3: 0.5, 5e-4: 0.3})
+    with pytest.raises(VJEError, match=r"rate-0\.002"):
+        study.best_rate("byol")
 
 
 def test_every_method_is_searched_before_a_seed_and_every_seed_before_the_next(
     tmp_path, monkeypatch
 ):
     study, done = methods.Study("digits", root=tmp_path), []
-    monkeypatch.setattr(methods.Study, "search", lambda _, *job: done.append(job))
+
+    def search(_, method, rate):
+        done.append((method, rate))
+        searched(study, method, {rate: rate if method == "vje" else -rate})
+
+    monkeypatch.setattr(methods.Study, "search", search)
     monkeypatch.setattr(methods.Study, "final", lambda _, *job: done.append(job))
     for job in study.jobs(["vje", "byol"], [0, 1]):
         job()
-    rates = [(method, rate) for rate in methods.RATES for method in ("vje", "byol")]
+    rates = [("vje", 1e-3), ("byol", 1e-3), ("vje", 5e-4), ("byol", 5e-4)]
+    rates += [("vje", 2e-3), ("byol", 2.5e-4)]
     assert done == [*rates, ("vje", 0), ("byol", 0), ("vje", 1), ("byol", 1)]
 
 
 def test_what_is_done_is_skipped(tmp_path, monkeypatch):
     study, done = methods.Study("digits", root=tmp_path), []
     monkeypatch.setattr(methods.Study, "final", lambda _, *job: done.append(job))
-    searched(study, "vje", (0.1, 0.2, 0.3))
+    searched(study, "vje", {1e-3: 0.1, 5e-4: 0.2, 2.5e-4: 0.3})
     for protocol in (*DEFAULT, methods.TRAINING_PROTOCOL):
         assert not study.is_done("vje", 0)
         made = result(0.5, protocol)
@@ -107,7 +130,8 @@ def test_several_workers_get_a_method_each(tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_a_tiny_study_of_one_method(tmp_path, monkeypatch):
     pytest.importorskip("lightly", reason="lightly is an extra")
-    monkeypatch.setattr(methods, "RATES", (1e-3, 4e-3))
+    monkeypatch.setattr(methods, "RATES", (1e-3,))
+    monkeypatch.setattr(methods, "BEYOND", {1e-3: 4e-3})
     monkeypatch.setitem(methods.METHODS, "byol", [
         "method=byol", "method.hidden_dim=32", "method.output_dim=16", "method.predictor_dim=32",
     ])  # fmt: skip
