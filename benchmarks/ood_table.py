@@ -14,7 +14,7 @@ tables of their own, where the methods stand below each other, score by score.
 import json
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from tables import line, rewrite
@@ -27,38 +27,70 @@ RESULTS = DOCS / "results"
 METHODS = "methods-"
 
 
+Cell = tuple[tuple[str, ...], str, Figure]
+"""Names of its row, its column, and one seed's figure."""
+
+
 def ood_table() -> str:
     """AUROC of every score: a row for each study, method and score, a column for each set."""
-    found, sets = defaultdict(lambda: defaultdict(list)), set()
-    for study, result in alone("ood"):
-        column = result.dataset["out"]
-        sets.add(column)
-        for name, figure in result.figures.items():
-            if name.startswith("auroc_"):
-                row = (study, result.method, name.removeprefix("auroc_"))
-                found[row][column].append(figure)
-    return table(["study", "method", "score"], sorted(sets), found)
+    cells = (
+        ((study, result.method, score), result.dataset["out"], figure)
+        for study, result in alone("ood")
+        for score, figure in aurocs(result)
+    )
+    return table(["study", "method", "score"], cells)
+
+
+def methods_ood_table() -> str:
+    """The study of methods: a row for each score and method, a column for each set."""
+    cells = (
+        ((score, f"`{method}`"), result.dataset["out"], figure)
+        for method, result in of_methods("ood")
+        for score, figure in aurocs(result)
+    )
+    return table(["score", "method"], together(cells))
 
 
 def one_class_table() -> str:
     """Mean AUROC over the classes."""
-    found = defaultdict(lambda: defaultdict(list))
-    for study, result in read("one_class"):
-        for name, figure in result.figures.items():
-            if name.count("_") == 1:
-                row = (study, result.method, name.removeprefix("auroc_"))
-                found[row]["mean AUROC"].append(figure)
-    return table(["study", "method", "score"], ["mean AUROC"], found)
+    cells = (
+        ((study, result.method, score), "mean AUROC", figure)
+        for study, result in read("one_class")
+        for score, figure in aurocs(result)
+        if "_" not in score  # those of a class end in its number
+    )
+    return table(["study", "method", "score"], cells)
+
+
+def aurocs(result: Result) -> Iterable[tuple[str, Figure]]:
+    """Scores with their AUROC."""
+    for name, figure in result.figures.items():
+        if name.startswith("auroc_"):
+            yield name.removeprefix("auroc_"), figure
 
 
 def uncertainty_table() -> str:
     """A row for each study, method and figure, a column for each uncertainty."""
-    found, columns = defaultdict(lambda: defaultdict(list)), []
-    for study, result in alone("uncertainty"):
-        for what, uncertainty, figure in uncertainties(result):
-            columns += [uncertainty] if uncertainty not in columns else []
-            found[study, result.method, what][uncertainty].append(figure)
-    return table(["study", "method", "figure"], columns, found)
+    cells = (
+        ((study, result.method, what), uncertainty, figure)
+        for study, result in alone("uncertainty")
+        for what, uncertainty, figure in uncertainties(result)
+    )
+    return table(["study", "method", "figure"], cells)
+
+
+def methods_uncertainty_table() -> str:
+    """The study of methods: a row for each figure and method, a column for each uncertainty.
+
+    The error rates of the classifiers and the AURC of the best order are the ends of the scale of
+    an AURC, which differ from method to method.
+    """
+    cells = (
+        ((what, f"`{method}`"), column, figure)
+        for method, result in of_methods("uncertainty")
+        for what, column, figure in (*ends(result), *uncertainties(result))
+    )
+    return table(["figure", "method"], together(cells))
 
 
 def uncertainties(result: Result) -> Iterable[tuple[str, str, Figure]]:
@@ -68,49 +100,23 @@ def uncertainties(result: Result) -> Iterable[tuple[str, str, Figure]]:
         yield (name, "posterior", figure) if uncertainty == "angle" else (what, uncertainty, figure)
 
 
-def methods_ood_table() -> str:
-    """The study of methods: a row for each score and method, a column for each set."""
-    found, sets = defaultdict(lambda: defaultdict(list)), set()
-    for method, result in of_methods("ood"):
-        column = result.dataset["out"]
-        sets.add(column)
-        for name, figure in result.figures.items():
-            if name.startswith("auroc_"):
-                found[name.removeprefix("auroc_"), f"`{method}`"][column].append(figure)
-    return table(["score", "method"], sorted(sets), together(found))
-
-
-def methods_uncertainty_table() -> str:
-    """The study of methods: a row for each figure and method, a column for each uncertainty.
-
-    The error rates of the classifiers and the AURC of the best order are the ends of the scale of
-    an AURC, which differ from method to method.
-    """
-    found, columns = defaultdict(lambda: defaultdict(list)), []
-    for method, result in of_methods("uncertainty"):
-        for what, uncertainty, figure in uncertainties(result):
-            columns += [uncertainty] if uncertainty not in columns else []
-            found[what, f"`{method}`"][uncertainty].append(figure)
-        for name, value in result.details.items():
-            end, _, classifier = name.rpartition("_")
-            if end in ENDS:
-                found[f"aurc_{classifier}", f"`{method}`"][ENDS[end]].append(exact(value))
-    return table(["figure", "method"], [*columns, *ENDS.values()], together(found))
+def ends(result: Result) -> Iterable[tuple[str, str, Figure]]:
+    """Both ends of the scale of each AURC, which have no interval of their own."""
+    for name, value in result.details.items():
+        end, _, classifier = name.rpartition("_")
+        if end in ENDS:
+            yield f"aurc_{classifier}", ENDS[end], Figure(value, value, value, 1, "none")
 
 
 ENDS = {"error": "error rate", "best_aurc": "best order"}
 """Details of uncertainty-v1 and their columns."""
 
 
-def exact(value: float) -> Figure:
-    """A figure of one seed that has no interval."""
-    return Figure(value, value, value, 1, "none")
-
-
-def together(found: Mapping[tuple[str, str], Mapping]) -> dict[tuple[str, str], Mapping]:
-    """Rows with the same first cell below each other, else in the order they were found."""
-    first = list(dict.fromkeys(row[0] for row in found))
-    return dict(sorted(found.items(), key=lambda item: first.index(item[0][0])))
+def together(cells: Iterable[Cell]) -> list[Cell]:
+    """Rows with the same first name below each other, else in the order they were found."""
+    found = list(cells)
+    first = list(dict.fromkeys(row[0] for row, _, _ in found))
+    return sorted(found, key=lambda cell: first.index(cell[0][0]))
 
 
 def choice_table() -> str:
@@ -162,13 +168,17 @@ def read(folder: str) -> Iterable[tuple[str, Result]]:
         yield from ((study, result) for result in results)
 
 
-def table(names: list[str], columns: list[str], rows: dict) -> str:
-    """Markdown, rows in the order they were found."""
+def table(names: list[str], cells: Iterable[Cell]) -> str:
+    """Markdown, rows and columns in the order they were found."""
+    found = defaultdict(lambda: defaultdict(list))
+    for row, column, figure in cells:
+        found[row][column].append(figure)
+    columns = list(dict.fromkeys(column for figures in found.values() for column in figures))
     lines = [[*names, *columns, "seeds"], ["---"] * (len(names) + len(columns) + 1)]
-    for row, figures in rows.items():
+    for row, figures in found.items():
         seeds = str(max(map(len, figures.values())))
-        lines.append([*map(str, row), *(cell(figures.get(c, [])) for c in columns), seeds])
-    return "\n".join(map(line, lines)) if rows else "No results yet."
+        lines.append([*row, *(cell(figures.get(c, [])) for c in columns), seeds])
+    return "\n".join(map(line, lines)) if found else "No results yet."
 
 
 def cell(figures: list[Figure]) -> str:
