@@ -3,8 +3,11 @@
 import json
 
 import numpy as np
+import posterior
+import posterior_table
 import pytest
 from commandline import TINY, run_cli
+from posterior_table import ROWS
 from vje_pyro.experiments import diagnose
 
 import vje_pyro
@@ -35,6 +38,15 @@ def test_every_check_has_its_figures(run_dir):
     assert checks["importance"]["num_data"] == 48
     assert checks["temperature"]["heldout"]["coverage_after"]["0.5"]["n"] == 24
     assert checks["sbc_guide"]["sampler"] == "guide"
+
+
+def test_the_table_of_the_posterior_finds_its_figures(run_dir):
+    content = json.loads((run_dir / "diagnostics" / "diagnostics.json").read_text())
+    cells = [posterior_table.cell([content["checks"]], where) for where in ROWS.values()]
+    assert all(cells)
+    assert set(posterior.CHECKS) == {check for check, *_ in ROWS.values()} | {
+        "posterior_predictive"
+    }
 
 
 def test_the_draws_are_there_for_arviz(run_dir):
