@@ -44,9 +44,7 @@ def test_the_table_of_the_posterior_finds_its_figures(run_dir):
     content = json.loads((run_dir / "diagnostics" / "diagnostics.json").read_text())
     cells = [posterior_table.cell([content["checks"]], where) for where in ROWS.values()]
     assert all(cells)
-    assert set(posterior.CHECKS) == {check for check, *_ in ROWS.values()} | {
-        "posterior_predictive"
-    }
+    assert set(posterior.CHECKS) == {check for check, *_ in ROWS.values()}
 
 
 def test_the_draws_are_there_for_arviz(run_dir):
