@@ -34,6 +34,14 @@ def scrub(config: dict) -> None:
     config.pop("run_dir", None)
 
 
+def load_with_data(path: str, root: Path | None) -> Representation:
+    """A run that reads its data from a folder; embedded data have none."""
+    run = load(path)
+    if root is not None and "root" in run.config["data"]:
+        run.use_data_root(root)
+    return run
+
+
 def stem(run: Representation) -> str:
     """Start of a result's file name."""
     return f"{type(run.method).__name__}-encoder-seed{run.info['seed']}"
@@ -74,9 +82,7 @@ def main() -> None:
     parser.add_argument("--out", nargs="+", default=[], help="sets; default: all of ROOT/ood")
     options = parser.parse_args()
     for path in options.runs:
-        run = load(path)
-        if options.data_root and "root" in run.config["data"]:
-            run.use_data_root(options.data_root)
+        run = load_with_data(path, options.data_root)
         root = options.data_root or Path(run.config["data"].get("root", "data"))
         detect(run, options.study, options.out, root)
         doubt(run, options.study, root)

@@ -10,10 +10,9 @@ import argparse
 import json
 from pathlib import Path
 
-from ood import RESULTS, scrub
+from ood import RESULTS, load_with_data, scrub
 from vje_pyro.experiments.diagnose import diagnose
 
-from vje_pyro import load
 from vje_pyro.atomic import write_atomic
 
 CHECKS = ("latent", "importance", "temperature")
@@ -29,9 +28,7 @@ def main(arguments: list[str] | None = None, results: Path = RESULTS) -> None:
     parser.add_argument("--data-root", type=Path, help="folder of data sets (default: the run's)")
     options = parser.parse_args(arguments)
     for path in options.runs:
-        run = load(path)
-        if options.data_root and "root" in run.config["data"]:
-            run.use_data_root(options.data_root)
+        run = load_with_data(path, options.data_root)
         file = results / "diagnostics" / f"{options.study}-seed{run.info['seed']}.json"
         if file.exists():
             continue

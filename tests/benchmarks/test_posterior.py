@@ -45,7 +45,7 @@ def test_what_is_there_is_not_made_again(tmp_path, monkeypatch):
     run = SimpleNamespace(info={"seed": 3}, config={"data": {}})
     content = {"config": {"data": {"root": "/home"}, "run_dir": "/home"}, "checks": {}}
     done = []
-    monkeypatch.setattr(posterior, "load", lambda path: run)
+    monkeypatch.setattr(posterior, "load_with_data", lambda *_: run)
     monkeypatch.setattr(posterior, "diagnose", lambda *_: done.append(1) or content)
     for _ in range(2):
         posterior.main(["RUN", "--study", "vje"], tmp_path)
