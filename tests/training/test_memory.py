@@ -16,7 +16,7 @@ def test_the_peak_rises_by_what_is_held_and_stays():
     during = peak_memory(torch.device("cpu"))
     assert during > before + 32
     del held
-    # Linux counts pages in batches: its peak is right to some of them, here to 1 of 64 MiB and more.
+    # Linux counts pages in batches, so that its peak is right to some of them only.
     assert peak_memory(torch.device("cpu")) > during - 1
 
 
