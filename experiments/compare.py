@@ -23,9 +23,15 @@ from vje_pyro.atomic import write_atomic
 from vje_pyro.errors import VJEError
 from vje_pyro.evaluation import DEFAULT, PROTOCOLS
 from vje_pyro.provenance import git_commit, versions
-from vje_pyro.report.comparison import Contender, as_json, check_same_data, read_contender
+from vje_pyro.report.comparison import (
+    Contender,
+    as_json,
+    check_equal_budget,
+    check_labels,
+    read_contender,
+)
 from vje_pyro.report.comparison_page import write_page
-from vje_pyro.report.comparison_tables import latex, markdown, tables
+from vje_pyro.report.comparison_tables import latex, markdown, note, tables
 from vje_pyro.run import load
 from vje_pyro.training.run_dir import RunDir
 
@@ -66,19 +72,26 @@ def measure(run_dir: Path, features: str, protocols: Sequence[str], data_root: s
         evaluate_run(run, features, missing)
 
 
-def compare(contenders: Sequence[Contender], title: str, out: Path) -> None:
+def compare(contenders: Sequence[Contender], title: str, out: Path, force: bool = False) -> str:
     """Write the comparison in all its forms.
 
     Args:
         contenders: The methods.
         title: Heading of the page.
-        out: Folder, existing.
+        out: Folder, made if need be.
+        force: Compare methods that were not trained alike, too, and mark them.
+
+    Returns:
+        The tables in Markdown.
 
     Raises:
-        VJEError: If the methods were trained on different images, or a label repeats.
+        VJEError: If a label repeats, or if images, views, encoder or budget are not the same.
     """
-    check_same_data(contenders)
-    shown = tables(contenders)
+    check_labels(contenders)
+    if not force:
+        check_equal_budget(contenders)
+    out.mkdir(parents=True, exist_ok=True)
+    shown, below = tables(contenders), note(contenders)
     result = {
         "schema": SCHEMA,
         "schema_version": SCHEMA_VERSION,
@@ -88,9 +101,10 @@ def compare(contenders: Sequence[Contender], title: str, out: Path) -> None:
         "versions": versions(),
     }
     write_atomic(out / "comparison.json", json.dumps(result, indent=2) + "\n")
-    write_atomic(out / "comparison.md", f"# {title}\n\n{markdown(shown)}")
-    write_atomic(out / "comparison.tex", latex(shown))
+    write_atomic(out / "comparison.md", f"# {title}\n\n{markdown(shown, below)}")
+    write_atomic(out / "comparison.tex", latex(shown, below))
     write_page(contenders, title, out / "comparison.html")
+    return markdown(shown, below)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -115,6 +129,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--features", default="encoder", choices=["encoder", "batch-norm"])
     parser.add_argument("--protocols", nargs="+", default=list(DEFAULT), choices=list(PROTOCOLS))
     parser.add_argument("--data-root", help="where the data set of the runs is now")
+    parser.add_argument(
+        "--force", action="store_true", help="also compare what was not trained alike, marked †"
+    )
     parser.add_argument("--title", default="Comparison of methods")
     options = parser.parse_args(arguments)
     if not options.method and not options.run:
@@ -129,9 +146,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for path in paths:
             measure(path, options.features, options.protocols, options.data_root)
     contenders = [read_contender(label, paths, options.features) for label, paths in runs.items()]
-    options.out.mkdir(parents=True, exist_ok=True)
-    compare(contenders, options.title, options.out)
-    print(markdown(tables(contenders)))
+    print(compare(contenders, options.title, options.out, options.force))
     print(f"comparison in {options.out}/comparison.{{md,tex,html,json}}")
 
 

@@ -1,6 +1,7 @@
 """``vje compare`` from training to the page."""
 
 import json
+import shutil
 
 import pytest
 from commandline import TINY, run_cli
@@ -58,6 +59,22 @@ def test_finished_runs_can_be_given(compared, tmp_path):
 def test_bad_input_is_told(tmp_path, capsys, arguments, message):
     assert run_cli("compare", tmp_path, *arguments) != 0
     assert message in capsys.readouterr().err
+
+
+def test_runs_that_were_not_trained_alike_are_compared_by_force_only(compared, tmp_path, capsys):
+    run, other = next((compared[0] / "runs").glob("vje/seed0")), tmp_path / "other"
+    shutil.copytree(run, other)
+    info = json.loads((other / "run.json").read_text())
+    info["config"]["training"]["epochs"] = 7
+    (other / "run.json").write_text(json.dumps(info))
+    arguments = [tmp_path / "out", "--protocols", "knn-v1", "--run", "a", run, "--run", "b", other]
+    assert run_cli("compare", *arguments) != 0
+    assert "not trained alike: ['training.epochs'] differ" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+    assert run_cli("compare", *arguments, "--force") == 0
+    for form in ("md", "html", "tex"):
+        text = (tmp_path / "out" / f"comparison.{form}").read_text()
+        assert ("b \\dag{}" if form == "tex" else "b †") in text
 
 
 def test_a_training_that_fails_is_told(tmp_path, capfd):

@@ -12,13 +12,14 @@ from vje_pyro.errors import CheckpointError, VJEError
 from vje_pyro.evaluation import Figure, Result, t_interval
 from vje_pyro.report.comparison import (
     as_json,
-    check_same_data,
+    check_equal_budget,
+    check_labels,
     differences,
     read_contender,
     unequal_budget,
 )
 from vje_pyro.report.comparison_page import write_page
-from vje_pyro.report.comparison_tables import latex, markdown, tables
+from vje_pyro.report.comparison_tables import latex, markdown, note, tables
 
 CONFIG = {
     "name": "digits",
@@ -110,18 +111,32 @@ def test_only_what_matters_differs(pair):
         ({"training__epochs": 4}, "training.epochs"),
         ({"loader__batch_size": 32}, "loader.batch_size"),
         ({"views__flip": 0.0}, "views.flip"),
+        ({"data__image_size": 4}, "data.image_size"),
         ({"method__encoder": {"widths": [8]}}, "method.encoder.widths"),
     ],
 )
-def test_an_unequal_budget_is_said(tmp_path, pair, change, key):
+def test_an_unequal_budget_is_refused_or_marked(tmp_path, pair, change, key):
     other = read_contender("other", [write_run(tmp_path / "c", 0, 0.5, changed(**change))])
-    assert unequal_budget([pair[0], other]) == [key]
-    page = write_page([pair[0], other], "Title", tmp_path / "page.html").read_text()
+    contenders = [*pair, other]
+    assert unequal_budget(contenders) == [key]
+    with pytest.raises(VJEError, match=f"not trained alike: .*{key}.*--force"):
+        check_equal_budget(contenders)
+    page = write_page(contenders, "Title", tmp_path / "page.html").read_text()
     assert f"Not at equal budget: the methods differ in {key}" in page
+    text = markdown(tables(contenders), note(contenders))
+    assert "| other † | 50.0" in text
+    assert "| ours & co | 85.0" in text
+    assert f"†: not trained like ours & co; what differs: {key}." in text
+    assert r"other \dag{}" in latex(tables(contenders), note(contenders))
+
+
+def test_an_equal_budget_is_neither_refused_nor_marked(pair):
+    check_equal_budget(pair)
+    assert "†" not in markdown(tables(pair), note(pair))
 
 
 def test_markdown(pair):
-    text = markdown(tables(pair))
+    text = markdown(tables(pair), note(pair))
     assert "| ours & co | 85.0 [21.5, 148.5] | 23 [23, 23] | 100 [100, 100] |" in text
     assert "| theirs\\|b | 50.0 [49.0, 51.0]\\* | 23\\* | 200\\* | 512\\* | 3.0\\* | 1 |" in text
     assert "| method | score | dtd | mnist |" in text
@@ -129,7 +144,7 @@ def test_markdown(pair):
 
 
 def test_latex_is_typeset(pair, tmp_path):
-    text = latex(tables(pair))
+    text = latex(tables(pair), note(pair))
     assert r"ours \& co & 85.0 {\scriptsize [21.5, 148.5]}" in text
     assert r"kNN [\%]" in text
     if shutil.which("pdflatex") is None:
@@ -172,17 +187,9 @@ def test_a_protocol_that_some_seeds_lack_is_refused(tmp_path):
         read_contender("partial", runs)
 
 
-def test_other_images_are_refused(tmp_path, pair):
-    other = read_contender(
-        "other", [write_run(tmp_path / "c", 0, 0.5, changed(data__image_size=4))]
-    )
-    with pytest.raises(VJEError, match=r"different images: data.image_size is None and 4"):
-        check_same_data([pair[0], other])
-
-
 def test_a_label_twice_is_refused(pair):
     with pytest.raises(VJEError, match="repeat"):
-        check_same_data([pair[0], pair[0]])
+        check_labels([pair[0], pair[0]])
 
 
 def test_a_missing_run_is_refused(tmp_path):

@@ -103,8 +103,8 @@ def read_contender(label: str, runs: Sequence[str | Path], features: str = "enco
     )
 
 
-def check_same_data(contenders: Sequence[Contender]) -> None:
-    """Refuse to compare labels that repeat or runs on different images.
+def check_labels(contenders: Sequence[Contender]) -> None:
+    """Refuse labels that repeat.
 
     Raises:
         VJEError: If they do.
@@ -112,14 +112,21 @@ def check_same_data(contenders: Sequence[Contender]) -> None:
     labels = [contender.label for contender in contenders]
     if len(set(labels)) < len(labels):
         raise VJEError(f"labels {labels} repeat: give every method a label of its own")
-    for contender in contenders[1:]:
-        for key in ("data._target_", "data.image_size", "data.train_limit", "data.test_limit"):
-            first, other = contenders[0].config.get(key), contender.config.get(key)
-            if first != other:
-                raise VJEError(
-                    f"{contenders[0].label} and {contender.label} were trained on different "
-                    f"images: {key} is {first} and {other}"
-                )
+
+
+def check_equal_budget(contenders: Sequence[Contender]) -> None:
+    """Refuse to compare runs on other images or views, of another encoder or budget.
+
+    Raises:
+        VJEError: If they are; it names what differs.
+    """
+    if keys := unequal_budget(contenders):
+        values = [[contender.config.get(keys[0]) for contender in contenders]]
+        raise VJEError(
+            f"the methods were not trained alike: {keys[:5]} differ ({keys[0]} is "
+            f"{', '.join(map(str, *values))}); give runs of the same images, views, encoder and "
+            "budget, or --force to compare them all the same, marked in the tables"
+        )
 
 
 def differences(contenders: Sequence[Contender]) -> dict[str, list[Any]]:
@@ -129,8 +136,13 @@ def differences(contenders: Sequence[Contender]) -> dict[str, list[Any]]:
 
 
 def unequal_budget(contenders: Sequence[Contender]) -> list[str]:
-    """Keys among the differences that make the comparison one of unequal budgets."""
+    """Keys among the differences that a comparison must share: images, views, encoder, budget."""
     return [key for key in differences(contenders) if _within(key, SAME)]
+
+
+def unlike_first(contenders: Sequence[Contender]) -> list[bool]:
+    """Whether each differs from the first in something that a fair comparison must share."""
+    return [bool(unequal_budget([contenders[0], contender])) for contender in contenders]
 
 
 def as_json(contenders: Sequence[Contender]) -> dict[str, Any]:

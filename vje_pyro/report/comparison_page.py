@@ -10,7 +10,7 @@ from matplotlib.ticker import MaxNLocator
 from vje_pyro.atomic import write_atomic
 from vje_pyro.report import svg
 from vje_pyro.report.comparison import Contender, differences, unequal_budget
-from vje_pyro.report.comparison_tables import NOTE, tables
+from vje_pyro.report.comparison_tables import note, tables
 from vje_pyro.report.html import STYLE_SHEET, template
 
 PANELS = (
@@ -33,7 +33,7 @@ def write_page(contenders: Sequence[Contender], title: str, out: Path) -> Path:
     page = template("comparison.html").render(
         style=Markup(STYLE_SHEET.read_text(encoding="utf-8")),
         title=title,
-        note=NOTE,
+        note=note(contenders),
         tables=tables(contenders),
         plots=_plots(contenders),
         legend=[(c.label, f"--class-{i % len(svg.CLASSES)}") for i, c in enumerate(contenders)],

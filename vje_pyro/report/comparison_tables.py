@@ -1,15 +1,26 @@
 """The tables of a comparison, as Markdown and as LaTeX."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from vje_pyro.evaluation.result import Figure
-from vje_pyro.report.comparison import Contender
+from vje_pyro.report.comparison import Contender, unequal_budget, unlike_first
 
-NOTE = (
+_NOTE = (
     "Mean over seeds [95 % t-interval over seeds]; marked *: one seed, with the interval of its "
     "result file."
 )
+
+
+MARK = " †"
+"""Follows the label of a method that was not trained like the first."""
+
+
+def note(contenders: Sequence[Contender]) -> str:
+    """What stands below every table."""
+    keys = ", ".join(unequal_budget(contenders))
+    first = contenders[0].label
+    return _NOTE + (f" †: not trained like {first}; what differs: {keys}." if keys else "")
 
 
 @dataclass(frozen=True)
@@ -63,12 +74,22 @@ LOGGED = (
 
 _LATEX = str.maketrans(
     {character: "\\" + character for character in "&%$#_{}"}
-    | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+    | {
+        "\\": r"\textbackslash{}",
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+        "†": r"\dag{}",
+    }
 )
 
 
 def tables(contenders: Sequence[Contender]) -> list[Table]:
     """The main table, detection of outliers, and every other protocol that was run."""
+    unlike = unlike_first(contenders)
+    contenders = [
+        replace(contender, label=contender.label + MARK) if other else contender
+        for contender, other in zip(contenders, unlike, strict=True)
+    ]
     others = {p for c in contenders for p, _ in c.figures} - {p for _, p, _ in PROTOCOLS}
     detection = {protocol for protocol in others if protocol.startswith("ood-")}
     return [
@@ -135,19 +156,19 @@ def cell(figure: Figure | None, single: bool, scale: float, digits: int) -> Cell
     return Cell(value, "" if figure.n == 1 else f"[{low}, {high}]", single)
 
 
-def markdown(shown: Sequence[Table]) -> str:
-    """All tables, each under its title."""
+def markdown(shown: Sequence[Table], below: str) -> str:
+    """All tables, each under its title, and the note :func:`note` below them."""
     parts = []
     for table in shown:
         rows = [[*names, *map(_markdown_cell, cells)] for names, cells in table.rows]
         lines = [list(table.headings), ["---"] * len(table.headings), *rows]
         text = "\n".join("| " + " | ".join(_pipe(c) for c in line) + " |" for line in lines)
         parts.append(f"## {table.title}\n\n{text}\n")
-    return "\n".join([*parts, NOTE.replace("*", "\\*") + "\n"])
+    return "\n".join([*parts, below.replace("*", "\\*") + "\n"])
 
 
-def latex(shown: Sequence[Table]) -> str:
-    """All tables as ``table`` environments of the package booktabs."""
+def latex(shown: Sequence[Table], below: str) -> str:
+    """All tables as ``table`` environments of the package booktabs, each with the note."""
     parts = []
     for table in shown:
         names = len(table.rows[0][0]) if table.rows else 1
@@ -160,7 +181,7 @@ def latex(shown: Sequence[Table]) -> str:
             "\n".join(
                 [
                     r"\begin{table}",
-                    rf"\caption{{{_escape(table.title)}. {_escape(NOTE)}}}",
+                    rf"\caption{{{_escape(table.title)}. {_escape(below)}}}",
                     rf"\begin{{tabular}}{{{columns}}}",
                     r"\toprule",
                     " & ".join(map(_escape, table.headings)) + r" \\",
