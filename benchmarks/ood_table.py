@@ -14,7 +14,7 @@ tables of their own, where the methods stand below each other, score by score.
 import json
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from tables import line, rewrite
@@ -41,14 +41,19 @@ def ood_table() -> str:
     return table(["study", "method", "score"], cells)
 
 
-def methods_ood_table() -> str:
-    """The study of methods: a row for each score and method, a column for each set."""
+def methods_ood_table(scores: Sequence[str] = ()) -> str:
+    """The study of methods: a row for each score, or each of those named, and method."""
     cells = (
         ((score, f"`{method}`"), result.dataset["out"], figure)
         for method, result in of_methods("ood")
         for score, figure in aurocs(result)
+        if not scores or score in scores
     )
     return table(["score", "method"], together(cells))
+
+
+FEW = ("mahalanobis", "vim", "posterior-gaussian", "elbo")
+"""Scores that are shown first: on features, with labels, the model's chosen one, the naive one."""
 
 
 def one_class_table() -> str:
@@ -136,6 +141,7 @@ TABLES: dict[str, tuple[str, Callable[[], str]]] = {
     "ood": ("ood.md", ood_table),
     "one-class": ("ood.md", one_class_table),
     "uncertainty": ("uncertainty.md", uncertainty_table),
+    "ood-methods-few": ("ood.md", lambda: methods_ood_table(FEW)),
     "ood-methods": ("ood.md", methods_ood_table),
     "uncertainty-methods": ("uncertainty.md", methods_uncertainty_table),
 }

@@ -67,6 +67,8 @@ def test_the_study_of_methods_has_tables_of_its_own(script, tmp_path):
     assert lines[0] == "| score | method | dtd | seeds |"
     starts = [line.split(" |")[:2] for line in lines[2:]]
     assert starts == [[f"| {s}", f" `{m}`"] for s in ("knn", "vim") for m in ("byol", "vje")]
+    few = script.methods_ood_table(["vim"]).splitlines()
+    assert few == [*lines[:2], *lines[4:]]
     lines = script.methods_uncertainty_table().splitlines()
     assert lines[0] == "| figure | method | error rate | best order | knn | posterior | seeds |"
     assert lines[2].startswith("| aurc_knn | `byol` | 0.800 | 0.400 | 0.500 [0.400, 0.600]\\* |")
@@ -87,7 +89,7 @@ def test_pages_are_rewritten_between_the_markers(script, tmp_path):
     choice.mkdir(parents=True)
     (choice / "a.json").write_text(json.dumps({"aggregate": None, "merits": {"knn": merits}}))
     names = {
-        "ood.md": ("choice", "ood", "ood-methods", "one-class"),
+        "ood.md": ("choice", "ood", "ood-methods-few", "ood-methods", "one-class"),
         "uncertainty.md": ("uncertainty", "uncertainty-methods"),
     }
     for file, inside in names.items():
@@ -99,7 +101,7 @@ def test_pages_are_rewritten_between_the_markers(script, tmp_path):
     page = (tmp_path / "ood.md").read_text()
     assert "| `knn` | 0.500 | 0.600 | 0.550 |" in page
     assert "old" not in page
-    assert page.count("before") == 4
+    assert page.count("before") == 5
     with pytest.raises(VJEError, match="choice:begin"):
         update("nothing", "choice", "")
 
