@@ -121,11 +121,11 @@ def check_equal_budget(contenders: Sequence[Contender]) -> None:
         VJEError: If they are; it names what differs.
     """
     if keys := unequal_budget(contenders):
-        values = [[contender.config.get(keys[0]) for contender in contenders]]
+        values = ", ".join(str(contender.config.get(keys[0])) for contender in contenders)
         raise VJEError(
-            f"the methods were not trained alike: {keys[:5]} differ ({keys[0]} is "
-            f"{', '.join(map(str, *values))}); give runs of the same images, views, encoder and "
-            "budget, or --force to compare them all the same, marked in the tables"
+            f"the methods were not trained alike: {keys[:5]} differ ({keys[0]} is {values}); give "
+            "runs of the same images, views, encoder and budget, or --force to compare them all "
+            "the same, marked in the tables"
         )
 
 
