@@ -9,6 +9,7 @@ Each part writes docs/results/benchmarks/<part>-<device>.json; ``make results`` 
 - ``aggregate``: the step with each aggregate term beside the step without, in turns.
 - ``methods``: a step of every method of the study of methods on the same views, in turns with
   the bound; give it that study's ``--batch 64 --image-sizes 16``.
+- ``precision``: the step in float32 beside the step with the encoder in bfloat16, in turns.
 - ``growth``: step and bound over batch size, embedding dimension and image size.
 - ``ranks``: images per second of ``vje train`` with one and with two processes.
 - ``scoring``: log-likelihoods per second beside embeddings per second.
@@ -80,12 +81,13 @@ def peers(options: argparse.Namespace) -> Figures:
 
     figures: Figures = {}
     for size in options.image_sizes:
-        step = TrainingStep(small(size, options.width), options.batch, options.device)
+        setup = small(size, options.width)
+        # lightly's examples compute in float32.
+        step = TrainingStep(setup, options.batch, options.device, precision="32-true")
         images = step.loader.images.cpu()
         runs = {"bound": step.bound, "vje": step.step}
         for name, model in {"simsiam": SimSiam, "vicreg": VICReg}.items():
-            encoder = small(size, options.width).encoder()
-            peer = Peer(model(encoder), images, size, options.batch, options.workers)
+            peer = Peer(model(setup.encoder()), images, size, options.batch, options.workers)
             runs[f"lightly_{name}"] = peer.step
         for run in runs.values():
             run()
@@ -182,6 +184,21 @@ def _step_of(
     return step
 
 
+def precision(options: argparse.Namespace) -> Figures:
+    """The step in float32 over the step with the encoder in bfloat16."""
+    figures: Figures = {}
+    for size in options.image_sizes:
+        where = (small(size, options.width), options.batch, options.device)
+        steps = {p: TrainingStep(*where, precision=p) for p in ("32-true", "bf16-mixed")}
+        runs = {name: step.step for name, step in steps.items()}
+        for run in runs.values():
+            run()
+        times = in_turns(runs, options.blocks, 1, steps["32-true"].synchronise)
+        figures[f"{size}px_float32_ms"] = spread([1000 * s for s in times["32-true"]], "steps")
+        figures[f"{size}px_bfloat16_speed"] = beside(times, "32-true", "bf16-mixed")
+    return figures
+
+
 def growth(options: argparse.Namespace) -> Figures:
     """Step and bound when one of batch size, dimension and image size changes."""
     figures: Figures = {}
@@ -272,8 +289,8 @@ def startup(options: argparse.Namespace) -> Figures:
 
 
 PARTS: dict[str, Callable[[argparse.Namespace], Figures]] = {
-    "peers": peers, "aggregate": aggregate, "methods": methods, "growth": growth, "ranks": ranks,
-    "scoring": scoring, "startup": startup,
+    "peers": peers, "aggregate": aggregate, "methods": methods, "precision": precision,
+    "growth": growth, "ranks": ranks, "scoring": scoring, "startup": startup,
 }  # fmt: skip
 
 

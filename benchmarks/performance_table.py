@@ -96,6 +96,17 @@ def aggregate_table() -> str:
     return markdown(heading, rows)
 
 
+def precision_table() -> str:
+    """The speed of bfloat16 over float32's."""
+    content = read("precision")
+    rows = [
+        [str(size), content["device"]["bfloat16"],
+         show(content["figures"][f"{size}px_bfloat16_speed"])]
+        for size in sizes(content)
+    ]  # fmt: skip
+    return markdown(["pixels", "instructions", "speed in bfloat16 over float32's"], rows)
+
+
 def growth_table() -> str:
     """The ratio to the bound."""
     figures = read("growth")["figures"]
@@ -182,7 +193,8 @@ def memory_table() -> str:
 
 TABLES = {
     "peers": ("performance.md", peers_table), "split": ("performance.md", split_table),
-    "aggregate": ("performance.md", aggregate_table), "growth": ("performance.md", growth_table),
+    "aggregate": ("performance.md", aggregate_table),
+    "precision": ("performance.md", precision_table), "growth": ("performance.md", growth_table),
     "other": ("performance.md", other_table), "memory": ("scaling.md", memory_table),
 }  # fmt: skip
 

