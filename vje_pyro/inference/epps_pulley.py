@@ -57,7 +57,8 @@ class SlicedEppsPulley(nn.Module):
         self.num_directions = num_directions
         # The integrand is even and vanishes at zero: the nodes above zero tell all.
         nodes = torch.linspace(-5, 5, num_points)[(num_points + 1) // 2 :]
-        rule = torch.full_like(nodes, 2 * 10 / (num_points - 1))
+        self.spacing, self.first = 10 / (num_points - 1), nodes[0].item()
+        rule = torch.full_like(nodes, 2 * self.spacing)
         rule[-1] /= 2
         self.register_buffer("nodes", nodes, persistent=False)
         self.register_buffer("rule", rule * torch.exp(-nodes.square() / 2), persistent=False)
@@ -65,10 +66,27 @@ class SlicedEppsPulley(nn.Module):
     def forward(self, embeddings: Tensor) -> Tensor:
         """Weight times the statistic, a scalar, of embeddings ``(N, D)`` of each process."""
         directions = random_directions(embeddings, self.num_directions)
-        nodes = self.nodes[:, None]
-        phase = nodes[..., None] * (embeddings @ directions)  # nodes in front: contiguous sums
-        prior = torch.exp(-nodes.square() / 2)
-        real, imaginary = global_mean(torch.stack([phase.cos().mean(1), phase.sin().mean(1)]))
+        prior = torch.exp(-self.nodes[:, None].square() / 2)
+        real, imaginary = global_mean(self._waves(embeddings @ directions)).unbind(1)
         distance = (real - prior).square() + imaginary.square()
         statistic = (self.rule @ distance).mean()
         return self.weight * world_size() * len(embeddings) * statistic
+
+    def _waves(self, projections: Tensor) -> Tensor:
+        """Mean cosine and sine at each node, ``(nodes, 2, directions)``.
+
+        The nodes are equally spaced, so that all waves follow from the first two without further
+        cosines: each is 2 cos(spacing · projection) times its predecessor, less the one before it.
+        """
+        twice = 2 * torch.cos(self.spacing * projections)
+        before = _wave((self.first - self.spacing) * projections)
+        wave = _wave(self.first * projections)
+        means = [wave.mean(1)]
+        for _ in range(len(self.nodes) - 1):
+            before, wave = wave, twice * wave - before
+            means.append(wave.mean(1))
+        return torch.stack(means)
+
+
+def _wave(phase: Tensor) -> Tensor:
+    return torch.stack([phase.cos(), phase.sin()])
