@@ -17,7 +17,7 @@ from pathlib import Path
 
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
-from vje_pyro.experiments.evaluate import evaluate_run, print_results
+from vje_pyro.experiments.evaluate import FEATURES, evaluate_run, print_results
 from vje_pyro.experiments.pretrain import CONFIG_DIR, make_fabric, resume, train
 
 from vje_pyro import load
@@ -90,16 +90,19 @@ def scrubbed(result: Result) -> Result:
     return dataclasses.replace(result, config=config)
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Parse the command line and run the seeds."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--experiment", default="cifar10_small")
     parser.add_argument("--study", help="name of the results; the experiment's by default")
-    parser.add_argument("--features", nargs="+", default=["encoder", "batch-norm"])
+    # With choices, an override that follows is refused and not taken for features.
+    parser.add_argument(
+        "--features", nargs="+", default=["encoder", "batch-norm"], choices=FEATURES
+    )
     parser.add_argument("--root", type=Path, default=ROOT, help="holds runs/ and docs/results/")
     parser.add_argument("overrides", nargs="*")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     study = options.study or options.experiment
     for seed in options.seeds:
         run_seed(

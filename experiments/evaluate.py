@@ -14,6 +14,9 @@ from vje_pyro.run import Representation
 
 logger = logging.getLogger(__name__)
 
+FEATURES = ("encoder", "batch-norm", "pixels")
+"""What a run can be evaluated on."""
+
 
 def evaluate_run(
     run: Representation, features: str = "encoder", protocols: Sequence[str] = DEFAULT
@@ -82,7 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--features",
         default="encoder",
-        choices=["encoder", "batch-norm", "pixels"],
+        choices=FEATURES,
         help="encoder output (default), after the batch norm, or the raw-pixel baseline",
     )
     parser.add_argument(
