@@ -2,7 +2,7 @@
 
     python benchmarks/learning_curve.py RUN [RUN …] --out docs/results/STUDY/curve.svg
 
-Copies every run's ``logs/epochs.csv`` beside the picture, as ``epochs-seed<seed>.csv``.
+Copies every run's ``logs/epochs.csv`` beside the picture, as ``epochs-<method>-seed<seed>.csv``.
 """
 
 import argparse
@@ -39,11 +39,12 @@ def main() -> None:
     plt.rcParams["svg.hashsalt"] = "curve"
     figure, axes = plt.subplots(1, len(PANELS), figsize=(8, 2.8), layout="constrained")
     for run in options.runs:
-        seed, log = read_run_json(run)["seed"], run / "logs" / "epochs.csv"
-        shutil.copy(log, options.out.parent / f"epochs-seed{seed}.csv")
+        info, log = read_run_json(run), run / "logs" / "epochs.csv"
+        method, seed = info["config"]["method"]["_target_"].rsplit(".", 1)[-1], info["seed"]
+        shutil.copy(log, options.out.parent / f"epochs-{method}-seed{seed}.csv")
         columns = read(log)
         for axis, (name, label) in zip(axes, PANELS, strict=True):
-            axis.plot(columns["epoch"], columns[name], marker="o", ms=3, label=f"seed {seed}")
+            axis.plot(columns["epoch"], columns[name], "o-", ms=3, label=f"{method}, seed {seed}")
             axis.set(xlabel="epoch", ylabel=label)
     axes[0].legend()
     figure.savefig(options.out, metadata={"Date": None})
