@@ -1,5 +1,7 @@
 """Distance of the aggregate of embeddings from the standard normal prior: a regulariser."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -57,8 +59,7 @@ class SlicedEppsPulley(nn.Module):
         self.num_directions = num_directions
         # The integrand is even and vanishes at zero: the nodes above zero tell all.
         nodes = torch.linspace(-5, 5, num_points)[(num_points + 1) // 2 :]
-        self.spacing, self.first = 10 / (num_points - 1), nodes[0].item()
-        rule = torch.full_like(nodes, 2 * self.spacing)
+        rule = torch.full_like(nodes, 2 * 10 / (num_points - 1))
         rule[-1] /= 2
         self.register_buffer("nodes", nodes, persistent=False)
         self.register_buffer("rule", rule * torch.exp(-nodes.square() / 2), persistent=False)
@@ -66,27 +67,30 @@ class SlicedEppsPulley(nn.Module):
     def forward(self, embeddings: Tensor) -> Tensor:
         """Weight times the statistic, a scalar, of embeddings ``(N, D)`` of each process."""
         directions = random_directions(embeddings, self.num_directions)
-        prior = torch.exp(-self.nodes[:, None].square() / 2)
-        real, imaginary = global_mean(self._waves(embeddings @ directions)).unbind(1)
+        nodes = self.nodes[:, None]
+        phase = nodes[..., None] * (embeddings @ directions)  # nodes in front: contiguous sums
+        prior = torch.exp(-nodes.square() / 2)
+        real, imaginary = global_mean(_MeanWave.apply(phase)).unbind()
         distance = (real - prior).square() + imaginary.square()
         statistic = (self.rule @ distance).mean()
         return self.weight * world_size() * len(embeddings) * statistic
 
-    def _waves(self, projections: Tensor) -> Tensor:
-        """Mean cosine and sine at each node, ``(nodes, 2, directions)``.
 
-        The nodes are equally spaced, so that all waves follow from the first two without further
-        cosines: each is 2 cos(spacing · projection) times its predecessor, less the one before it.
-        """
-        twice = 2 * torch.cos(self.spacing * projections)
-        before = _wave((self.first - self.spacing) * projections)
-        wave = _wave(self.first * projections)
-        means = [wave.mean(1)]
-        for _ in range(len(self.nodes) - 1):
-            before, wave = wave, twice * wave - before
-            means.append(wave.mean(1))
-        return torch.stack(means)
+class _MeanWave(torch.autograd.Function):
+    """Mean cosine and sine ``(2, nodes, directions)`` of phases ``(nodes, N, directions)``.
 
+    Each is the other's derivative, kept for the backward pass, where autograd would compute both
+    once more.
+    """
 
-def _wave(phase: Tensor) -> Tensor:
-    return torch.stack([phase.cos(), phase.sin()])
+    @staticmethod
+    def forward(ctx: Any, phase: Tensor) -> Tensor:
+        cosine, sine = phase.cos(), phase.sin()
+        ctx.save_for_backward(cosine, sine)
+        return torch.stack([cosine.mean(1), sine.mean(1)])
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        cosine, sine = ctx.saved_tensors
+        of_cosine, of_sine = (gradient / cosine.shape[1])[:, :, None]
+        return torch.addcmul(cosine * of_sine, sine, of_cosine, value=-1)
