@@ -18,7 +18,7 @@ import matplotlib.pyplot as plt
 from vje_pyro.run import read_run_json
 
 PANELS = (
-    ("knn", "online kNN accuracy (held-out train images)"),
+    ("knn", "kNN accuracy of the monitor"),
     ("rankme", "RankMe"),
 )
 

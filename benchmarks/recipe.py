@@ -105,11 +105,14 @@ CHANGES: dict[str, Change] = {
     "own-64-rate-4e-3": {**OWN_64, "optimizer.lr": "4e-3"},
     "own-64-decay-0.05": {**OWN_64, "optimizer.weight_decay": "0.05"},
     "own-64-directions-1024": {**OWN_64, "aggregate.num_directions": "1024"},
+    "own-64-both": {
+        **OWN_64, "optimizer.weight_decay": "0.05", "aggregate.num_directions": "1024",
+    },
 }  # fmt: skip
 """What each variant changes, those that are likeliest to matter first; None is left out.
 Four of the views were added when the first eight had shown a plateau, the combinations after
-sixteen runs, the least weight of the variance-covariance term after thirty, and the four variants
-of ``own-64`` after the study of methods.
+sixteen runs, the least weight of the variance-covariance term after thirty, and the
+variants of ``own-64`` after the study of methods.
 
 A rate is not scaled with the batch, and only the last stage of the encoder with D. Four views have
 the centre's number of steps and of encoder passes: half the batch, and half the epochs. The rates
