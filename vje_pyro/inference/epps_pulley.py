@@ -67,30 +67,34 @@ class SlicedEppsPulley(nn.Module):
     def forward(self, embeddings: Tensor) -> Tensor:
         """Weight times the statistic, a scalar, of embeddings ``(N, D)`` of each process."""
         directions = random_directions(embeddings, self.num_directions)
-        nodes = self.nodes[:, None]
-        phase = nodes[..., None] * (embeddings @ directions)  # nodes in front: contiguous sums
-        prior = torch.exp(-nodes.square() / 2)
-        real, imaginary = global_mean(_MeanWave.apply(phase)).unbind()
+        prior = torch.exp(-self.nodes[:, None].square() / 2)
+        waves = _MeanWaves.apply(embeddings @ directions, self.nodes)
+        real, imaginary = global_mean(waves).unbind()
         distance = (real - prior).square() + imaginary.square()
         statistic = (self.rule @ distance).mean()
         return self.weight * world_size() * len(embeddings) * statistic
 
 
-class _MeanWave(torch.autograd.Function):
-    """Mean cosine and sine ``(2, nodes, directions)`` of phases ``(nodes, N, directions)``.
+class _MeanWaves(torch.autograd.Function):
+    """Mean cosine and sine ``(2, nodes, directions)`` of projections ``(N, directions)`` by nodes.
 
     Each is the other's derivative, kept for the backward pass, where autograd would compute both
-    once more.
+    once more; and the sum over nodes goes without temporaries of all nodes' size.
     """
 
     @staticmethod
-    def forward(ctx: Any, phase: Tensor) -> Tensor:
-        cosine, sine = phase.cos(), phase.sin()
-        ctx.save_for_backward(cosine, sine)
+    def forward(ctx: Any, projections: Tensor, nodes: Tensor) -> Tensor:
+        phase = nodes[:, None, None] * projections  # nodes in front: contiguous sums
+        cosine, sine = phase.cos(), phase.sin_()
+        ctx.save_for_backward(cosine, sine, nodes)
         return torch.stack([cosine.mean(1), sine.mean(1)])
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        cosine, sine = ctx.saved_tensors
-        of_cosine, of_sine = (gradient / cosine.shape[1])[:, :, None]
-        return torch.addcmul(cosine * of_sine, sine, of_cosine, value=-1)
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        cosine, sine, nodes = ctx.saved_tensors
+        of_cosine, of_sine = gradient * nodes[:, None] / cosine.shape[1]
+        total = torch.zeros_like(cosine[0])
+        for node in range(len(nodes)):
+            total.addcmul_(cosine[node], of_sine[node])
+            total.addcmul_(sine[node], of_cosine[node], value=-1)
+        return total, None
