@@ -20,13 +20,16 @@ def figure(value):
     return {"value": value, "low": value / 2, "high": 2 * value, "n": 2, "interval": "quartiles"}
 
 
-def test_the_parts_write_figures_with_where_they_come_from(tmp_path, monkeypatch):
+def test_the_parts_write_figures_with_where_they_come_from(tmp_path, monkeypatch, known_times):
     # The whole compiler takes half a minute.
     monkeypatch.setattr(VJE, "compile_head", partialmethod(VJE.compile_head, "aot_eager"))
     monkeypatch.setattr(performance, "GROWTH", {"batch_4": (8, 16, 4), "dim_8": (8, 8, 4)})
-    performance.main(["peers", "growth", "scoring", "--out", str(tmp_path), *TINY])
+    seconds = {"vje": 2, "lightly_simsiam": 3, "lightly_vicreg": 4, "32-true": 2, "step": 2}
+    known_times(performance, seconds)
+    parts = ["peers", "precision", "growth", "scoring"]
+    performance.main([*parts, "--out", str(tmp_path), *TINY])
     found = {path.stem: json.loads(path.read_text()) for path in tmp_path.glob("*.json")}
-    assert set(found) == {"peers-cpu", "growth-cpu", "scoring-cpu"}
+    assert set(found) == {f"{part}-cpu" for part in parts}
     for content in found.values():
         assert content["settings"]["batch"] == 8
         assert content["seed"] == 0
@@ -34,9 +37,11 @@ def test_the_parts_write_figures_with_where_they_come_from(tmp_path, monkeypatch
         for values in content["figures"].values():
             assert 0 <= values["low"] <= values["value"] <= values["high"]
     peers = found["peers-cpu"]["figures"]
-    # Which is faster is no matter of a test: at this size, beside others, either may be.
-    contenders = ("vje", "lightly_simsiam", "lightly_vicreg")
-    assert all(peers[f"8px_{name}_to_bound"]["value"] > 0 for name in contenders)
+    ratios = [peers[f"8px_{name}_to_bound"]["value"] for name in performance_table.CONTENDERS]
+    assert ratios == [2, 3, 4]
+    assert peers["8px_vje_speed_over_lightly_simsiam"]["value"] == 1.5
+    assert found["precision-cpu"]["figures"]["8px_bfloat16_speed"]["value"] == 2
+    assert found["growth-cpu"]["figures"]["dim_8_to_bound"]["value"] == 2
     shares = [v["value"] for k, v in peers.items() if k.startswith("8px_share_")]
     assert len(shares) == len(performance_table.PIECES) + 1
     assert set(found["growth-cpu"]["figures"]) == {
