@@ -30,6 +30,24 @@ def tensor_like(value: Tensor | float, like: Tensor) -> Tensor:
     return torch.full((), value, dtype=like.dtype, device=like.device)
 
 
+def unit_vector(x: Tensor) -> Tensor:
+    r"""The direction :math:`x/\|x\|` of vectors ``(..., D)``, the first axis where x is zero.
+
+    Differentiable any number of times; at zero, where the direction has no derivative, all
+    derivatives are zero. Nothing waits for the device.
+
+    Example:
+        >>> unit_vector(torch.tensor([[3.0, 4.0], [0.0, 0.0]]))
+        tensor([[0.6000, 0.8000],
+                [1.0000, 0.0000]])
+    """
+    # A vector whose norm underflows counts as zero: it is replaced before anything is divided.
+    is_zero = torch.linalg.vector_norm(x.detach(), dim=-1, keepdim=True) == 0
+    first_axis = (torch.arange(x.shape[-1], device=x.device) == 0).to(x.dtype)
+    x = torch.where(is_zero, first_axis, x)
+    return x / x.norm(dim=-1, keepdim=True)
+
+
 class Directional(TorchDistribution):
     """A law on the unit sphere with parameters of shape ``(..., D)`` and of shape ``(...)``.
 
