@@ -15,6 +15,7 @@ from hydra.core.hydra_config import HydraConfig
 from lightning_fabric import Fabric
 from omegaconf import DictConfig, OmegaConf
 from vje_pyro.experiments.reporting import reported
+from vje_pyro.experiments.schema import check
 
 from vje_pyro.building import build, check_trusted
 from vje_pyro.data import (
@@ -28,7 +29,7 @@ from vje_pyro.data import (
     StreamingLoader,
     Views,
 )
-from vje_pyro.errors import VJEError
+from vje_pyro.errors import VJEError, explained, first_line
 from vje_pyro.evaluation import knn_accuracy
 from vje_pyro.run import read_run_json
 from vje_pyro.training.activation_checkpointing import checkpoint_activations
@@ -37,7 +38,8 @@ from vje_pyro.training.compiling import compile_method
 from vje_pyro.training.devices import check_batch, make_fabric
 from vje_pyro.training.loop import FitResult, Loader, fit
 from vje_pyro.training.monitors import Monitor
-from vje_pyro.training.processes import processes_to_start, run_together
+from vje_pyro.training.optim import param_groups
+from vje_pyro.training.processes import is_lost_connection, processes_to_start, run_together
 from vje_pyro.training.run_dir import RunDir
 from vje_pyro.training.seeding import seed_step
 from vje_pyro.training.sync_batch_norm import synchronize_batch_norm
@@ -62,9 +64,11 @@ def train(config: DictConfig, run_dir: str | Path, resume: bool = False) -> FitR
         What :func:`vje_pyro.training.loop.fit` returns.
 
     Raises:
-        VJEError: If a component, data set, device or directory cannot be used as asked, or a
+        VJEError: If a key, component, data set, device or directory cannot be used as asked, or a
             process of several is lost.
     """
+    if not resume:
+        check(config)
     RunDir(run_dir).check(resume)
     device = config.device
     fabric = make_fabric(device)
@@ -76,24 +80,28 @@ def train(config: DictConfig, run_dir: str | Path, resume: bool = False) -> FitR
 
 
 def _train(config: DictConfig, run_dir: str | Path, resume: bool) -> FitResult:
-    source: DataSource = build(config.data)
-    config = _with_image(config, source)
-    fabric = make_fabric(config.device)
+    with explained("training cannot start"):
+        source: DataSource = build(config.data)
+        config = _with_image(config, source)
+        fabric = make_fabric(config.device)
     _launch(fabric)
-
-    torch.manual_seed(config.seed)  # the weights at the start; steps are seeded one by one
-    method = build(config.method).to(memory_format=torch.channels_last)
-    if config.init_from is not None and not resume:
-        load_weights(config.init_from, method)
-    if config.device.get("sync_batch_norm"):
-        synchronize_batch_norm(method)
-    if config.device.get("activation_checkpointing"):
-        checkpoint_activations(method.encoder)
-    image = {"image_size": source.image_size, "mean": source.mean, "std": source.std}
-    views: Views = build(config.views, **image)
-    loader, make_views = _loader(config, source.split("pretrain"), views, fabric)
-    if fabric.is_global_zero:
-        _log_summary(config, source, method, loader, fabric, run_dir)
+    with explained("training cannot start"):
+        torch.manual_seed(config.seed)  # the weights at the start; steps are seeded one by one
+        method = build(config.method).to(memory_format=torch.channels_last)
+        if config.init_from is not None and not resume:
+            load_weights(config.init_from, method)
+        if config.device.get("sync_batch_norm"):
+            synchronize_batch_norm(method)
+        if config.device.get("activation_checkpointing"):
+            checkpoint_activations(method.encoder)
+        image = {"image_size": source.image_size, "mean": source.mean, "std": source.std}
+        views: Views = build(config.views, **image)
+        loader, make_views = _loader(config, source.split("pretrain"), views, fabric)
+        optimizer, schedule = build(config.optimizer), build(config.schedule)
+        optimizer(param_groups(method)), schedule(0, 1)  # what is wrong with them shows here
+        monitor = _monitor(config, source) if fabric.is_global_zero else None
+        if fabric.is_global_zero:
+            _log_summary(config, source, method, loader, fabric, run_dir)
     _validate_first_step(method, loader, make_views, fabric, config)
     if config.device.get("compile"):
         shared = config.device.sync_batch_norm and fabric.world_size > 1
@@ -105,9 +113,9 @@ def _train(config: DictConfig, run_dir: str | Path, resume: bool) -> FitResult:
             make_views,
             fabric=fabric,
             run_dir=run_dir,
-            optimizer=build(config.optimizer),
-            schedule=build(config.schedule),
-            monitor=_monitor(config, source) if fabric.is_global_zero else None,
+            optimizer=optimizer,
+            schedule=schedule,
+            monitor=monitor,
             seed=config.seed,
             config=OmegaConf.to_container(config, resolve=True),  # type: ignore[arg-type]
             resume=resume,
@@ -126,8 +134,19 @@ def _launch(fabric: Fabric) -> None:
 
 
 def _with_image(config: DictConfig, source: DataSource) -> DictConfig:
-    """The configuration with the image size and channels that encoders refer to."""
-    return _merged(config, {"image": {"channels": source.channels, "size": source.image_size}})
+    """The configuration with the image size and channels that encoders refer to.
+
+    Raises:
+        VJEError: If the configuration gives others.
+    """
+    image = {"channels": source.channels, "size": source.image_size}
+    for key, value in image.items():
+        if not OmegaConf.is_missing(config.image, key) and config.image[key] != value:
+            raise VJEError(
+                f"image.{key}={config.image[key]}: the images of {source.name} have {value}; image "
+                f"is filled in from the data set (data.image_size, data.channels)"
+            )
+    return _merged(config, {"image": image})
 
 
 def _merged(config: DictConfig, more: dict[str, Any]) -> DictConfig:
@@ -199,8 +218,10 @@ def _validate_first_step(
     try:
         with pyro.validation_enabled(True), torch.no_grad():
             method.to(fabric.device).loss(make_views(part))
-    except (ValueError, NotImplementedError) as error:
-        raise VJEError(f"the first step fails: {error}") from error
+    except Exception as error:  # of any component
+        if is_lost_connection(error):
+            raise
+        raise VJEError(f"the first step fails: {first_line(error)}") from error
     method.load_state_dict(state)  # batch norm statistics have seen the batch
 
 
@@ -250,7 +271,7 @@ def resume(run: str | Path, overrides: Sequence[str] = ()) -> FitResult:
 
     Raises:
         CheckpointError: If there is nothing to resume, or the run names code of a stranger.
-        VJEError: If an override is refused.
+        VJEError: If an override is refused, or its value wrong.
     """
     info = read_run_json(Path(run))
     check_trusted(info["config"])
@@ -263,6 +284,7 @@ def resume(run: str | Path, overrides: Sequence[str] = ()) -> FitResult:
         )
     config = OmegaConf.merge(info["config"], OmegaConf.from_dotlist(list(overrides)))
     assert isinstance(config, DictConfig)
+    check(config, only=[override.split("=")[0] for override in overrides])
     return train(config, run, resume=True)
 
 

@@ -1,11 +1,16 @@
 """An amortised guide whose posterior is a normalising flow."""
 
+from typing import Annotated
+
 import torch
+from annotated_types import Ge
 from pyro.distributions import Independent, Normal, TransformedDistribution
 from pyro.distributions.transforms import AffineCoupling, Permute
 from pyro.nn import DenseNN
 from torch import Tensor, nn
 from vje_pyro.guides.amortised import AmortisedGuide, Inferred, perceptron
+
+from vje_pyro.ranges import Depth, PositiveFloat, Width
 
 
 class AffineCouplingFlow(AmortisedGuide):
@@ -34,12 +39,12 @@ class AffineCouplingFlow(AmortisedGuide):
     def __init__(
         self,
         num_features: int,
-        num_flows: int = 4,
-        flow_features: int = 256,
-        hidden_features: int = 512,
-        num_layers: int = 1,
-        min_scale: float = 1e-3,
-        max_scale: float = 1e2,
+        num_flows: Annotated[Depth, Ge(1)] = 4,
+        flow_features: Width = 256,
+        hidden_features: Width = 512,
+        num_layers: Depth = 1,
+        min_scale: PositiveFloat = 1e-3,
+        max_scale: PositiveFloat = 1e2,
     ) -> None:
         super().__init__(min_scale, max_scale)
         if num_features < 2 or num_flows < 1 or flow_features < 1:

@@ -4,6 +4,8 @@ from pyro.distributions import Independent, Normal
 from torch import Tensor
 from vje_pyro.guides.amortised import AmortisedGuide, Inferred, perceptron
 
+from vje_pyro.ranges import Depth, PositiveFloat, Width
+
 
 class DiagonalNormal(AmortisedGuide):
     r"""Inference network of the posterior :math:`q(z \mid s) = N(\mu(s), diag\,\sigma^2(s))`.
@@ -30,10 +32,10 @@ class DiagonalNormal(AmortisedGuide):
     def __init__(
         self,
         num_features: int,
-        hidden_features: int = 512,
-        num_layers: int = 1,
-        min_scale: float = 1e-3,
-        max_scale: float = 1e2,
+        hidden_features: Width = 512,
+        num_layers: Depth = 1,
+        min_scale: PositiveFloat = 1e-3,
+        max_scale: PositiveFloat = 1e2,
         shared_scale: bool = True,
     ) -> None:
         super().__init__(min_scale, max_scale)

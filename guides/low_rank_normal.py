@@ -6,6 +6,8 @@ from torch import Tensor
 from torch.distributions import register_kl
 from vje_pyro.guides.amortised import AmortisedGuide, Inferred, perceptron
 
+from vje_pyro.ranges import Depth, PositiveFloat, Width
+
 
 class LowRankNormal(AmortisedGuide):
     r"""Posterior :math:`q(z \mid s) = N(\mu(s),\ W(s) W(s)^\top + diag\,\sigma^2(s))`.
@@ -30,11 +32,11 @@ class LowRankNormal(AmortisedGuide):
     def __init__(
         self,
         num_features: int,
-        rank: int = 4,
-        hidden_features: int = 512,
-        num_layers: int = 1,
-        min_scale: float = 1e-3,
-        max_scale: float = 1e2,
+        rank: Width = 4,
+        hidden_features: Width = 512,
+        num_layers: Depth = 1,
+        min_scale: PositiveFloat = 1e-3,
+        max_scale: PositiveFloat = 1e2,
     ) -> None:
         super().__init__(min_scale, max_scale)
         if rank < 1:

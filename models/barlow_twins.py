@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from vje_pyro.models._joint_embedding import JointEmbedding, lightly, mean, require_positive
 
+from vje_pyro.ranges import NonNegativeFloat, PositiveFloat, Width
+
 
 class BarlowTwins(JointEmbedding):
     r"""Distance of the cross-correlation matrix C of two views' projections to the identity.
@@ -33,10 +35,10 @@ class BarlowTwins(JointEmbedding):
     def __init__(
         self,
         encoder: nn.Module,
-        hidden_dim: int = 2048,
-        output_dim: int = 2048,
-        redundancy_weight: float = 5e-3,
-        scale: float = 0.1,
+        hidden_dim: Width = 2048,
+        output_dim: Width = 2048,
+        redundancy_weight: NonNegativeFloat = 5e-3,
+        scale: PositiveFloat = 0.1,
     ) -> None:
         heads = lightly("models.modules.heads")
         super().__init__(

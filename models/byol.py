@@ -4,6 +4,7 @@ from torch import Tensor, nn
 from vje_pyro.models._joint_embedding import TaughtJointEmbedding, lightly
 
 from vje_pyro.inference import ordered_pairs
+from vje_pyro.ranges import Probability, Width
 
 
 class BYOL(TaughtJointEmbedding):
@@ -29,10 +30,10 @@ class BYOL(TaughtJointEmbedding):
     def __init__(
         self,
         encoder: nn.Module,
-        hidden_dim: int = 4096,
-        output_dim: int = 256,
-        predictor_dim: int = 4096,
-        momentum: float = 0.99,
+        hidden_dim: Width = 4096,
+        output_dim: Width = 256,
+        predictor_dim: Width = 4096,
+        momentum: Probability = 0.99,
     ) -> None:
         heads = lightly("models.modules.heads")
         super().__init__(

@@ -4,6 +4,8 @@ import torch
 from torch import Tensor, nn
 from vje_pyro.models._joint_embedding import JointEmbedding, lightly
 
+from vje_pyro.ranges import Depth, Probability, Width
+
 
 class LeJEPA(JointEmbedding):
     r"""Squared distance of every view's projection to their mean, and SIGReg of the projections.
@@ -34,10 +36,10 @@ class LeJEPA(JointEmbedding):
     def __init__(
         self,
         encoder: nn.Module,
-        hidden_dim: int = 2048,
-        output_dim: int = 64,
-        num_layers: int = 3,
-        sigreg_weight: float = 0.05,
+        hidden_dim: Width = 2048,
+        output_dim: Width = 64,
+        num_layers: Depth = 3,
+        sigreg_weight: Probability = 0.05,
     ) -> None:
         if not 0 <= sigreg_weight <= 1:
             raise ValueError(f"sigreg_weight must be in [0, 1], got {sigreg_weight}.")

@@ -12,6 +12,8 @@ from vje_pyro.models._joint_embedding import (
     require_positive,
 )
 
+from vje_pyro.ranges import Depth, PositiveFloat, Probability, Width
+
 
 class MoCoV3(TaughtJointEmbedding):
     r"""InfoNCE: of all the teacher's keys of the batch, find that of the same image.
@@ -48,12 +50,12 @@ class MoCoV3(TaughtJointEmbedding):
     def __init__(
         self,
         encoder: nn.Module,
-        hidden_dim: int = 4096,
-        output_dim: int = 256,
-        num_layers: int = 2,
-        predictor_dim: int = 4096,
-        temperature: float = 0.2,
-        momentum: float = 0.99,
+        hidden_dim: Width = 4096,
+        output_dim: Width = 256,
+        num_layers: Depth = 2,
+        predictor_dim: Width = 4096,
+        temperature: PositiveFloat = 0.2,
+        momentum: Probability = 0.99,
     ) -> None:
         heads = lightly("models.modules.heads")
         require_positive(temperature=temperature)

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from vje_pyro.models._joint_embedding import JointEmbedding, lightly, mean, require_positive
 
+from vje_pyro.ranges import Depth, PositiveFloat, Width
+
 
 class SimCLR(JointEmbedding):
     """NT-Xent: of all other projections of two views of a batch, find that of the same image.
@@ -32,11 +34,11 @@ class SimCLR(JointEmbedding):
     def __init__(
         self,
         encoder: nn.Module,
-        hidden_dim: int = 2048,
-        output_dim: int = 256,
-        num_layers: int = 2,
+        hidden_dim: Width = 2048,
+        output_dim: Width = 256,
+        num_layers: Depth = 2,
         batch_norm: bool = True,
-        temperature: float = 0.2,
+        temperature: PositiveFloat = 0.2,
     ) -> None:
         heads = lightly("models.modules.heads")
         require_positive(temperature=temperature)

@@ -4,6 +4,7 @@ from torch import Tensor, nn
 from vje_pyro.models._joint_embedding import JointEmbedding, lightly
 
 from vje_pyro.inference import ordered_pairs
+from vje_pyro.ranges import Width
 
 
 class SimSiam(JointEmbedding):
@@ -27,9 +28,9 @@ class SimSiam(JointEmbedding):
     def __init__(
         self,
         encoder: nn.Module,
-        hidden_dim: int = 2048,
-        output_dim: int = 2048,
-        predictor_dim: int = 512,
+        hidden_dim: Width = 2048,
+        output_dim: Width = 2048,
+        predictor_dim: Width = 512,
     ) -> None:
         heads = lightly("models.modules.heads")
         super().__init__(

@@ -2,9 +2,11 @@
 
 import math
 from collections.abc import Callable
+from typing import Annotated
 
 import pyro
 import torch
+from annotated_types import Ge, Gt
 from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 from torch.distributions import kl_divergence
@@ -14,6 +16,7 @@ from vje_pyro.guides.amortised import Inferred, perceptron
 from vje_pyro.distributions import PowerSpherical, SphericalUniform
 from vje_pyro.inference import SymmetricELBO, ordered_pairs
 from vje_pyro.method import Loss
+from vje_pyro.ranges import NonNegativeFloat, Width
 
 
 class VISimSiam(nn.Module):
@@ -67,11 +70,11 @@ class VISimSiam(nn.Module):
         self,
         encoder: nn.Module,
         law: Callable[..., TorchDistribution] = PowerSpherical,
-        hidden_dim: int = 2048,
-        output_dim: int = 2048,
-        predictor_dim: int = 512,
-        beta: float = 0.0,
-        max_ratio: float = 1e3,
+        hidden_dim: Width = 2048,
+        output_dim: Annotated[Width, Ge(3)] = 2048,
+        predictor_dim: Width = 512,
+        beta: NonNegativeFloat = 0.0,
+        max_ratio: Annotated[float, Gt(1)] = 1e3,
     ) -> None:
         super().__init__()
         if output_dim < 3 or hidden_dim < 1:

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from vje_pyro.models._joint_embedding import JointEmbedding, lightly, mean
 
+from vje_pyro.ranges import Depth, NonNegativeFloat, Width
+
 
 class VICReg(JointEmbedding):
     r"""Squared distance of two views' projections, hinge on their spread, off-diagonal covariance.
@@ -35,12 +37,12 @@ class VICReg(JointEmbedding):
     def __init__(
         self,
         encoder: nn.Module,
-        hidden_dim: int = 2048,
-        output_dim: int = 2048,
-        num_layers: int = 3,
-        invariance_weight: float = 25.0,
-        variance_weight: float = 25.0,
-        covariance_weight: float = 1.0,
+        hidden_dim: Width = 2048,
+        output_dim: Width = 2048,
+        num_layers: Depth = 3,
+        invariance_weight: NonNegativeFloat = 25.0,
+        variance_weight: NonNegativeFloat = 25.0,
+        covariance_weight: NonNegativeFloat = 1.0,
     ) -> None:
         heads = lightly("models.modules.heads")
         super().__init__(

@@ -4,7 +4,7 @@ import logging
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import pyro
 import torch
@@ -19,6 +19,7 @@ from vje_pyro.encoders import EMATeacher, cosine_momentum
 from vje_pyro.inference import CompiledProgram, SymmetricELBO, ordered_pairs
 from vje_pyro.method import Loss, evaluating
 from vje_pyro.priors import NormalPrior, Prior
+from vje_pyro.ranges import NonNegativeFloat, Particles, PositiveFloat, Probability
 
 logger = logging.getLogger(__name__)
 
@@ -90,14 +91,14 @@ class VJE(nn.Module):
         direction: Likelihood,
         radius: Likelihood | None,
         prior: Callable[[int], Prior] = NormalPrior,
-        beta: float = 1.0,
-        num_particles: int = 1,
+        beta: NonNegativeFloat = 1.0,
+        num_particles: Particles = 1,
         embedding_norm: bool = True,
         aggregate: nn.Module | None = None,
-        target_grad: str = "stop",
-        target_momentum: float | None = None,
-        kl: str = "auto",
-        reference_radius: float | None = None,
+        target_grad: Literal["stop", "flow"] = "stop",
+        target_momentum: Probability | None = None,
+        kl: Literal["auto", "analytic", "sample"] = "auto",
+        reference_radius: PositiveFloat | None = None,
     ) -> None:
         super().__init__()
         self.num_features: int = encoder.num_features  # type: ignore[assignment]

@@ -1,9 +1,11 @@
 """VSSL: a Gaussian posterior from a student, and the prior of its latent from an EMA teacher."""
 
 import math
+from typing import Annotated, Literal
 
 import pyro
 import torch
+from annotated_types import Ge
 from pyro.distributions import Independent, Normal, TorchDistribution
 from torch import Tensor, nn
 from torch.nn.functional import normalize
@@ -13,6 +15,7 @@ from vje_pyro.distributions import VonMisesFisher
 from vje_pyro.encoders import EMATeacher, cosine_momentum
 from vje_pyro.inference import SymmetricELBO, ordered_pairs
 from vje_pyro.method import Loss
+from vje_pyro.ranges import NonNegativeFloat, Particles, PositiveFloat, Probability, Width
 
 FORMS = ("gaussian", "cosine")
 
@@ -82,15 +85,15 @@ class VSSL(nn.Module):
     def __init__(
         self,
         encoder: nn.Module,
-        hidden_dim: int = 2048,
-        output_dim: int = 256,
-        min_scale: float = 1e-2,
-        max_scale: float = 10.0,
-        likelihood: str = "gaussian",
-        kl: str = "gaussian",
-        beta: float = 1.0,
-        num_particles: int = 1,
-        momentum: float = 0.99,
+        hidden_dim: Width = 2048,
+        output_dim: Annotated[Width, Ge(3)] = 256,
+        min_scale: PositiveFloat = 1e-2,
+        max_scale: PositiveFloat = 10.0,
+        likelihood: Literal["gaussian", "cosine"] = "gaussian",
+        kl: Literal["gaussian", "cosine"] = "gaussian",
+        beta: NonNegativeFloat = 1.0,
+        num_particles: Particles = 1,
+        momentum: Probability = 0.99,
     ) -> None:
         super().__init__()
         if output_dim < 3:

@@ -7,6 +7,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from vje_pyro.experiments.pretrain import CONFIG_DIR
+from vje_pyro.experiments.schema import check
 
 from vje_pyro.building import build
 from vje_pyro.method import Method
@@ -27,6 +28,7 @@ MADE_WITHOUT = {
 def composed(*overrides):
     with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
         config = compose("train", list(overrides))
+    check(config)
     return OmegaConf.merge(config, {"image": {"channels": 3, "size": 32}})
 
 

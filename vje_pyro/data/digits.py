@@ -7,6 +7,7 @@ from sklearn.model_selection import train_test_split
 
 from vje_pyro.data.arrays import ImageArray
 from vje_pyro.data.sources import DataSource
+from vje_pyro.ranges import ImageSize, PositiveInt
 
 
 class Digits(DataSource):
@@ -31,9 +32,9 @@ class Digits(DataSource):
 
     def __init__(
         self,
-        image_size: int | None = None,
-        train_limit: int | None = None,
-        test_limit: int | None = None,
+        image_size: ImageSize | None = None,
+        train_limit: PositiveInt | None = None,
+        test_limit: PositiveInt | None = None,
     ) -> None:
         super().__init__(train_limit, test_limit)
         self.image_size = image_size or 8

@@ -11,6 +11,14 @@ from vje_pyro.data.arrays import UNLABELLED
 from vje_pyro.data.files import ImageFiles, list_images
 from vje_pyro.data.sources import DataSource, Split
 from vje_pyro.errors import DataError
+from vje_pyro.ranges import (
+    Channels,
+    ImageSize,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    ProperFraction,
+)
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -39,10 +47,10 @@ class ImageNet(DataSource):
     def __init__(
         self,
         root: str = "data/imagenet",
-        image_size: int | None = None,
-        train_limit: int | None = None,
-        test_limit: int | None = None,
-        max_corrupt: int = 10,
+        image_size: ImageSize | None = None,
+        train_limit: PositiveInt | None = None,
+        test_limit: PositiveInt | None = None,
+        max_corrupt: NonNegativeInt = 10,
     ) -> None:
         super().__init__(train_limit, test_limit)
         self.root = Path(root)
@@ -104,15 +112,15 @@ class ImageFolder(DataSource):
     def __init__(
         self,
         root: str,
-        image_size: int = 224,
-        channels: int = 3,
+        image_size: ImageSize = 224,
+        channels: Channels = 3,
         mean: Sequence[float] | None = None,
-        std: Sequence[float] | None = None,
+        std: Sequence[PositiveFloat] | None = None,
         in_memory: bool = False,
-        test_fraction: float = 0.0,
-        train_limit: int | None = None,
-        test_limit: int | None = None,
-        max_corrupt: int = 10,
+        test_fraction: ProperFraction = 0.0,
+        train_limit: PositiveInt | None = None,
+        test_limit: PositiveInt | None = None,
+        max_corrupt: NonNegativeInt = 10,
     ) -> None:
         super().__init__(train_limit, test_limit)
         if channels not in (1, 3):
@@ -205,9 +213,9 @@ def _image_files(
     classes: tuple[str, ...],
     *,
     image_size: int,
-    channels: int = 3,
+    channels: Channels = 3,
     crop_fraction: float = 1.0,
-    max_corrupt: int = 10,
+    max_corrupt: NonNegativeInt = 10,
 ) -> ImageFiles:
     """All images below ``folder``; labelled by the first subfolder if that is in ``classes``."""
     names = list_images(folder)

@@ -6,6 +6,7 @@ import torch
 
 from vje_pyro.data.sources import DataSource, Split
 from vje_pyro.errors import DataError
+from vje_pyro.ranges import NonNegativeInt
 
 
 class OneClass(DataSource):
@@ -21,7 +22,7 @@ class OneClass(DataSource):
 
     splits: Mapping[str, str]
 
-    def __init__(self, source: DataSource, label: int) -> None:
+    def __init__(self, source: DataSource, label: NonNegativeInt) -> None:
         super().__init__(source.train_limit, source.test_limit)
         self.source, self.label = source, label
         for attribute in ("name", "channels", "image_size", "num_classes", "mean", "std", "splits"):

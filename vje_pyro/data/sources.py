@@ -9,6 +9,7 @@ from torch import Tensor
 from vje_pyro.data.arrays import ImageArray, resize_images, stratified_order
 from vje_pyro.data.files import ImageFiles
 from vje_pyro.errors import DataError
+from vje_pyro.ranges import PositiveInt
 
 Split = ImageArray | ImageFiles
 
@@ -37,7 +38,9 @@ class DataSource(ABC):
     splits: Mapping[str, str]
     """Split names, and the stored split that each is read from."""
 
-    def __init__(self, train_limit: int | None = None, test_limit: int | None = None) -> None:
+    def __init__(
+        self, train_limit: PositiveInt | None = None, test_limit: PositiveInt | None = None
+    ) -> None:
         for name, limit in (("train_limit", train_limit), ("test_limit", test_limit)):
             if limit is not None and limit < 1:
                 raise ValueError(f"{name} must be at least 1 or null, got {limit}")

@@ -12,6 +12,7 @@ from vje_pyro.data.arrays import ImageArray
 from vje_pyro.data.mosaics import read_mosaics
 from vje_pyro.data.sources import DataSource
 from vje_pyro.errors import DataError
+from vje_pyro.ranges import ImageSize, PositiveInt
 
 
 class TorchvisionSource(DataSource):
@@ -35,9 +36,9 @@ class TorchvisionSource(DataSource):
         self,
         root: str = "data",
         download: bool = False,
-        image_size: int | None = None,
-        train_limit: int | None = None,
-        test_limit: int | None = None,
+        image_size: ImageSize | None = None,
+        train_limit: PositiveInt | None = None,
+        test_limit: PositiveInt | None = None,
     ) -> None:
         super().__init__(train_limit, test_limit)
         self.root = Path(root)

@@ -2,13 +2,15 @@
 
 import math
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import torch
+from annotated_types import Ge, Le
 from torch import Tensor, nn
 
 from vje_pyro.data.colour import LUMA, chroma_basis, saturation_hue_matrix
 from vje_pyro.data.crops import apply_separable, blur_matrix, resample_matrix, sample_boxes
+from vje_pyro.ranges import ImageSize, NonNegativeFloat, PositiveFloat, PositiveInt, Probability
 
 _GEOMETRY = ("area", "ratio", "left", "top", "flip", "blur", "sigma")
 _COLOUR = ("jitter", "brightness", "contrast", "saturation", "hue", "grayscale", "solarize")
@@ -113,22 +115,22 @@ class Views(nn.Module):
 
     def __init__(
         self,
-        image_size: int,
+        image_size: ImageSize,
         mean: Sequence[float],
         std: Sequence[float],
-        num_views: int = 2,
-        crop_scale: Sequence[float] = (0.2, 1.0),
-        crop_ratio: Sequence[float] = (3 / 4, 4 / 3),
-        flip: float = 0.5,
-        jitter: float = 0.8,
-        brightness: float = 0.4,
-        contrast: float = 0.4,
-        saturation: float = 0.4,
-        hue: float = 0.1,
-        grayscale: float = 0.2,
-        blur: float | Sequence[float] = 0.0,
-        blur_sigma: Sequence[float] = (0.1, 2.0),
-        solarize: float | Sequence[float] = 0.0,
+        num_views: PositiveInt = 2,
+        crop_scale: Sequence[PositiveFloat] = (0.2, 1.0),
+        crop_ratio: Sequence[PositiveFloat] = (3 / 4, 4 / 3),
+        flip: Probability = 0.5,
+        jitter: Probability = 0.8,
+        brightness: NonNegativeFloat = 0.4,
+        contrast: NonNegativeFloat = 0.4,
+        saturation: NonNegativeFloat = 0.4,
+        hue: Annotated[float, Ge(0), Le(0.5)] = 0.1,
+        grayscale: Probability = 0.2,
+        blur: Probability | Sequence[Probability] = 0.0,
+        blur_sigma: Sequence[PositiveFloat] = (0.1, 2.0),
+        solarize: Probability | Sequence[Probability] = 0.0,
     ) -> None:
         super().__init__()
         self.normalize = Normalize(mean, std)

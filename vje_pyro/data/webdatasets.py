@@ -11,6 +11,14 @@ from vje_pyro.data.shard_index import INDEX_NAME, ShardIndex
 from vje_pyro.data.shards import join
 from vje_pyro.data.sources import DataSource
 from vje_pyro.errors import DataError
+from vje_pyro.ranges import (
+    Channels,
+    ImageSize,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    Probability,
+)
 
 
 class WebDataset(DataSource):
@@ -60,16 +68,16 @@ class WebDataset(DataSource):
         val: str | None = None,
         test: str | None = None,
         index: str = INDEX_NAME,
-        image_size: int = 224,
-        channels: int = 3,
+        image_size: ImageSize = 224,
+        channels: Channels = 3,
         mean: Sequence[float] | None = None,
-        std: Sequence[float] | None = None,
-        crop_fraction: float = 1.0,
-        streams: int | None = None,
-        shuffle_buffer: int = 8192,
-        train_limit: int | None = None,
-        test_limit: int | None = None,
-        max_corrupt: int = 10,
+        std: Sequence[PositiveFloat] | None = None,
+        crop_fraction: Probability = 1.0,
+        streams: PositiveInt | None = None,
+        shuffle_buffer: NonNegativeInt = 8192,
+        train_limit: PositiveInt | None = None,
+        test_limit: PositiveInt | None = None,
+        max_corrupt: NonNegativeInt = 10,
     ) -> None:
         super().__init__(train_limit, test_limit)
         if channels not in (1, 3):

@@ -12,6 +12,7 @@ from torch.nn.functional import normalize
 
 from vje_pyro.distributions._common import Directional, Shape, positive_finite
 from vje_pyro.distributions.spherical_uniform import SphericalUniform, log_sphere_area
+from vje_pyro.ranges import PositiveFloat
 
 
 class _derived(lazy_property):
@@ -47,9 +48,9 @@ class Isotropic(Directional):
     def __init__(
         self,
         loc: Tensor,
-        scale: Tensor | float | None = None,
+        scale: Tensor | PositiveFloat | None = None,
         *,
-        concentration: Tensor | float | None = None,
+        concentration: Tensor | PositiveFloat | None = None,
         validate_args: bool | None = None,
     ) -> None:
         if (scale is None) == (concentration is None):

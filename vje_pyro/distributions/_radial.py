@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from vje_pyro.distributions._common import Shape, positive_finite, tensor_like
+from vje_pyro.ranges import PositiveFloat
 
 
 class Radial(TorchDistribution):
@@ -27,7 +28,7 @@ class Radial(TorchDistribution):
     has_rsample = True
 
     def __init__(
-        self, loc: Tensor, scale: Tensor | float, *, validate_args: bool | None = None
+        self, loc: Tensor, scale: Tensor | PositiveFloat, *, validate_args: bool | None = None
     ) -> None:
         scale = tensor_like(scale, loc)
         self.loc, self.scale = torch.broadcast_tensors(loc, scale)

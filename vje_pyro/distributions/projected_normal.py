@@ -3,6 +3,7 @@
 from torch import Tensor
 
 from vje_pyro.distributions._projected import ProjectedDirection
+from vje_pyro.ranges import PositiveFloat
 
 
 class ProjectedNormal(ProjectedDirection):
@@ -39,6 +40,6 @@ class ProjectedNormal(ProjectedDirection):
     """
 
     def __init__(
-        self, loc: Tensor, scale: Tensor | float, *, validate_args: bool | None = None
+        self, loc: Tensor, scale: Tensor | PositiveFloat, *, validate_args: bool | None = None
     ) -> None:
         self._set_parameters(loc, scale=scale, validate_args=validate_args)

@@ -4,6 +4,7 @@ from torch import Tensor
 
 from vje_pyro.distributions._common import positive_finite
 from vje_pyro.distributions._projected import ProjectedDirection
+from vje_pyro.ranges import PositiveFloat
 
 
 class ProjectedStudentT(ProjectedDirection):
@@ -54,8 +55,8 @@ class ProjectedStudentT(ProjectedDirection):
     def __init__(
         self,
         loc: Tensor,
-        scale: Tensor | float,
-        df: Tensor | float,
+        scale: Tensor | PositiveFloat,
+        df: Tensor | PositiveFloat,
         *,
         validate_args: bool | None = None,
     ) -> None:

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from vje_pyro.distributions._ball_probability import log_ball_probability
 from vje_pyro.distributions._common import Shape, positive_finite, tensor_like
+from vje_pyro.ranges import PositiveFloat
 
 
 class RadialStudentT(TorchDistribution):
@@ -49,8 +50,8 @@ class RadialStudentT(TorchDistribution):
     def __init__(
         self,
         loc: Tensor,
-        scale: Tensor | float,
-        df: Tensor | float,
+        scale: Tensor | PositiveFloat,
+        df: Tensor | PositiveFloat,
         *,
         normalized: bool = False,
         validate_args: bool | None = None,

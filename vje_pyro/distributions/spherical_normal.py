@@ -5,6 +5,7 @@ import math
 from torch import Tensor
 
 from vje_pyro.distributions._chord import ChordDirection
+from vje_pyro.ranges import PositiveFloat
 
 
 class SphericalNormal(ChordDirection):
@@ -48,7 +49,7 @@ class SphericalNormal(ChordDirection):
     def __init__(
         self,
         loc: Tensor,
-        scale: Tensor | float,
+        scale: Tensor | PositiveFloat,
         *,
         normalized: bool = False,
         validate_args: bool | None = None,

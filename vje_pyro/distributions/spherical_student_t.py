@@ -7,6 +7,7 @@ from torch import Tensor
 
 from vje_pyro.distributions._chord import ChordDirection
 from vje_pyro.distributions._common import positive_finite
+from vje_pyro.ranges import PositiveFloat
 
 
 class SphericalStudentT(ChordDirection):
@@ -69,8 +70,8 @@ class SphericalStudentT(ChordDirection):
     def __init__(
         self,
         loc: Tensor,
-        scale: Tensor | float,
-        df: Tensor | float,
+        scale: Tensor | PositiveFloat,
+        df: Tensor | PositiveFloat,
         *,
         normalized: bool = False,
         validate_args: bool | None = None,

@@ -5,6 +5,8 @@ import logging
 import torchvision
 from torch import Tensor, nn
 
+from vje_pyro.ranges import ImageSize, PositiveInt
+
 logger = logging.getLogger(__name__)
 
 _SMALL_IMAGE = 64  # pixels; below this ImageNet's stem would leave next to nothing of the image
@@ -26,7 +28,9 @@ class ResNet(nn.Module):
         ValueError: If torchvision has no such ResNet.
     """
 
-    def __init__(self, name: str = "resnet18", image_size: int = 224, in_channels: int = 3) -> None:
+    def __init__(
+        self, name: str = "resnet18", image_size: ImageSize = 224, in_channels: PositiveInt = 3
+    ) -> None:
         super().__init__()
         known = [n for n in torchvision.models.list_models() if n.startswith("resnet")]
         if name not in known:

@@ -2,10 +2,14 @@
 
 from collections.abc import Sequence
 from itertools import product
+from typing import Annotated
 
 import torch
+from annotated_types import MinLen
 from torch import Tensor, cat, nn
 from torch.nn.functional import linear
+
+from vje_pyro.ranges import PositiveInt, Width
 
 
 class SmallResNet(nn.Module):
@@ -24,9 +28,9 @@ class SmallResNet(nn.Module):
 
     def __init__(
         self,
-        in_channels: int = 3,
-        widths: Sequence[int] = (64, 128, 256),
-        stem_width: int = 32,
+        in_channels: PositiveInt = 3,
+        widths: Annotated[Sequence[Width], MinLen(1)] = (64, 128, 256),
+        stem_width: Width = 32,
     ) -> None:
         super().__init__()
         if not widths or min(*widths, in_channels, stem_width) < 1:

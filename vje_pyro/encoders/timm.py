@@ -5,6 +5,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from vje_pyro.errors import VJEError
+from vje_pyro.ranges import PositiveInt
 
 
 class TimmEncoder(nn.Module):
@@ -19,7 +20,7 @@ class TimmEncoder(nn.Module):
         VJEError: If timm is not installed, or knows no such model.
     """
 
-    def __init__(self, name: str, in_channels: int = 3, **kwargs: Any) -> None:
+    def __init__(self, name: str, in_channels: PositiveInt = 3, **kwargs: Any) -> None:
         super().__init__()
         try:
             import timm

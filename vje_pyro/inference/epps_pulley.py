@@ -1,12 +1,14 @@
 """Distance of the aggregate of embeddings from the standard normal prior: a regulariser."""
 
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from annotated_types import Ge
 from torch import Tensor, nn
 
 from vje_pyro.inference._global_batch import global_mean, world_size
 from vje_pyro.inference._slices import random_directions
+from vje_pyro.ranges import NonNegativeFloat, Particles
 
 
 class SlicedEppsPulley(nn.Module):
@@ -47,7 +49,10 @@ class SlicedEppsPulley(nn.Module):
     rule: Tensor
 
     def __init__(
-        self, weight: float = 1e-3, num_directions: int = 256, num_points: int = 17
+        self,
+        weight: NonNegativeFloat = 1e-3,
+        num_directions: Particles = 256,
+        num_points: Annotated[Particles, Ge(2)] = 17,
     ) -> None:
         super().__init__()
         if weight < 0 or num_directions < 1 or num_points < 2:

@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from vje_pyro.inference._global_batch import global_rows
 from vje_pyro.inference._slices import random_directions
+from vje_pyro.ranges import NonNegativeFloat, Particles
 
 
 class SlicedWasserstein(nn.Module):
@@ -36,7 +37,7 @@ class SlicedWasserstein(nn.Module):
         True
     """
 
-    def __init__(self, weight: float = 5e-4, num_directions: int = 256) -> None:
+    def __init__(self, weight: NonNegativeFloat = 5e-4, num_directions: Particles = 256) -> None:
         super().__init__()
         if weight < 0 or num_directions < 1:
             raise ValueError(

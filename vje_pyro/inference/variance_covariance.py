@@ -3,6 +3,7 @@
 from torch import Tensor, nn
 
 from vje_pyro.inference._global_batch import global_mean, world_size
+from vje_pyro.ranges import NonNegativeFloat
 
 
 class VarianceCovariance(nn.Module):
@@ -34,7 +35,7 @@ class VarianceCovariance(nn.Module):
         True
     """
 
-    def __init__(self, weight: float = 1e-3) -> None:
+    def __init__(self, weight: NonNegativeFloat = 1e-3) -> None:
         super().__init__()
         if weight < 0:
             raise ValueError(f"weight must not be negative, got {weight}.")

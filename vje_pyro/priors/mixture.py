@@ -5,6 +5,7 @@ from pyro.distributions import Categorical, MixtureSameFamily, Normal, TorchDist
 from torch import nn
 
 from vje_pyro.priors.prior import Infer, Prior
+from vje_pyro.ranges import PositiveFloat, Width
 
 
 class MixturePrior(Prior):
@@ -21,7 +22,9 @@ class MixturePrior(Prior):
     Source: this project.
     """
 
-    def __init__(self, num_features: int, num_components: int = 10, scale: float = 1.0) -> None:
+    def __init__(
+        self, num_features: int, num_components: Width = 10, scale: PositiveFloat = 1.0
+    ) -> None:
         super().__init__(num_features, scale)
         if num_components < 1:
             raise ValueError(f"num_components must be positive, got {num_components}.")

@@ -8,6 +8,8 @@ import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
+from vje_pyro.ranges import PositiveFloat
+
 Infer = Callable[[Tensor], TorchDistribution]
 
 
@@ -24,7 +26,7 @@ class Prior(nn.Module, ABC):
 
     zero: Tensor
 
-    def __init__(self, num_features: int, scale: float = 1.0) -> None:
+    def __init__(self, num_features: int, scale: PositiveFloat = 1.0) -> None:
         super().__init__()
         if num_features < 1:
             raise ValueError(f"num_features must be positive, got {num_features}.")

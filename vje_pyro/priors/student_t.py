@@ -5,6 +5,7 @@ import math
 from pyro.distributions import StudentT, TorchDistribution
 
 from vje_pyro.priors.prior import Infer, Prior
+from vje_pyro.ranges import PositiveFloat
 
 
 class StudentTPrior(Prior):
@@ -21,7 +22,9 @@ class StudentTPrior(Prior):
     Source: this project.
     """
 
-    def __init__(self, num_features: int, df: float = 5.0, scale: float = 1.0) -> None:
+    def __init__(
+        self, num_features: int, df: PositiveFloat = 5.0, scale: PositiveFloat = 1.0
+    ) -> None:
         super().__init__(num_features, scale)
         if not 0 < df < math.inf:
             raise ValueError(f"df must be positive and finite, got {df}.")

@@ -5,6 +5,7 @@ from pyro.distributions import Categorical, MixtureSameFamily, TorchDistribution
 from torch import nn
 
 from vje_pyro.priors.prior import Infer, Prior
+from vje_pyro.ranges import PositiveFloat, Width
 
 
 class VampPrior(Prior):
@@ -24,7 +25,9 @@ class VampPrior(Prior):
     Source: Tomczak & Welling, "VAE with a VampPrior" (arXiv 1705.07120), equation 9.
     """
 
-    def __init__(self, num_features: int, num_components: int = 50, scale: float = 1.0) -> None:
+    def __init__(
+        self, num_features: int, num_components: Width = 50, scale: PositiveFloat = 1.0
+    ) -> None:
         super().__init__(num_features, scale)
         if num_components < 1:
             raise ValueError(f"num_components must be positive, got {num_components}.")

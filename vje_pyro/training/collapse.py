@@ -29,6 +29,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from vje_pyro.errors import VJEError
+from vje_pyro.ranges import NonNegativeFloat, NonNegativeInt
 
 logger = logging.getLogger(__name__)
 
@@ -41,11 +42,11 @@ class CollapseError(VJEError):
 class Thresholds:
     """Where the alarm begins; see the table above. A threshold of None is not checked."""
 
-    rankme: float | None = 0.02
-    embedding_std: float | None = 0.1
-    active_units: float | None = 0.1
-    kl: float | None = 0.01
-    clamp_fraction: float | None = 0.25
+    rankme: NonNegativeFloat | None = 0.02
+    embedding_std: NonNegativeFloat | None = 0.1
+    active_units: NonNegativeFloat | None = 0.1
+    kl: NonNegativeFloat | None = 0.01
+    clamp_fraction: NonNegativeFloat | None = 0.25
 
 
 def collapse_alarms(
@@ -101,7 +102,7 @@ class CollapseAlarm:
 
     thresholds: Thresholds = field(default_factory=Thresholds)
     on_collapse: Literal["warn", "stop"] = "warn"
-    grace_epochs: int = 1
+    grace_epochs: NonNegativeInt = 1
 
     def __post_init__(self) -> None:
         if self.on_collapse not in ("warn", "stop"):

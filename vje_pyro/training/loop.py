@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from vje_pyro.method import SteppedMethod
+from vje_pyro.ranges import PositiveFloat, PositiveInt
 from vje_pyro.training.clock import Clock
 from vje_pyro.training.collapse import CollapseError
 from vje_pyro.training.interrupt import Interrupted, InterruptRequest
@@ -82,17 +83,17 @@ def fit(
     run_dir: str | Path,
     optimizer: Callable[[list[dict[str, Any]]], Optimizer],
     schedule: Callable[[int, int], float] = DEFAULT_SCHEDULE,
-    epochs: int,
-    max_steps: int | None = None,
+    epochs: PositiveInt,
+    max_steps: PositiveInt | None = None,
     seed: int = 0,
     monitor: Monitor | None = None,
     config: dict[str, Any] | None = None,
     resume: bool = False,
-    log_every: int = 10,
-    checkpoint_every_epochs: int | None = None,
-    checkpoint_every_steps: int | None = None,
-    clip_grad_norm: float | None = None,
-    accumulate: int = 1,
+    log_every: PositiveInt = 10,
+    checkpoint_every_epochs: PositiveInt | None = None,
+    checkpoint_every_steps: PositiveInt | None = None,
+    clip_grad_norm: PositiveFloat | None = None,
+    accumulate: PositiveInt = 1,
     progress: bool = True,
     tensorboard: bool = True,
 ) -> FitResult:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from vje_pyro.distributions._common import Directional
 from vje_pyro.distributions.moments import moments
 from vje_pyro.method import evaluating
+from vje_pyro.ranges import PositiveInt, Seed
 from vje_pyro.training.collapse import CollapseAlarm
 
 Score = Callable[[Tensor, Tensor, Tensor, Tensor], float]
@@ -124,11 +125,11 @@ class Monitor:
         normalize: Callable[[Tensor], Tensor],
         *,
         score: Score | None = None,
-        bank: int = 4000,
-        queries: int = 1000,
-        seed: int = 0,
-        every_epochs: int = 1,
-        batch_size: int = 512,
+        bank: PositiveInt = 4000,
+        queries: PositiveInt = 1000,
+        seed: Seed = 0,
+        every_epochs: PositiveInt = 1,
+        batch_size: PositiveInt = 512,
         alarm: CollapseAlarm | None = None,
     ) -> None:
         for name, value in (("every_epochs", every_epochs), ("batch_size", batch_size)):

@@ -16,6 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from vje_pyro.ranges import NonNegativeFloat, Probability, ProperFraction
+
 
 def param_groups(module: nn.Module) -> list[dict[str, Any]]:
     """Split the trainable parameters of ``module`` into weights and one-dimensional ones.
@@ -70,10 +72,10 @@ class LARS(Optimizer):
     def __init__(
         self,
         params: Iterable[Any],
-        lr: float,
-        momentum: float = 0.9,
-        weight_decay: float = 0.0,
-        trust_coefficient: float = 1e-3,
+        lr: NonNegativeFloat,
+        momentum: NonNegativeFloat = 0.9,
+        weight_decay: NonNegativeFloat = 0.0,
+        trust_coefficient: NonNegativeFloat = 1e-3,
         clip: bool = False,
     ) -> None:
         defaults = {
@@ -154,8 +156,8 @@ class WarmupCosine:
         [0.25, 0.5, 0.75, 1.0, 1.0, 0.854, 0.5, 0.146]
     """
 
-    warmup: float = 0.05
-    final: float = 0.0
+    warmup: ProperFraction = 0.05
+    final: Probability = 0.0
 
     def __post_init__(self) -> None:
         if not 0 <= self.warmup < 1:

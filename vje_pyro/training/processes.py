@@ -72,7 +72,7 @@ def run_together(
         try:
             return function(*arguments)
         except Exception as error:
-            if not _is_lost_connection(error):
+            if not is_lost_connection(error):
                 raise
             raise LostProcessError(_connection_lost(error, run_dir)) from error
     with _environment(_meeting_point(num_nodes)) as variables:
@@ -120,9 +120,9 @@ class _Others:
         except Exception as error:
             if isinstance(error, VJEError):
                 raise  # of the run, not of a connection
-            if self._noticed.wait(GRACE_S if _is_lost_connection(error) else 0):
+            if self._noticed.wait(GRACE_S if is_lost_connection(error) else 0):
                 raise LostProcessError(self.lost) from error
-            if _is_lost_connection(error):
+            if is_lost_connection(error):
                 raise LostProcessError(_connection_lost(error, self.run_dir)) from error
             raise
         finally:
@@ -191,7 +191,7 @@ def _other(
     except KeyboardInterrupt as interrupt:
         code = getattr(interrupt, "exit_code", 130)
     except Exception as error:
-        if _is_lost_connection(error):
+        if is_lost_connection(error):
             time.sleep(2 * GRACE_S)  # whoever started this process knows more, and ends it
         traceback.print_exc()
     sys.stdout.flush()
@@ -225,7 +225,8 @@ def _connection_lost(error: Exception, run_dir: str | Path) -> str:
     )
 
 
-def _is_lost_connection(error: Exception) -> bool:
+def is_lost_connection(error: Exception) -> bool:
+    """Whether an error is of the connection to another process."""
     # Gloo raises plain RuntimeErrors; the path of its source is in each.
     return isinstance(error, dist.DistError) or "/gloo/" in str(error)
 
