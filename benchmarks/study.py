@@ -23,6 +23,7 @@ from vje_pyro.experiments.pretrain import CONFIG_DIR, make_fabric, resume, train
 from vje_pyro import load
 from vje_pyro.evaluation import DEFAULT, Result
 from vje_pyro.run import Representation, read_run_json
+from vje_pyro.training.run_dir import RunDir
 
 ROOT = Path(__file__).parents[1]
 
@@ -63,7 +64,7 @@ def train_seed(
     experiment: str, run_dir: Path, seed: int, overrides: Sequence[str]
 ) -> Representation:
     """Train one run in this process, or finish it."""
-    if (run_dir / "run.json").exists():
+    if RunDir(run_dir).last.is_file():
         resume(run_dir)
     else:
         with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from vje_pyro.experiments.evaluate import evaluate_run
 
-from vje_pyro.atomic import write_atomic
+from vje_pyro.atomic import make_folder, write_atomic
 from vje_pyro.errors import VJEError
 from vje_pyro.evaluation import DEFAULT, PROTOCOLS
 from vje_pyro.provenance import git_commit, versions
@@ -44,7 +44,7 @@ def train_seed(run_dir: Path, seed: int, overrides: Sequence[str]) -> None:
     Raises:
         VJEError: If the training fails; its own message is on the screen.
     """
-    started = (run_dir / "run.json").exists()
+    started = RunDir(run_dir).last.is_file()
     arguments = [f"resume={run_dir}"] if started else [f"run_dir={run_dir}", f"seed={seed}"]
     if not started:
         RunDir(run_dir).check(resume=False)
@@ -90,7 +90,7 @@ def compare(contenders: Sequence[Contender], title: str, out: Path, force: bool 
     check_labels(contenders)
     if not force:
         check_equal_budget(contenders)
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     shown, below = tables(contenders), note(contenders)
     result = {
         "schema": SCHEMA,

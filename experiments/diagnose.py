@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from vje_pyro.experiments.arguments import add_run_arguments, load_run
 
-from vje_pyro.atomic import write_atomic
+from vje_pyro.atomic import make_folder, write_atomic
 from vje_pyro.building import build_trusted
 from vje_pyro.data import select_images
 from vje_pyro.diagnostics import (
@@ -226,7 +226,7 @@ def diagnose(
     heldout = split_pairs(run, "test", num_images, seed, seed)
     train = split_pairs(run, fit_on, num_train, seed, seed)
     folder = run.path / "diagnostics"
-    folder.mkdir(exist_ok=True)
+    make_folder(folder)
     content: dict[str, Any] = {
         "schema": SCHEMA,
         "schema_version": SCHEMA_VERSION,

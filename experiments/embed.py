@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from vje_pyro.experiments.arguments import add_run_arguments, load_run
 
-from vje_pyro.atomic import write_atomic
+from vje_pyro.atomic import make_folder, write_atomic
 from vje_pyro.data import load_images
 from vje_pyro.distributions.moments import moments
 from vje_pyro.errors import VJEError
@@ -47,7 +47,7 @@ def embed_images(
     if hasattr(run.method, "posterior"):
         loc, scale = moments(run.posterior(data.images))
         columns |= {"posterior_loc": loc.cpu().numpy(), "posterior_scale": scale.cpu().numpy()}
-    out.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(out.parent)
     write_atomic(out, write(columns))
     return out
 

@@ -21,7 +21,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from vje_pyro.experiments.pretrain import CONFIG_DIR, resume, train
 
-from vje_pyro.atomic import write_atomic
+from vje_pyro.atomic import make_folder, write_atomic
 from vje_pyro.building import build
 from vje_pyro.data import DataSource, OneClass
 from vje_pyro.errors import CheckpointError, DataError, VJEError
@@ -30,7 +30,9 @@ from vje_pyro.evaluation.detection import RESAMPLES, OutlierScores
 from vje_pyro.evaluation.one_class import one_class_figures
 from vje_pyro.evaluation.population import BANK
 from vje_pyro.evaluation.scorer import NUM_VIEWS
+from vje_pyro.reading import read_bytes, read_npz
 from vje_pyro.run import load
+from vje_pyro.training.run_dir import RunDir
 
 logger = logging.getLogger(__name__)
 
@@ -121,12 +123,12 @@ def _claim(folder: Path, config: DictConfig) -> None:
     content = OmegaConf.to_container(OmegaConf.masked_copy(config, _keys(config)), resolve=False)
     text = json.dumps(content, indent=2) + "\n"
     file = folder / "one_class.json"
-    if file.is_file() and file.read_text(encoding="utf-8") != text:
+    if file.exists() and read_bytes(file) != text.encode():
         raise CheckpointError(
             f"{folder} holds models of another configuration ({file.name}): choose another with "
             f"run_dir=FOLDER."
         )
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     write_atomic(file, text)
 
 
@@ -139,7 +141,7 @@ def _class_scores(path: Path, config: DictConfig, label: int, count: int) -> Out
     """Scores of the whole test split by the model of a class, trained unless it is there."""
     file = path / "scores.npz"
     if file.is_file():
-        return dict(np.load(file))
+        return read_npz(file)
     _train(path, config, label, count)
     on_gpu = torch.cuda.is_available() and config.device.accelerator != "cpu"
     run = load(path, device="cuda" if on_gpu else "cpu")
@@ -153,7 +155,7 @@ def _class_scores(path: Path, config: DictConfig, label: int, count: int) -> Out
 
 
 def _train(path: Path, config: DictConfig, label: int, count: int) -> None:
-    if (path / "checkpoints" / "last.safetensors").is_file():
+    if RunDir(path).last.is_file():
         resume(path)
         return
     data = {"_target_": f"{OneClass.__module__}.OneClass", "source": config.data, "label": label}

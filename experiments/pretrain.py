@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import hydra
 import pyro
@@ -17,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from vje_pyro.experiments.reporting import reported
 from vje_pyro.experiments.schema import check
 
+from vje_pyro.atomic import open_to_append
 from vje_pyro.building import build, check_trusted
 from vje_pyro.data import (
     DataSource,
@@ -31,7 +32,6 @@ from vje_pyro.data import (
 )
 from vje_pyro.errors import VJEError, explained, first_line
 from vje_pyro.evaluation import knn_accuracy
-from vje_pyro.run import read_run_json
 from vje_pyro.training.activation_checkpointing import checkpoint_activations
 from vje_pyro.training.checkpoint import load_weights
 from vje_pyro.training.compiling import compile_method
@@ -41,6 +41,7 @@ from vje_pyro.training.monitors import Monitor
 from vje_pyro.training.optim import param_groups
 from vje_pyro.training.processes import is_lost_connection, processes_to_start, run_together
 from vje_pyro.training.run_dir import RunDir
+from vje_pyro.training.run_json import read_run_json
 from vje_pyro.training.seeding import seed_step
 from vje_pyro.training.sync_batch_norm import synchronize_batch_norm
 
@@ -75,11 +76,12 @@ def train(config: DictConfig, run_dir: str | Path, resume: bool = False) -> FitR
     check_batch(config.loader.batch_size, fabric.world_size, config.training.accumulate)
     number = processes_to_start(fabric)
     config = _merged(config, {"run_dir": str(run_dir)})  # not one that each process dates itself
-    with _log_file(Path(run_dir) / "train.log") if fabric.is_global_zero else nullcontext():
-        return run_together(number, device.num_nodes, run_dir, _train, config, run_dir, resume)
+    directory = RunDir(run_dir)
+    with _logged(directory, resume) if fabric.is_global_zero else nullcontext():
+        return run_together(number, device.num_nodes, run_dir, _train, config, directory, resume)
 
 
-def _train(config: DictConfig, run_dir: str | Path, resume: bool) -> FitResult:
+def _train(config: DictConfig, run_dir: RunDir, resume: bool) -> FitResult:
     with explained("training cannot start"):
         source: DataSource = build(config.data)
         config = _with_image(config, source)
@@ -225,17 +227,24 @@ def _validate_first_step(
     method.load_state_dict(state)  # batch norm statistics have seen the batch
 
 
+class _Lines(logging.StreamHandler[TextIO]):
+    """A line that cannot be written is lost; files that matter raise errors of their own."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Say nothing."""
+
+
 @contextmanager
-def _log_file(path: Path) -> Iterator[None]:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handler = logging.FileHandler(path, encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(name)s %(levelname)s %(message)s"))
-    logging.getLogger().addHandler(handler)
-    try:
-        yield
-    finally:
-        logging.getLogger().removeHandler(handler)
-        handler.close()
+def _logged(directory: RunDir, resume: bool) -> Iterator[None]:
+    """Claim the directory, and write what is logged in the block to its train.log."""
+    with directory.claim(resume), open_to_append(directory.log) as file:
+        handler = _Lines(file)
+        handler.setFormatter(logging.Formatter("%(asctime)s %(name)s %(levelname)s %(message)s"))
+        logging.getLogger().addHandler(handler)
+        try:
+            yield
+        finally:
+            logging.getLogger().removeHandler(handler)
 
 
 def _log_summary(
@@ -244,10 +253,10 @@ def _log_summary(
     method: torch.nn.Module,
     loader: Loader,
     fabric: Fabric,
-    run_dir: str | Path,
+    run_dir: RunDir,
 ) -> None:
     parameters = sum(p.numel() for p in method.parameters())
-    logger.info("run     %s", run_dir)
+    logger.info("run     %s", run_dir.path)
     logger.info("data    %s, %d images to train on", source, len(source.split("pretrain")))
     logger.info("method  %s, %s parameters", type(method).__name__, f"{parameters:,}")
     logger.info(

@@ -1,5 +1,7 @@
 """Errors as a user of the command line sees them."""
 
+import errno
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,12 +11,38 @@ from vje_pyro.errors import VJEError
 
 @contextmanager
 def reported() -> Iterator[None]:
-    """Turn a user's error into one line and exit code 2, an interruption into 130 (or 143)."""
+    """Turn a user's error into one line and exit code 2, an interruption into 130 (or 143).
+
+    So is what the machine refuses: files that cannot be read or written, memory, disk space.
+    """
     try:
         yield
     except VJEError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    except (OSError, MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and not _is_shortage(error):
+            raise
+        print(f"error: {_refusal(error)}", file=sys.stderr)
+        sys.exit(2)
     except KeyboardInterrupt as interrupt:
         print(str(interrupt) or "interrupted", file=sys.stderr)
         sys.exit(getattr(interrupt, "exit_code", 130))
+
+
+# The words for them in errors of torch, which raises RuntimeError for all.
+_SHORTAGES = [
+    os.strerror(number)
+    for number in (errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ENOSPC, errno.EDQUOT)
+]
+
+
+def _is_shortage(error: RuntimeError) -> bool:
+    return any(words in str(error) for words in (*_SHORTAGES, "out of memory", "allocate memory"))
+
+
+def _refusal(error: Exception) -> str:
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    if isinstance(error, OSError):
+        return f"the system refuses: {lines[0]}"
+    return f"this machine has not enough memory or files for it: {lines[0]}"

@@ -1,6 +1,5 @@
 """A finished run, loaded: embeddings, posteriors and likelihoods of any images."""
 
-import json
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +16,7 @@ from vje_pyro.building import build, build_trusted, check_trusted
 from vje_pyro.data import DataSource, Normalize, Views, images_to_uint8
 from vje_pyro.errors import CheckpointError, VJEError
 from vje_pyro.training.checkpoint import load_weights
+from vje_pyro.training.run_json import read_run_json
 
 _BATCH_SIZE = 512
 
@@ -179,26 +179,6 @@ def load(
 ) -> Representation:
     """Load a trained run; arguments and errors are those of :class:`Representation`."""
     return Representation(run, checkpoint, device, trust)
-
-
-def read_run_json(run: Path) -> dict[str, Any]:
-    """Content of ``run.json``: configuration, seed, versions, commit, command.
-
-    Raises:
-        CheckpointError: If there is no such run, or the file is damaged.
-    """
-    path = run / "run.json"
-    try:
-        info = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(info["config"], dict):
-            raise ValueError("its configuration is not a mapping")
-    except (FileNotFoundError, NotADirectoryError):
-        raise CheckpointError(
-            f"no run at {run}: {path} does not exist. Give the directory that vje train printed."
-        ) from None
-    except (ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{path} is damaged: {error!r}.") from error
-    return dict(info)
 
 
 def checkpoint_path(run: Path, checkpoint: str | Path) -> Path:

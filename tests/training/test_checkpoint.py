@@ -196,6 +196,93 @@ def test_damaged_header(tmp_path, meta):
         load_checkpoint(path)
 
 
+def rewritten(path, tensors=None, **header):
+    """The file with other tensors or entries of the header, and the rest as it was."""
+    with safe_open(path, "pt") as file:
+        old = file.metadata()
+        own = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    kept = {k: v for k, v in {**old, **header}.items() if v is not None}
+    save_file(own if tensors is None else tensors(own), path, kept)
+
+
+def swapped(tensors):
+    one, two = "model.1.weight", "model.1.bias"
+    return tensors | {one: tensors[two], two: tensors[one]}
+
+
+TENSORS = {
+    "two swapped": swapped,
+    "one renamed": lambda t: {n.replace("2.bias", "2.bios"): v for n, v in t.items()},
+    "one missing": lambda t: {n: v for n, v in t.items() if n != "model.2.bias"},
+    "one more": lambda t: t | {"model.more": torch.ones(1)},
+    "a dtype relabelled": lambda t: t | {"model.2.bias": t["model.2.bias"].view(torch.int32)},
+    "a shape": lambda t: t | {"model.2.weight": t["model.2.weight"].reshape(4, 2)},
+    "a sign": lambda t: t | {"model.2.bias": -t["model.2.bias"]},
+    "not a number": lambda t: t | {"model.2.bias": t["model.2.bias"] * float("nan")},
+}
+
+
+@pytest.mark.parametrize("name", TENSORS)
+def test_tensors_that_are_not_those_written_are_refused(saved, name):
+    rewritten(saved, TENSORS[name])
+    for attempt in (load_checkpoint, lambda path: load_weights(path, module())):
+        with pytest.raises(CheckpointError, match=r"a\.safetensors is not a readable checkpoint"):
+            attempt(saved)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [("meta", '"step": 7', '"step": 8'), ("digests", "0", "1"), ("digest", "", "0"),
+     ("digest", None, None), ("digests", None, None)],
+    ids=lambda change: f"{change[0]} {change[2]}",
+)  # fmt: skip
+def test_a_header_that_is_not_the_one_written_is_refused(saved, change):
+    name, before, after = change
+    with safe_open(saved, "pt") as file:
+        value = file.metadata()[name]
+    rewritten(saved, **{name: None if before is None else value.replace(before, after, 1)})
+    with pytest.raises(CheckpointError, match=r"a\.safetensors is not a readable checkpoint"):
+        load_checkpoint(saved)
+
+
+def test_every_flipped_bit_is_noticed(saved, toy):
+    """Where the format has room for it (blanks, escapes) it must not change what is loaded."""
+    whole, refused = saved.read_bytes(), 0
+    expected = load_checkpoint(saved)
+    for place in range(0, len(whole), 7):
+        data = bytearray(whole)
+        data[place] ^= 1 << (place % 8)
+        saved.write_bytes(bytes(data))
+        try:
+            found = load_checkpoint(saved)
+        except CheckpointError:
+            refused += 1
+            continue
+        assert toy.same_state(found.model, expected.model)
+        assert (found.step, found.config) == (expected.step, expected.config)
+    assert refused > len(whole) // 7 * 0.98
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [('"step": 7', '"step": -7'), ('"step": 7', '"step": 7.5'), ('"step": 7', '"step": true'),
+     ('"epoch": 1', '"epoch": "1"'), ('"config"', '"konfig"'),
+     ('"extra": {', '"extra": {"x": 2, ')],
+)  # fmt: skip
+def test_old_checkpoints_load_with_a_warning_and_their_header_is_checked(
+    saved, caplog, before, after
+):
+    rewritten(saved, digest=None, digests=None)
+    assert load_checkpoint(saved).step == 7
+    assert f"{saved} was written without a digest" in caplog.text
+    with safe_open(saved, "pt") as file:
+        meta = file.metadata()["meta"]
+    assert before in meta
+    rewritten(saved, meta=meta.replace(before, after))
+    with pytest.raises(CheckpointError, match=r"a\.safetensors is not a readable checkpoint"):
+        load_checkpoint(saved)
+
+
 class Malice:
     def __init__(self, target):
         self.target = target

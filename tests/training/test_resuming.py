@@ -1,13 +1,15 @@
 """A run that was broken off goes on as if it had not been."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
 
 from vje_pyro.errors import CheckpointError
-from vje_pyro.training.checkpoint import load_checkpoint, load_weights
+from vje_pyro.training.checkpoint import load_checkpoint, load_weights, save_checkpoint
 from vje_pyro.training.monitors import Monitor
+from vje_pyro.training.run_json import read_run_json
 
 
 @pytest.mark.parametrize(
@@ -97,6 +99,27 @@ def test_resume_with_another_plan_is_refused(tmp_path, toy):
         toy.train(tmp_path, resume=True, seed=1)
     with pytest.raises(CheckpointError, match="steps_per_epoch 4, now 8"):
         toy.train(tmp_path, loader=toy.ToyLoader(batch_size=8), resume=True)
+
+
+@pytest.mark.parametrize("change", [{"step": 13}, {"step": 4}, {"epoch": 1}, {"extra": {}}])
+def test_a_step_that_does_not_fit_is_refused(tmp_path, toy, change):
+    toy.train(tmp_path)
+    last = tmp_path / "checkpoints" / "last.safetensors"
+    save_checkpoint(replace(load_checkpoint(last), **change), last)
+    with pytest.raises(CheckpointError, match=r"last\.safetensors"):
+        toy.train(tmp_path, resume=True)
+
+
+def test_without_run_json_the_configuration_is_that_of_the_checkpoint(tmp_path, toy):
+    toy.train(tmp_path, config={"a": {"b": 1}}, seed=5)
+    (tmp_path / "run.json").unlink()
+    found = read_run_json(tmp_path)
+    assert (found["config"], found["seed"]) == ({"a": {"b": 1}}, 5)
+    toy.train(tmp_path, config={"a": {"b": 1}}, seed=5, resume=True)
+    assert [start["step"] for start in read_run_json(tmp_path)["resumed"]] == [12]
+    (tmp_path / "run.json").write_text("{")
+    with pytest.raises(CheckpointError, match=r"run\.json is damaged: .* Remove it"):
+        toy.train(tmp_path, seed=5, resume=True)
 
 
 def test_resume_of_a_truncated_checkpoint_is_refused(tmp_path, toy):

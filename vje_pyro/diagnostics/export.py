@@ -28,7 +28,6 @@ the normalised posterior mean (``predictive_check``). ``radius`` is in units of 
 norm, ``scale`` that of the direction in units of z. Draws are independent: there is one chain.
 """
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -38,12 +37,13 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from vje_pyro._version import __version__
+from vje_pyro.atomic import make_folder, replacing
 from vje_pyro.diagnostics import arviz_adapter
 from vje_pyro.diagnostics._programs import chunks, log_density, seeded, site_log_probs
 from vje_pyro.diagnostics.arviz_adapter import Variable
 from vje_pyro.diagnostics.pairs import Pairs
 from vje_pyro.diagnostics.predictive import angles, predictive_location, predictive_sites
-from vje_pyro.errors import VJEError, WriteError
+from vje_pyro.errors import CheckpointError, VJEError
 
 SCHEMA = "vje-pyro-inference"
 SCHEMA_VERSION = 1
@@ -179,17 +179,9 @@ def save_netcdf(data: Any, path: str | Path, overwrite: bool = False) -> Path:
     _check_schema(arviz_adapter.read_attributes(data), "the data")
     if path.exists() and not overwrite:
         raise VJEError(f"{path} is there already: give another path, or overwrite=True.")
-    partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
+    with replacing(path) as (_, partial):
         arviz_adapter.write_netcdf(data, partial)
-        os.replace(partial, path)
-    except OSError as error:
-        raise WriteError(
-            f"cannot write {path}: {error.strerror or error}. What was there before is untouched."
-        ) from error
-    finally:
-        partial.unlink(missing_ok=True)
     return path
 
 
@@ -197,37 +189,37 @@ def load_netcdf(path: str | Path) -> Any:
     """Read what :func:`save_netcdf` wrote, into memory.
 
     Raises:
-        VJEError: If the file is absent, truncated, no NetCDF, or NetCDF that is not of this schema
-            version.
+        CheckpointError: If the file is absent, truncated, no NetCDF, or NetCDF that is not of this
+            schema version.
     """
     path = Path(path)
     if not path.is_file():
-        raise VJEError(f"no NetCDF file at {path}: save_netcdf writes one.")
+        raise CheckpointError(f"no NetCDF file at {path}: save_netcdf writes one.")
     try:
         data = arviz_adapter.read_netcdf(path)
         attributes, groups = (
             arviz_adapter.read_attributes(data),
             arviz_adapter.group_names(data),
         )
-    except VJEError:
+    except (VJEError, MemoryError):
         raise
     except Exception as error:
         # Whatever is wrong with a file, the libraries below answer with errors of many kinds.
-        raise VJEError(
+        raise CheckpointError(
             f"{path} cannot be read: it is no NetCDF file, or only part of one ({error}). Export "
             f"the run again."
         ) from error
     _check_schema(attributes, str(path))
     missing = [name for name in _GROUPS if name not in groups]
     if missing:
-        raise VJEError(f"{path} lacks the groups {missing}: export the run again.")
+        raise CheckpointError(f"{path} lacks the groups {missing}: export the run again.")
     return data
 
 
 def _check_schema(attributes: dict[str, Any], name: str) -> None:
     found = (attributes.get("schema"), attributes.get("schema_version"))
     if found != (SCHEMA, SCHEMA_VERSION):
-        raise VJEError(
+        raise CheckpointError(
             f"{name}: expected schema {SCHEMA!r} version {SCHEMA_VERSION}, found {found[0]!r} "
             f"version {found[1]!r}. It was not written by this version of vje-pyro: make it anew "
             f"with to_arviz."

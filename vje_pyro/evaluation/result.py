@@ -1,17 +1,21 @@
 """One measurement as a file: what was measured, on what, by which code, with which interval."""
 
 import json
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar
 
-from vje_pyro.atomic import write_atomic
-from vje_pyro.errors import VJEError
+from pydantic import ConfigDict, StrictFloat, StrictInt
+
+from vje_pyro.atomic import make_folder, write_atomic
 from vje_pyro.provenance import git_commit, versions
+from vje_pyro.reading import JsonFormat, load_json
 
 SCHEMA = "vje-pyro-result"
 SCHEMA_VERSION = 1
+
+_READ = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
 @dataclass(frozen=True)
@@ -26,10 +30,12 @@ class Figure:
         interval: What the interval is, in words: ``"95% bootstrap over test images"``.
     """
 
-    value: float
-    low: float
-    high: float
-    n: int
+    __pydantic_config__: ClassVar[ConfigDict] = _READ
+
+    value: StrictFloat
+    low: StrictFloat
+    high: StrictFloat
+    n: StrictInt
     interval: str
 
 
@@ -54,17 +60,19 @@ class Result:
         created: UTC time in ISO 8601.
     """
 
+    __pydantic_config__: ClassVar[ConfigDict] = _READ
+
     protocol: str
     dataset: dict[str, Any]
     method: str
     features: str
     figures: dict[str, Figure]
-    seed: int
+    seed: StrictInt
     settings: dict[str, Any] = field(default_factory=dict)
     config: dict[str, Any] = field(default_factory=dict)
     details: dict[str, Any] = field(default_factory=dict)
     device: str = "cpu"
-    wall_time_s: float = 0.0
+    wall_time_s: StrictFloat = 0.0
     commit: str | None = field(default_factory=git_commit)
     versions: dict[str, str | None] = field(default_factory=versions)
     created: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
@@ -84,55 +92,36 @@ class Result:
         """
         content = {"schema": SCHEMA, "schema_version": SCHEMA_VERSION, **asdict(self)}
         text = json.dumps(content, indent=2, allow_nan=False) + "\n"
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        make_folder(Path(path).parent)
         write_atomic(Path(path), text)
         return Path(path)
 
     @classmethod
-    def read(cls, path: Path | str) -> Self:
+    def read(cls, path: Path | str) -> "Result":
         """Read what :meth:`write` wrote.
 
         Raises:
-            VJEError: If the file is missing, not JSON, or not a result of this schema version.
+            CheckpointError: If the file is missing, damaged, or not a result of this schema
+                version.
         """
-        content = _read_json(Path(path))
-        if not isinstance(content, dict):
-            raise VJEError(f"{path}: expected a JSON object, found {type(content).__name__}")
-        schema = (content.pop("schema", None), content.pop("schema_version", None))
-        if schema != (SCHEMA, SCHEMA_VERSION):
-            raise VJEError(
-                f"{path}: expected schema {SCHEMA!r} version {SCHEMA_VERSION}, found {schema[0]!r} "
-                f"version {schema[1]!r}; evaluate the run again with this version of vje-pyro"
-            )
-        names = {f.name for f in fields(cls)}
-        if content.keys() != names:
-            raise VJEError(
-                f"{path}: not a whole result: missing {sorted(names - content.keys())}, "
-                f"unknown {sorted(content.keys() - names)}; evaluate the run again"
-            )
-        try:
-            figures = {name: Figure(**figure) for name, figure in content.pop("figures").items()}
-        except (TypeError, AttributeError) as error:
-            raise VJEError(
-                f"{path}: malformed figures ({error}); evaluate the run again"
-            ) from error
-        return cls(figures=figures, **content)
+        return _FORMAT.read(Path(path))
+
+
+_ADVICE = "Evaluate the run again with this version of vje-pyro."
+_FORMAT = JsonFormat(
+    Result,
+    missing="no result file at {path}; write one with 'vje evaluate RUN'",
+    advice=_ADVICE,
+    schema=SCHEMA,
+    version=SCHEMA_VERSION,
+)
 
 
 def is_result(path: Path | str) -> bool:
     """Whether a JSON file says that it is a result (of any version).
 
     Raises:
-        VJEError: If the file is missing or not JSON.
+        CheckpointError: If the file is missing or not JSON.
     """
-    content = _read_json(Path(path))
+    content = load_json(Path(path), advice=_ADVICE)
     return isinstance(content, dict) and content.get("schema") == SCHEMA
-
-
-def _read_json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise VJEError(f"no result file at {path}; write one with 'vje evaluate RUN'") from error
-    except ValueError as error:  # not UTF-8 or not JSON
-        raise VJEError(f"{path}: not a JSON file ({error}); evaluate the run again") from error

@@ -1,6 +1,5 @@
 """What a report needs from a run: its logs, its results and what the method says about images."""
 
-import csv
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,9 +12,10 @@ from torch import Tensor
 
 from vje_pyro.data.selection import select_images
 from vje_pyro.distributions.moments import moments
-from vje_pyro.errors import DataError, VJEError
+from vje_pyro.errors import CheckpointError, DataError
 from vje_pyro.evaluation.result import Result
 from vje_pyro.method import evaluating
+from vje_pyro.reading import damaged, read_csv, validate
 
 SEED = 0
 """Seed of every random choice that a report makes (which images, which queries)."""
@@ -116,16 +116,24 @@ def read_log(path: Path) -> Log | None:
     """Reads a CSV log of the trainer; None where there is none or it has no rows.
 
     A last line that a killed process left half written is read as far as it goes.
+
+    Raises:
+        CheckpointError: The file is damaged.
     """
-    if not path.is_file():
+    if not path.exists():
         return None
-    with path.open(newline="", encoding="utf-8") as file:
-        reader = csv.DictReader(file)
-        rows = list(reader)
-        names = [name for name in reader.fieldnames or () if name != "alarms"]
+    rows = read_csv(path, keep_unfinished=True)
     if not rows:
         return None
-    columns = {name: np.array([_number(row.get(name)) for row in rows]) for name in names}
+    names = [name for name in rows[0] if name != "alarms"]
+    columns = {}
+    for name in names:
+        try:
+            numbers = validate(list[float], [row.get(name) or "nan" for row in rows])
+        except ValueError as error:
+            advice = "Move it away to go on without it."
+            raise damaged(path, ValueError(f"column {name}: {error}"), advice) from error
+        columns[name] = np.array(numbers)
     return Log(columns, tuple((row.get("alarms") or "").strip() for row in rows))
 
 
@@ -135,7 +143,7 @@ def read_results(folder: Path) -> Results:
     for path in sorted(folder.glob("*.json")):
         try:
             results.read.append((path.name, Result.read(path)))
-        except VJEError as error:
+        except CheckpointError as error:
             results.refused.append((path.name, str(error)))
     results.read.sort(key=lambda named: (len(named[1].figures), named[1].protocol))
     return results
@@ -213,10 +221,3 @@ def _numpy(tensor: Tensor) -> Floats:
 
 def _join(parts: tuple[Any, ...]) -> Floats | None:
     return None if parts[0] is None else np.concatenate(parts)
-
-
-def _number(text: str | None) -> float:
-    try:
-        return float(text) if text else float("nan")
-    except ValueError:
-        return float("nan")

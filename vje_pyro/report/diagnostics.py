@@ -1,15 +1,32 @@
 """The diagnostics section: what ``vje diagnose`` wrote, as tables and plots."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict
 
+from vje_pyro.errors import CheckpointError
+from vje_pyro.reading import JsonFormat, damaged, read_npz
 from vje_pyro.report import diagnostic_plots as plots
 
 SCHEMA, SCHEMA_VERSION = "vje-pyro-diagnostics", 2
+
+
+class Diagnostics(BaseModel):
+    """What of the content of diagnostics.json is shown."""
+
+    model_config = ConfigDict(strict=True)
+
+    checks: dict[str, dict[str, Any]]
+    images: dict[str, int]
+    seed: int
+    created: str
+
+
+_ADVICE = "Run vje diagnose again."
+_FORMAT = JsonFormat(Diagnostics, missing="", advice=_ADVICE, schema=SCHEMA, version=SCHEMA_VERSION)
 
 Arrays = dict[str, np.ndarray]
 Panel = dict[str, Any]
@@ -18,26 +35,31 @@ Panel = dict[str, Any]
 def section(run: Path) -> dict[str, Any]:
     """What the template shows; ``missing`` says what is wrong with the files, if anything is."""
     path = run / "diagnostics" / "diagnostics.json"
-    if not path.is_file():
+    if not path.exists():
         return {"missing": "", "blocks": []}
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if (content["schema"], content["schema_version"]) != (SCHEMA, SCHEMA_VERSION):
-            return {"missing": "diagnostics.json is of another version: run vje diagnose again"}
-        with np.load(path.with_name("arrays.npz"), allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-        checks = content["checks"]
-        blocks = [block(checks, arrays) for block in _BLOCKS]
-        blocks = [block for block in blocks if block]
-    except (OSError, ValueError, KeyError) as error:
-        return {"missing": f"the files of vje diagnose could not be read ({error!r}): run it again"}
+        content = _FORMAT.read(path)
+        blocks = _blocks(path, content.checks, read_npz(path.with_name("arrays.npz")))
+    except CheckpointError as error:
+        return {"missing": f"the files of vje diagnose could not be read: {error}"}
     return {
         "missing": "",
         "blocks": blocks,
-        "images": content["images"],
-        "seed": content["seed"],
-        "created": content["created"],
+        "images": content.images,
+        "seed": content.seed,
+        "created": content.created,
     }
+
+
+def _blocks(path: Path, checks: dict[str, dict[str, Any]], arrays: Arrays) -> list[Panel]:
+    try:
+        blocks = [block(checks, arrays) for block in _BLOCKS]
+    except MemoryError:
+        raise
+    except Exception as error:
+        # Tables and plots take figures and arrays as they are; what a wrong one leads to is open.
+        raise damaged(path, error, _ADVICE) from error
+    return [block for block in blocks if block]
 
 
 def _importance(checks: dict[str, Any], arrays: Arrays) -> Panel | None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
-from vje_pyro.atomic import write_atomic
+from vje_pyro.atomic import make_folder, write_atomic
 from vje_pyro.report.collect import Run
 from vje_pyro.report.sections import context
 
@@ -28,7 +28,7 @@ def write_report(run: Run, out: Path | None = None) -> Path:
     out = Path(out) if out is not None else Path(run.path) / "report.html"
     style = Markup(STYLE_SHEET.read_text(encoding="utf-8"))
     page = template("report.html").render(style=style, **context(run))
-    out.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(out.parent)
     write_atomic(out, page)
     return out
 

@@ -2,33 +2,34 @@
 
 The tensors are ``model.<name>`` and ``optimizer.<parameter name>.<state name>``; everything else
 is JSON in the header (``schema``, ``version``, ``meta``). Nothing in the file is ever executed.
+
+``digests`` in the header holds the SHA-256 of each tensor (dtype, shape and bytes), and ``digest``
+that of ``meta`` and ``digests``: a part of the file can be read and checked without the rest.
 """
 
+import hashlib
 import json
+import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from pydantic import BaseModel, ConfigDict, NonNegativeInt
+from safetensors import safe_open
 from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from vje_pyro.atomic import write_atomic
 from vje_pyro.errors import CheckpointError
+from vje_pyro.reading import parse_json, validate
+
+logger = logging.getLogger(__name__)
 
 SCHEMA = "vje-pyro-checkpoint"
 VERSION = 1
-META = {
-    "step": int,
-    "epoch": int,
-    "optimizer": dict,
-    "config": dict,
-    "versions": dict,
-    "extra": dict,
-}
 
 OptimizerState = dict[str, dict[str, Any]]
 """Optimiser state by parameter name, then by state name; tensors, numbers or None."""
@@ -57,6 +58,19 @@ class Checkpoint:
     extra: dict[str, Any] = field(default_factory=dict)
 
 
+class Meta(BaseModel):
+    """What a checkpoint holds beside its tensors; fields as those of :class:`Checkpoint`."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    step: NonNegativeInt
+    epoch: NonNegativeInt
+    optimizer: dict[str, dict[str, Any]]
+    config: dict[str, Any]
+    versions: dict[str, str | None]
+    extra: dict[str, Any]
+
+
 def save_checkpoint(checkpoint: Checkpoint, *paths: Path) -> None:
     """Write ``checkpoint`` to each of ``paths``, each atomically and in the order given.
 
@@ -73,22 +87,20 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     """Read a checkpoint to the CPU.
 
     Raises:
-        CheckpointError: No such file, or one that is truncated, of another schema or version, or
-            not a safetensors file at all (a pickle is refused, never executed).
+        CheckpointError: No such file, or one that is truncated, changed since it was written, of
+            another schema or version, with weights that are not finite, or not a safetensors file
+            at all (a pickle is refused, never executed).
     """
     meta, tensors = _read(Path(path), prefixes=("model.", "optimizer."))
     model, optimizer = _split(tensors)
-    for parameter, scalars in meta["optimizer"].items():
+    for parameter, scalars in meta.optimizer.items():
         optimizer.setdefault(parameter, {}).update(scalars)
-    return Checkpoint(
-        step=meta["step"],
-        epoch=meta["epoch"],
-        model=model,
-        optimizer=optimizer,
-        config=meta["config"],
-        versions=meta["versions"],
-        extra=meta["extra"],
-    )
+    return Checkpoint(**{**dict(meta), "model": model, "optimizer": optimizer})
+
+
+def load_meta(path: str | Path) -> Meta:
+    """Read what a checkpoint holds beside its tensors; errors as of :func:`load_checkpoint`."""
+    return _read(Path(path), prefixes=())[0]
 
 
 def load_weights(path: str | Path, module: nn.Module) -> None:
@@ -181,16 +193,12 @@ def _serialise(checkpoint: Checkpoint) -> bytes:
                 tensors[f"optimizer.{parameter}.{name}"] = value
             else:
                 scalars.setdefault(parameter, {})[name] = value
-    meta = {
-        "step": checkpoint.step,
-        "epoch": checkpoint.epoch,
-        "optimizer": scalars,
-        "config": checkpoint.config,
-        "versions": checkpoint.versions,
-        "extra": checkpoint.extra,
-    }
-    header = {"schema": SCHEMA, "version": str(VERSION), "meta": json.dumps(meta, default=str)}
-    return to_bytes({name: _detached(name, value) for name, value in tensors.items()}, header)
+    own = {name: _detached(name, value) for name, value in tensors.items()}
+    fields = {name: getattr(checkpoint, name) for name in Meta.model_fields}
+    meta = json.dumps({**fields, "optimizer": scalars}, default=str)
+    digests = json.dumps({name: _digest_tensor(value) for name, value in own.items()})
+    header = {"schema": SCHEMA, "version": str(VERSION), "meta": meta, "digests": digests}
+    return to_bytes(own, header | {"digest": _digest_header(header)})
 
 
 def _detached(name: str, value: object) -> Tensor:
@@ -200,15 +208,39 @@ def _detached(name: str, value: object) -> Tensor:
     return value.detach().to("cpu", copy=True).contiguous()
 
 
-def _read(path: Path, prefixes: tuple[str, ...]) -> tuple[dict[str, Any], dict[str, Tensor]]:
+def _digest_tensor(value: Tensor) -> str:
+    hasher = hashlib.sha256(f"{value.dtype} {tuple(value.shape)} ".encode())
+    hasher.update(value.contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return hasher.hexdigest()
+
+
+def _digest_header(header: Mapping[str, str]) -> str:
+    return hashlib.sha256(f"{header['meta']}\n{header['digests']}".encode()).hexdigest()
+
+
+def _read(path: Path, prefixes: tuple[str, ...]) -> tuple[Meta, dict[str, Tensor]]:
+    """The header and the tensors of which a name begins so, all as they were written."""
     if not path.is_file():
         raise CheckpointError(f"No checkpoint at {path}. Check the path of the run.")
     try:
         with safe_open(path, framework="pt") as file:
-            meta = _checked_meta(path, file.metadata() or {})
-            names = [name for name in file.keys() if name.startswith(prefixes)]  # noqa: SIM118
-            return meta, {name: file.get_tensor(name) for name in names}
-    except (SafetensorError, OSError, ValueError) as error:
+            header = file.metadata() or {}
+            _check_version(path, header)
+            names = list(file.keys())
+            digests = _read_digests(path, header, names)
+            wanted = [name for name in names if name.startswith(prefixes)]
+            tensors = {name: file.get_tensor(name) for name in wanted}
+        changed = [n for n in tensors if digests and digests[n] != _digest_tensor(tensors[n])]
+        if changed:
+            raise ValueError(f"changed since they were written: {_shorten(changed)}")
+        bad = find_nonfinite({n: v for n, v in tensors.items() if n.startswith("model.")})
+        if bad is not None:
+            raise ValueError(f"{bad} is not finite")
+        return validate(Meta, parse_json(header.get("meta", "").encode())), tensors
+    except (CheckpointError, MemoryError):
+        raise
+    except Exception as error:
+        # Whatever is wrong with a file, safetensors and torch answer with errors of many kinds.
         raise CheckpointError(
             f"{path} is not a readable checkpoint ({error}): it is truncated, damaged, or not a "
             "safetensors file. Files of other kinds (pickles, .pt, .ckpt) are never opened. Use "
@@ -216,7 +248,7 @@ def _read(path: Path, prefixes: tuple[str, ...]) -> tuple[dict[str, Any], dict[s
         ) from error
 
 
-def _checked_meta(path: Path, header: Mapping[str, str]) -> dict[str, Any]:
+def _check_version(path: Path, header: Mapping[str, str]) -> None:
     if header.get("schema") != SCHEMA:
         raise CheckpointError(
             f"{path} has the schema {header.get('schema')!r}, expected {SCHEMA!r}: it was not "
@@ -227,13 +259,21 @@ def _checked_meta(path: Path, header: Mapping[str, str]) -> dict[str, Any]:
             f"{path} has version {header.get('version')!r} of the schema, this vje-pyro reads "
             f"version {VERSION}. Install the version of vje-pyro named in the run's run.json."
         )
-    meta = json.loads(header.get("meta", ""))
-    if not isinstance(meta, dict):
-        raise ValueError("the header is not a JSON object")
-    wrong = [name for name, kind in META.items() if not isinstance(meta.get(name), kind)]
-    if wrong:
-        raise ValueError(f"the header lacks {wrong}")
-    return meta
+
+
+def _read_digests(path: Path, header: Mapping[str, str], names: list[str]) -> dict[str, str]:
+    """The digest of each tensor; none for a file of a version that wrote none."""
+    if header.keys() == {"schema", "version", "meta"}:
+        logger.warning(
+            "%s was written without a digest: damage to its numbers would go unnoticed.", path
+        )
+        return {}
+    if header.get("digest") != _digest_header(header):
+        raise ValueError("the header has changed since it was written")
+    digests: dict[str, str] = validate(dict[str, str], parse_json(header["digests"].encode()))
+    if digests.keys() != set(names):
+        raise ValueError("it does not hold the tensors that were written")
+    return digests
 
 
 def _split(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], OptimizerState]:

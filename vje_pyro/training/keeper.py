@@ -2,15 +2,18 @@
 
 import logging
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, NonNegativeInt, PositiveInt
 from torch import nn
 from torch.optim import Optimizer
 
 from vje_pyro.errors import CheckpointError, NonFiniteError
 from vje_pyro.provenance import versions
+from vje_pyro.reading import damaged, validate
 from vje_pyro.training.checkpoint import (
     Checkpoint,
+    Meta,
     find_nonfinite,
     load_checkpoint,
     load_model_state,
@@ -24,6 +27,58 @@ logger = logging.getLogger(__name__)
 
 LOWER_IS_BETTER = frozenset({"loss"})
 
+Seed = Annotated[int, Field(ge=-(2**63), lt=2**64)]
+"""What torch takes for a seed."""
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+
+class Plan(_Strict):
+    """What must be the same when a run is resumed."""
+
+    seed: Seed
+    steps_per_epoch: PositiveInt
+
+
+class Best(_Strict):
+    """The best checkpoint so far."""
+
+    metric: str
+    value: float
+    epoch: NonNegativeInt
+
+
+class MeterState(_Strict):
+    """What :meth:`vje_pyro.training.meter.Meter.state` returns: each mean a count and sums."""
+
+    names: list[str]
+    interval: Annotated[tuple[NonNegativeInt, list[float]], Field(strict=False)]
+    epoch: Annotated[tuple[NonNegativeInt, list[float]], Field(strict=False)]
+
+
+class Progress(_Strict):
+    """What a checkpoint of a run holds as ``extra``: how far it is, beside step and epoch."""
+
+    plan: Plan
+    best: Best | None
+    seconds: FiniteFloat
+    meter: MeterState
+
+
+def read_progress(checkpoint: Checkpoint | Meta, path: Path) -> Progress:
+    """What the checkpoint at ``path`` holds as ``extra``.
+
+    Raises:
+        CheckpointError: It is not what a run writes.
+    """
+    try:
+        progress: Progress = validate(Progress, checkpoint.extra)
+    except ValueError as error:
+        raise damaged(path, error, "Use another checkpoint of the run.") from error
+    return progress
+
 
 class Keeper:
     """Saves and restores a run.
@@ -33,7 +88,7 @@ class Keeper:
         method: Its state is saved and restored.
         optimizer: Likewise.
         config: Stored in each checkpoint.
-        plan: What must be the same when the run is resumed, e.g. the seed.
+        plan: What must be the same when the run is resumed.
         every_epochs: Keep a checkpoint of every so many epochs; None keeps none.
     """
 
@@ -43,11 +98,11 @@ class Keeper:
         method: nn.Module,
         optimizer: Optimizer,
         config: dict[str, Any],
-        plan: dict[str, int],
+        plan: Plan,
         every_epochs: int | None = None,
     ) -> None:
         self.directory = directory
-        self.best: dict[str, Any] | None = None
+        self.best: Best | None = None
         self.saved_step: int | None = None
         self._method = method
         self._optimizer = optimizer
@@ -65,7 +120,7 @@ class Keeper:
         """
         paths = []
         if value is not None and self._is_best(metric, value):
-            self.best = {"metric": metric, "value": value, "epoch": epoch}
+            self.best = Best(metric=metric, value=value, epoch=epoch)
             paths.append(self.directory.best)
         if self._every_epochs and epoch % self._every_epochs == 0:
             paths.append(self.directory.epoch_checkpoint(epoch))
@@ -84,6 +139,7 @@ class Keeper:
         bad = find_nonfinite(state)
         if bad is not None:
             raise self.failure(f"the weight or buffer {bad} is not finite at step {step}")
+        best = self.best and self.best.model_dump()
         checkpoint = Checkpoint(
             step=step,
             epoch=epoch,
@@ -91,36 +147,46 @@ class Keeper:
             optimizer=pack_optimizer(self._optimizer, self._method),
             config=self._config,
             versions=versions(),
-            extra={**extra, "plan": self._plan, "best": self.best},
+            extra={**extra, "plan": self._plan.model_dump(), "best": best},
         )
         save_checkpoint(checkpoint, *also, self.directory.last)
         self.saved_step = step
 
-    def restore(self) -> Checkpoint:
+    def restore(self, total: int) -> tuple[int, Progress]:
         """Load the last checkpoint into method and optimiser.
+
+        Args:
+            total: Steps of the whole run.
+
+        Returns:
+            Steps done, and what else is to be restored.
 
         Raises:
             CheckpointError: It cannot be read, or belongs to another plan, model or optimiser.
         """
         path = self.directory.last
         checkpoint = load_checkpoint(path)
-        before = checkpoint.extra.get("plan", {})
-        changed = [
-            f"{name} {before.get(name)}, now {value}"
-            for name, value in self._plan.items()
-            if before.get(name) != value
-        ]
+        progress = read_progress(checkpoint, path)
+        before = dict(progress.plan)
+        changed = [f"{n} {before[n]}, now {v}" for n, v in self._plan if before[n] != v]
         if changed:
             raise CheckpointError(
                 f"{path} was trained with {'; '.join(changed)}: that would be another run. Resume "
                 "with the run's own data, batch size and seed, or start a new run with init_from "
                 "to take over the weights only."
             )
+        step, per_epoch = checkpoint.step, self._plan.steps_per_epoch
+        if step > total or checkpoint.epoch != step // per_epoch:
+            raise CheckpointError(
+                f"{path} was written at step {step}, with {checkpoint.epoch} epochs completed: "
+                f"that does not fit a run of {total} steps, {per_epoch} an epoch. Resume with the "
+                "run's own configuration, or use another checkpoint of the run."
+            )
         load_model_state(self._method, checkpoint.model, path)
         unpack_optimizer(self._optimizer, self._method, checkpoint.optimizer)
-        self.best = checkpoint.extra.get("best")
-        self.saved_step = checkpoint.step
-        return checkpoint
+        self.best = progress.best
+        self.saved_step = step
+        return step, progress
 
     def failure(self, what: str) -> NonFiniteError:
         """The error for a run that is no longer finite: what is kept and what helps."""
@@ -137,7 +203,7 @@ class Keeper:
         )
 
     def _is_best(self, metric: str, value: float) -> bool:
-        if self.best is None or self.best["metric"] != metric:
+        if self.best is None or self.best.metric != metric:
             return True
-        before = self.best["value"]
+        before = self.best.value
         return bool(value < before if metric in LOWER_IS_BETTER else value > before)

@@ -8,8 +8,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from vje_pyro.atomic import write_atomic
-from vje_pyro.errors import CheckpointError
+from pydantic import NonNegativeInt
+
+from vje_pyro.atomic import open_to_append, write_atomic
+from vje_pyro.errors import WriteError
+from vje_pyro.reading import damaged, read_csv, validate
 
 logger = logging.getLogger(__name__)
 
@@ -23,33 +26,33 @@ class CsvLog:
         path: The file.
         resume_step: Rows after this step are cut off (they will be written again), as is a line
             that a killed process left unfinished. None starts a new file.
+
+    Raises:
+        CheckpointError: The file that is to be gone on with is damaged, or cannot be written.
     """
 
     def __init__(self, path: Path, resume_step: int | None = None) -> None:
         self._path = path
         self._columns: list[str] = []
-        if resume_step is None:
-            path.unlink(missing_ok=True)
-        elif path.exists():
-            kept = [row for row in read_rows(path) if int(row["step"]) <= resume_step]
-            self._rewrite(kept)
+        if path.exists():
+            self._rewrite([] if resume_step is None else _rows_until(path, resume_step))
 
     def write(self, row: Row) -> None:
         """Append ``row``; a column not seen before is added to the file.
 
         Raises:
-            CheckpointError: The file cannot be written.
+            WriteError: The file cannot be written.
         """
         new = [name for name in row if name not in self._columns]
         if new:
-            rows = read_rows(self._path) if self._path.exists() else []
+            rows = read_csv(self._path) if self._path.exists() else []
             self._rewrite([*rows, row], [*self._columns, *new])
             return
         try:
-            with self._path.open("a", newline="") as file:
+            with open_to_append(self._path) as file:
                 file.write(_format([row], self._columns))
         except OSError as error:
-            raise CheckpointError(
+            raise WriteError(
                 f"Cannot write {self._path}: {error.strerror or error}. Free some space, then "
                 "resume the run."
             ) from error
@@ -59,10 +62,13 @@ class CsvLog:
         write_atomic(self._path, _format(rows, self._columns, header=True).encode())
 
 
-def read_rows(path: Path) -> list[dict[str, str]]:
-    """Complete rows of a CSV file, as text."""
-    text = path.read_text()
-    return list(csv.DictReader(io.StringIO(text[: text.rfind("\n") + 1])))
+def _rows_until(path: Path, step: int) -> list[dict[str, str]]:
+    rows = read_csv(path)
+    try:
+        steps = validate(list[NonNegativeInt], [row.get("step") for row in rows])
+    except ValueError as error:
+        raise damaged(path, error, "Move it away to go on without it.") from error
+    return [row for row, at in zip(rows, steps, strict=True) if at <= step]
 
 
 def _format(rows: Sequence[Row], columns: list[str], header: bool = False) -> str:

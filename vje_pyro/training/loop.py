@@ -25,7 +25,7 @@ from vje_pyro.ranges import PositiveFloat, PositiveInt
 from vje_pyro.training.clock import Clock
 from vje_pyro.training.collapse import CollapseError
 from vje_pyro.training.interrupt import Interrupted, InterruptRequest
-from vje_pyro.training.keeper import Keeper
+from vje_pyro.training.keeper import Keeper, Plan
 from vje_pyro.training.logs import RunLogs
 from vje_pyro.training.memory import peak_memory
 from vje_pyro.training.meter import Meter
@@ -80,7 +80,7 @@ def fit(
     views: Callable[[Tensor], Tensor],
     *,
     fabric: Fabric,
-    run_dir: str | Path,
+    run_dir: str | Path | RunDir,
     optimizer: Callable[[list[dict[str, Any]]], Optimizer],
     schedule: Callable[[int, int], float] = DEFAULT_SCHEDULE,
     epochs: PositiveInt,
@@ -105,7 +105,8 @@ def fit(
         loader: Gives the batches.
         views: Makes ``(V, B, C, H, W)`` floats of a batch, on the batch's device.
         fabric: Launched; decides device, precision and processes.
-        run_dir: Directory of the run; it must not hold one unless ``resume``.
+        run_dir: Directory of the run; it must not hold one unless ``resume``. A :class:`RunDir`
+            that this process has claimed already is taken as it is.
         optimizer: Makes the optimiser from parameter groups (``functools.partial`` of a class).
         schedule: Factor on the learning rate from ``(step, total_steps)``.
         epochs: Passes over the data.
@@ -138,12 +139,12 @@ def fit(
         checkpoint_every_epochs=checkpoint_every_epochs,
         checkpoint_every_steps=checkpoint_every_steps,
     )
-    directory = RunDir(run_dir)
+    directory = run_dir if isinstance(run_dir, RunDir) else RunDir(run_dir)
     config = config or {}
     claim = directory.claim(resume) if fabric.is_global_zero else nullcontext()
     with claim, InterruptRequest() as interrupt:
         stepper = Stepper(method, optimizer, fabric, clip_grad_norm, accumulate)
-        plan = {"seed": seed, "steps_per_epoch": loader.steps_per_epoch}
+        plan = Plan(seed=seed, steps_per_epoch=loader.steps_per_epoch)
         run = _Run(
             method=method,
             loader=loader,
@@ -348,22 +349,21 @@ class _Run:
 
     def restore(self) -> None:
         """Take up the state of the last checkpoint."""
-        checkpoint = self.keeper.restore()
-        self.step = checkpoint.step
-        self.meter.load_state(checkpoint.extra["meter"])
-        self.clock = Clock(checkpoint.extra["seconds"])
+        self.step, progress = self.keeper.restore(self.total)
+        self.meter.load_state(progress.meter.model_dump())
+        self.clock = Clock(progress.seconds)
         logger.info("Resuming at step %d of %d.", self.step, self.total)
 
     def result(self) -> FitResult:
         """Sum up."""
-        best = self.keeper.best or {}
+        best = self.keeper.best
         return FitResult(
             step=self.step,
             epoch=self._epoch(),
             last=self.keeper.directory.last,
             best=self.keeper.directory.best if best else None,
-            best_metric=best.get("metric"),
-            best_value=best.get("value"),
+            best_metric=best.metric if best else None,
+            best_value=best.value if best else None,
             seconds=self.clock.seconds(),
         )
 

@@ -1,11 +1,16 @@
-"""The run directory: its paths, and the rule that it is never silently reused."""
+"""The run directory: its paths, and the rule that it is never silently reused.
+
+A directory holds a run if and only if it holds its last checkpoint, which is written first, all or
+nothing, and has the whole state of the run in it. What else a killed process left there, from
+before its first checkpoint, stands in nobody's way.
+"""
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from vje_pyro.atomic import leftovers
+from vje_pyro.atomic import FLAGS, leftovers
 from vje_pyro.errors import CheckpointError
 
 
@@ -23,6 +28,8 @@ class RunDir:
         self.logs = self.path / "logs"
         self.last = self.checkpoints / "last.safetensors"
         self.best = self.checkpoints / "best.safetensors"
+        self.log = self.path / "train.log"
+        self._claimed = False
 
     def epoch_checkpoint(self, epoch: int) -> Path:
         """Checkpoint kept after ``epoch`` epochs."""
@@ -32,6 +39,8 @@ class RunDir:
     def claim(self, resume: bool) -> Iterator[None]:
         """Take the directory for this process until the block ends.
 
+        Within the block the same object can be claimed again.
+
         Args:
             resume: Go on in a directory that holds a run; else it must not hold one.
 
@@ -39,22 +48,31 @@ class RunDir:
             CheckpointError: The directory holds a run and ``resume`` is off, holds none and it is
                 on, is in use by a running process, or cannot be written.
         """
+        if self._claimed:
+            yield
+            return
         self.check(resume)
         try:
             self.checkpoints.mkdir(parents=True, exist_ok=True)
             self.logs.mkdir(exist_ok=True)
-            lock = (self.path / ".lock").open("w")
+            lock = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT | FLAGS, 0o666)
         except OSError as error:
             raise CheckpointError(
                 f"Cannot write in the run directory {self.path}: {error.strerror or error}. "
                 "Choose a directory that is writable."
             ) from error
-        with lock:
-            self._lock(lock.fileno())
+        try:
+            self._lock(lock)
+            self.check(resume)  # another process may have had the directory meanwhile
             for directory in (self.path, self.checkpoints, self.logs):
                 for partial in leftovers(directory):
-                    partial.unlink(missing_ok=True)
+                    with suppress(OSError):
+                        partial.unlink()
+            self._claimed = True
             yield
+        finally:
+            self._claimed = False
+            os.close(lock)
 
     def check(self, resume: bool) -> None:
         """Raise :class:`CheckpointError` unless the directory is free, or can be resumed."""
@@ -64,17 +82,22 @@ class RunDir:
             self._require_unused()
 
     def _require_unused(self) -> None:
-        if self.run_json.exists() or any(self.checkpoints.glob("*.safetensors")):
+        if self.last.is_file():
             raise CheckpointError(
                 f"{self.path} already holds a run, which is never overwritten. Choose another "
                 f"run directory, or go on with this run: vje train resume={self.path}"
+            )
+        if self.run_json.exists() or any(self.checkpoints.glob("*.safetensors")):
+            raise CheckpointError(
+                f"{self.path} already holds a run, but not its last checkpoint ({self.last}), "
+                "without which it cannot go on. Choose another run directory."
             )
 
     def _require_checkpoint(self) -> None:
         if not self.last.is_file():
             raise CheckpointError(
-                f"Nothing to resume: {self.last} does not exist. Check the run directory "
-                f"({self.path}), or start a new run without resume."
+                f"Nothing to resume: {self.last} does not exist. Check the run directory, or start "
+                f"a new run there: vje train run_dir={self.path}"
             )
 
     def _lock(self, descriptor: int) -> None:
@@ -93,4 +116,3 @@ class RunDir:
             ) from error
         except OSError:  # a file system without locks
             return
-        os.truncate(descriptor, 0)

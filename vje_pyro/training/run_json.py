@@ -5,8 +5,46 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel, ConfigDict, NonNegativeInt
+
 from vje_pyro.atomic import write_atomic
 from vje_pyro.provenance import command, git_commit, versions
+from vje_pyro.reading import JsonFormat
+from vje_pyro.training.checkpoint import load_meta
+from vje_pyro.training.keeper import Seed, read_progress
+from vje_pyro.training.run_dir import RunDir
+
+
+class Start(BaseModel):
+    """A later start of a run."""
+
+    model_config = ConfigDict(strict=True)
+
+    step: NonNegativeInt
+    time: str
+    command: list[str]
+
+
+class RunJson(BaseModel):
+    """Content of run.json; see :func:`write_run_json`."""
+
+    model_config = ConfigDict(strict=True, extra="allow")
+
+    config: dict[str, Any]
+    seed: Seed
+    versions: dict[str, str | None] = {}
+    commit: str | None = None
+    command: str | list[str] = []
+    created: str = ""
+    resumed: list[Start] = []
+
+
+_FORMAT = JsonFormat(
+    RunJson,
+    missing="no run at {folder}: {path} does not exist. Give the directory that vje train printed; "
+    "a run that was stopped before its first checkpoint is started anew with run_dir={folder}.",
+    advice="Remove it: the configuration is then taken from the run's last checkpoint.",
+)
 
 
 def write_run_json(
@@ -24,12 +62,11 @@ def write_run_json(
         resumed_at: Step at which a resumed run goes on; None when the run is new.
 
     Raises:
-        CheckpointError: The file cannot be written.
+        CheckpointError: The file cannot be written, or a resumed run's is damaged.
     """
-    path = run_dir / "run.json"
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    before = _read_quietly(path) if resumed_at is not None else {}
-    resumed = list(before.get("resumed", []))
+    before = read_run_json(run_dir) if resumed_at is not None else {}
+    resumed = before.get("resumed", [])
     if resumed_at is not None:
         resumed.append({"step": resumed_at, "time": now, "command": command()})
     record = {
@@ -37,15 +74,28 @@ def write_run_json(
         "seed": seed,
         "versions": versions(),
         "commit": git_commit(),
-        "command": before.get("command", command()),
-        "created": before.get("created", now),
+        "command": before.get("command") or command(),
+        "created": before.get("created") or now,
         "resumed": resumed,
     }
-    write_atomic(path, json.dumps(record, indent=2, default=str) + "\n")
+    write_atomic(run_dir / "run.json", json.dumps(record, indent=2, default=str) + "\n")
 
 
-def _read_quietly(path: Path) -> dict[str, Any]:
-    try:
-        return dict(json.loads(path.read_text()))
-    except (OSError, ValueError):
-        return {}
+def read_run_json(run: Path) -> dict[str, Any]:
+    """Content of ``run.json``; without one, what the run's last checkpoint tells of it.
+
+    A run exists as soon as its first checkpoint does: run.json is written right after it.
+
+    Raises:
+        CheckpointError: If there is no such run, or the file is damaged.
+    """
+    directory = RunDir(run)
+    if not directory.run_json.exists() and directory.last.is_file():
+        return _from_checkpoint(directory.last).model_dump()
+    return _FORMAT.read(directory.run_json).model_dump()
+
+
+def _from_checkpoint(path: Path) -> RunJson:
+    meta = load_meta(path)
+    seed = read_progress(meta, path).plan.seed
+    return RunJson(config=meta.config, seed=seed, versions=meta.versions)
