@@ -49,6 +49,7 @@ def evaluate_run(
                 run.normalize,
                 device=run.device,
                 features=features,
+                posterior="bayes-heads-v1" in protocols and hasattr(run.method, "posterior"),
             )
             for split in splits
         )
@@ -73,7 +74,7 @@ def print_results(results: Sequence[Result]) -> None:
     for result in results:
         for name, figure in result.figures.items():
             print(
-                f"{result.method:10} {result.features:10} {result.protocol:14} {name:12} "
+                f"{result.method:10} {result.features:10} {result.protocol:14} {name:29} "
                 f"{figure.value:.4f}  [{figure.low:.4f}, {figure.high:.4f}]  {figure.interval}"
             )
 

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from pyro.distributions import Independent, Normal
 from torch import nn
 
 from vje_pyro.data.arrays import ImageArray
@@ -166,3 +167,20 @@ def test_non_finite_features_are_refused(method, split):
 def test_features_must_fit_labels():
     with pytest.raises(ValueError, match=r"\(4, 2\) and \(3,\)"):
         Features(np.zeros((4, 2), np.float32), np.zeros(3, np.int64))
+
+
+def test_posteriors_on_request(method, split):
+    class Probabilistic(type(method)):
+        def posterior(self, images):
+            loc = self.embed(images)
+            return Independent(Normal(loc, loc.abs() + 1), 1)
+
+    with pytest.raises(ValueError, match="has no posterior"):
+        extract(method, split, normalize, posterior=True)
+    plain = extract(method, split, normalize)
+    method.__class__ = Probabilistic
+    features = extract(method, split, normalize, batch_size=10, posterior=True)
+    assert plain.posterior is None
+    loc, scale = features.posterior
+    assert loc == pytest.approx(features.x, abs=1e-6)
+    assert scale == pytest.approx(np.abs(features.x) + 1, abs=1e-6)

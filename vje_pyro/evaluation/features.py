@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from vje_pyro.data.arrays import ImageArray
 from vje_pyro.data.files import ImageFiles
 from vje_pyro.data.loaders import batches
+from vje_pyro.distributions.moments import moments
 from vje_pyro.errors import DataError, NonFiniteError
 from vje_pyro.method import evaluating
 
@@ -27,6 +28,8 @@ class Features:
         x: float32, shape ``(N, D)``.
         y: Classes, int64, shape ``(N,)``; -1 where unlabelled.
         digest: Digest of the split they were computed from; empty when unknown.
+        posterior: Mean and standard deviation of ``q(z | image)``, each ``(N, D)``; None where the
+            method has no posterior, or it was not asked for.
 
     Raises:
         ValueError: If the shapes do not fit together.
@@ -36,6 +39,7 @@ class Features:
     x: NDArray[np.float32]
     y: NDArray[np.int64]
     digest: str = ""
+    posterior: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None
 
     def __post_init__(self) -> None:
         if self.x.ndim != 2 or self.y.shape != (len(self.x),):
@@ -62,6 +66,7 @@ def extract(
     *,
     features: str = "encoder",
     num_workers: int = 0,
+    posterior: bool = False,
 ) -> Features:
     """Compute a split's features in evaluation mode, in the split's order, without gradients.
 
@@ -76,9 +81,10 @@ def extract(
         device: Where to compute; the method is moved there and stays. Where it is when None.
         features: One of :data:`EMBEDDINGS`.
         num_workers: Processes that decode, for a split that is not in memory.
+        posterior: Also compute the posterior's mean and standard deviation.
 
     Raises:
-        ValueError: If the method has no such features.
+        ValueError: If the method has no such features, or no posterior that was asked for.
         DataError: If the split is empty, or has too many damaged files.
         NonFiniteError: If a feature is NaN or infinite.
     """
@@ -87,14 +93,26 @@ def extract(
     method.to(device)
     if isinstance(normalize, nn.Module):
         normalize.to(device)
-    parts, labels = [], []
+    if posterior and not hasattr(method, "posterior"):
+        raise ValueError(f"{type(method).__name__} has no posterior: it is not probabilistic")
+    parts, labels, locs, scales = [], [], [], []
     with evaluating(method), torch.inference_mode():
         for images, classes in batches(split, batch_size, num_workers):
-            parts.append(embed(normalize(images.to(device))).float().cpu())
+            inputs = normalize(images.to(device))
+            parts.append(embed(inputs).float().cpu())
             labels.append(classes.cpu())
+            if posterior:
+                loc, scale = moments(method.posterior(inputs))  # type: ignore[operator]
+                locs.append(loc.float().cpu())
+                scales.append(scale.float().cpu())
     if not parts:
         raise DataError("there are no images to embed: the split is empty or all are damaged")
-    return Features(torch.cat(parts).numpy(), torch.cat(labels).numpy(), split.digest())
+    return Features(
+        torch.cat(parts).numpy(),
+        torch.cat(labels).numpy(),
+        split.digest(),
+        (torch.cat(locs).numpy(), torch.cat(scales).numpy()) if posterior else None,
+    )
 
 
 def pixels(split: ImageArray) -> Features:

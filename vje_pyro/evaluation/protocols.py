@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from vje_pyro.errors import DataError
-from vje_pyro.evaluation import few_label, knn, linear
+from vje_pyro.evaluation import bayes_heads, calibration, few_label, knn, linear
 from vje_pyro.evaluation.bootstrap import bootstrap_accuracy, t_interval
 from vje_pyro.evaluation.features import Features
 from vje_pyro.evaluation.result import Figure, Result
@@ -76,11 +76,25 @@ def few_label_v1(train: Features, test: Features, device: torch.device) -> Score
     return Scores(figures, settings, {f"draws_{m}": values for m, values in accuracies.items()})
 
 
+def bayes_heads_v1(train: Features, test: Features, device: torch.device) -> Scores:
+    """Accuracy, NLL and ECE of Bayesian heads with 1, 5 and 10 labels per class (on the CPU)."""
+    draws = bayes_heads.few_label_scores(train, test)
+    settings = {
+        "labels_per_class": list(few_label.LABELS_PER_CLASS),
+        "draws": few_label.DRAWS,
+        "bins": calibration.BINS,
+        "C": linear.C,
+    }
+    figures = {name: t_interval(values, over="draws") for name, values in draws.items()}
+    return Scores(figures, settings, {f"draws_{name}": values for name, values in draws.items()})
+
+
 PROTOCOLS: dict[str, Protocol] = {
     "knn-v1": knn_v1,
     "linear-v1": linear_v1,
     "linear-sgd-v1": linear_sgd_v1,
     "few-label-v1": few_label_v1,
+    "bayes-heads-v1": bayes_heads_v1,
 }
 
 DEFAULT = ("knn-v1", "linear-v1", "few-label-v1")
