@@ -6,7 +6,7 @@ from vje_pyro.evaluation import Features, evaluate
 from vje_pyro.evaluation.bayes_heads import few_label_scores
 
 SPREAD = np.append([1.0] * 4, np.linspace(0.9, 0.1, 46))
-CENTRES = 1.5 * np.eye(4, 50)
+CENTRES = 2 * np.eye(4, 50)
 
 
 def features(n, seed, posterior=True, classes=4):
