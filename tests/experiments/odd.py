@@ -58,3 +58,16 @@ def changed(config: DictConfig, key: str, value: Any) -> Iterator[DictConfig]:
         del config[group]
         if group in before:
             config[group] = before[group]
+
+
+def spelt(value: Any) -> str:
+    """A value as Hydra's command line takes it."""
+    if isinstance(value, str):
+        bare = value in ("???", "") or value.startswith("${")
+        return value if bare else "'" + value.replace("'", "\\'") + "'"
+    if isinstance(value, dict):
+        return "{" + ",".join(f"{k}:{spelt(v)}" for k, v in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ",".join(map(spelt, value)) + "]"
+    words = {"None": "null", "True": "true", "False": "false"}
+    return words.get(str(value), str(value))
