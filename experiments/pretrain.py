@@ -30,7 +30,8 @@ from vje_pyro.data import (
     StreamingLoader,
     Views,
 )
-from vje_pyro.errors import VJEError, explained, first_line
+from vje_pyro.data.digest import quick_digest
+from vje_pyro.errors import DataError, VJEError, explained, first_line
 from vje_pyro.evaluation import knn_accuracy
 from vje_pyro.training.activation_checkpointing import checkpoint_activations
 from vje_pyro.training.checkpoint import load_weights
@@ -51,15 +52,22 @@ CONFIG_DIR = Path(__file__).resolve().parent / "conf"
 
 # What may differ when a run goes on: where it computes and reads, never what it computes.
 _RESUME_OVERRIDES = ("device.", "data.root", "loader.num_workers", "training.progress")
+_INSISTS = "data_changed=true"
 
 
-def train(config: DictConfig, run_dir: str | Path, resume: bool = False) -> FitResult:
+def train(
+    config: DictConfig,
+    run_dir: str | Path,
+    resume: bool = False,
+    data_digest: str | None = None,
+) -> FitResult:
     """Train what ``config`` describes in ``run_dir``.
 
     Args:
         config: As composed from ``experiments/conf/train.yaml``.
         run_dir: Directory of the run; new, unless ``resume``.
         resume: Go on from the last checkpoint of ``run_dir``.
+        data_digest: Of the images that must be trained on; any when None.
 
     Returns:
         What :func:`vje_pyro.training.loop.fit` returns.
@@ -78,10 +86,12 @@ def train(config: DictConfig, run_dir: str | Path, resume: bool = False) -> FitR
     config = _merged(config, {"run_dir": str(run_dir)})  # not one that each process dates itself
     directory = RunDir(run_dir)
     with _logged(directory, resume) if fabric.is_global_zero else nullcontext():
-        return run_together(number, device.num_nodes, run_dir, _train, config, directory, resume)
+        return run_together(
+            number, device.num_nodes, run_dir, _train, config, directory, resume, data_digest
+        )
 
 
-def _train(config: DictConfig, run_dir: RunDir, resume: bool) -> FitResult:
+def _train(config: DictConfig, run_dir: RunDir, resume: bool, data_digest: str | None) -> FitResult:
     with explained("training cannot start"):
         source: DataSource = build(config.data)
         config = _with_image(config, source)
@@ -98,7 +108,9 @@ def _train(config: DictConfig, run_dir: RunDir, resume: bool) -> FitResult:
             checkpoint_activations(method.encoder)
         image = {"image_size": source.image_size, "mean": source.mean, "std": source.std}
         views: Views = build(config.views, **image)
-        loader, make_views = _loader(config, source.split("pretrain"), views, fabric)
+        data = source.split("pretrain")
+        digest = _digest(data, data_digest) if fabric.is_global_zero else None
+        loader, make_views = _loader(config, data, views, fabric)
         optimizer, schedule = build(config.optimizer), build(config.schedule)
         optimizer(param_groups(method)), schedule(0, 1)  # what is wrong with them shows here
         monitor = _monitor(config, source) if fabric.is_global_zero else None
@@ -120,6 +132,7 @@ def _train(config: DictConfig, run_dir: RunDir, resume: bool) -> FitResult:
             monitor=monitor,
             seed=config.seed,
             config=OmegaConf.to_container(config, resolve=True),  # type: ignore[arg-type]
+            data_digest=digest,
             resume=resume,
             **config.training,
         )
@@ -149,6 +162,23 @@ def _with_image(config: DictConfig, source: DataSource) -> DictConfig:
                 f"is filled in from the data set (data.image_size, data.channels)"
             )
     return _merged(config, {"image": image})
+
+
+def _digest(data: ImageArray | ImageFiles, expected: str | None) -> str:
+    """Digest of the images that are trained on.
+
+    Raises:
+        DataError: If another one is expected.
+    """
+    digest = quick_digest(data)
+    if expected not in (None, digest):
+        raise DataError(
+            f"the images that the run trains on are not those that it began with: there are "
+            f"{len(data)} now, and names, sizes, labels or pixels differ. Bring the data back "
+            f"(data.root=FOLDER), or insist with data_changed=true (an epoch must have as "
+            f"many steps as before)."
+        )
+    return digest
 
 
 def _merged(config: DictConfig, more: dict[str, Any]) -> DictConfig:
@@ -276,14 +306,17 @@ def resume(run: str | Path, overrides: Sequence[str] = ()) -> FitResult:
     Args:
         run: Run directory.
         overrides: ``key=value`` of where to compute and read; anything that would change what is
-            computed is refused.
+            computed is refused. ``data_changed=true`` goes on with other images than before.
 
     Raises:
         CheckpointError: If there is nothing to resume, or the run names code of a stranger.
+        DataError: If the images are not those that the run began with.
         VJEError: If an override is refused, or its value wrong.
     """
     info = read_run_json(Path(run))
     check_trusted(info["config"])
+    insists = _INSISTS in overrides
+    overrides = [override for override in overrides if override != _INSISTS]
     refused = [o for o in overrides if not o.startswith(_RESUME_OVERRIDES)]
     if refused:
         raise VJEError(
@@ -294,7 +327,7 @@ def resume(run: str | Path, overrides: Sequence[str] = ()) -> FitResult:
     config = OmegaConf.merge(info["config"], OmegaConf.from_dotlist(list(overrides)))
     assert isinstance(config, DictConfig)
     check(config, only=[override.split("=")[0] for override in overrides])
-    return train(config, run, resume=True)
+    return train(config, run, resume=True, data_digest=None if insists else info["data_digest"])
 
 
 @hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name="train")

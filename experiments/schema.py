@@ -74,7 +74,7 @@ class Config(TypedDict):
             of=fit,
             given=(
                 "method", "loader", "views", "fabric", "run_dir", "optimizer", "schedule",
-                "monitor", "seed", "config", "resume",
+                "monitor", "seed", "config", "data_digest", "resume",
             ),
         ),
     ]  # fmt: skip

@@ -4,10 +4,12 @@ import json
 import re
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
 from commandline import TINY, run_cli
 from omegaconf import OmegaConf
+from PIL import Image
 from safetensors.torch import load_file
 from vje_pyro.experiments import pretrain
 from vje_pyro.experiments.pretrain import make_fabric, resume
@@ -150,3 +152,35 @@ def test_precision_follows_the_hardware_or_the_user():
     assert chosen == ("bf16-mixed" if fast else "32-true")
     with pytest.raises(VJEError, match="8-true"):
         make_fabric(OmegaConf.create(device | {"precision": "8-true"}))
+
+
+def test_a_resumed_run_wants_the_images_it_began_with(tmp_path, capfd):
+    rng = np.random.default_rng(0)
+    for i in range(26):
+        folder = tmp_path / "data" / "train" / "ab"[i % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        pixels = rng.integers(0, 256, (8, 8, 3), np.uint8)
+        Image.fromarray(pixels).save(folder / f"{i:02}.png")
+    run = tmp_path / "run"
+    words = [
+        *TINY, "data=folder", f"data.root={tmp_path / 'data'}", "data.image_size=8",
+        "loader.batch_size=8", "loader.num_workers=0", "training.max_steps=2",
+        "monitor.bank=10", "monitor.queries=2",
+    ]  # fmt: skip
+    assert run_cli("train", *words, f"run_dir={run}") == 0
+    (tmp_path / "data").rename(tmp_path / "moved")  # a moved folder is the same data
+    moved = f"data.root={tmp_path / 'moved'}"
+    assert run_cli("train", f"resume={run}", moved) == 0
+    (tmp_path / "moved/train/a/00.png").unlink()
+    capfd.readouterr()
+    assert run_cli("train", f"resume={run}", moved) == 2
+    error = capfd.readouterr().err
+    assert "not those that it began with: there are 25 now" in error
+    assert error.count("\n") == 1
+    assert run_cli("train", f"resume={run}", moved, "data_changed=true") == 0
+    assert run_cli("train", f"resume={run}", moved) == 0  # it was insisted once
+    info = json.loads((run / "run.json").read_text())
+    assert len(info.pop("data_digest")) == 64
+    (run / "run.json").write_text(json.dumps(info))  # as an older version wrote it
+    (tmp_path / "moved/train/a/02.png").unlink()
+    assert run_cli("train", f"resume={run}", moved) == 0

@@ -88,6 +88,7 @@ def fit(
     seed: int = 0,
     monitor: Monitor | None = None,
     config: dict[str, Any] | None = None,
+    data_digest: str | None = None,
     resume: bool = False,
     log_every: PositiveInt = 10,
     checkpoint_every_epochs: PositiveInt | None = None,
@@ -115,6 +116,7 @@ def fit(
         monitor: Measures the representation after epochs; None leaves that out. Only that of the
             first process is used.
         config: Stored in run.json and in each checkpoint.
+        data_digest: Of the images that are trained on, stored in run.json.
         resume: Go on from the last checkpoint of ``run_dir``.
         log_every: Steps that a row of ``steps.csv`` averages over.
         checkpoint_every_epochs: Keep a checkpoint of every so many epochs; None keeps none.
@@ -168,7 +170,9 @@ def fit(
             run.save()  # so that a run can be resumed from its first step on
         resumed_at = run.step if resume else None
         if fabric.is_global_zero:
-            write_run_json(directory.path, config, seed=seed, resumed_at=resumed_at)
+            write_run_json(
+                directory.path, config, seed=seed, resumed_at=resumed_at, data_digest=data_digest
+            )
             run.logs = RunLogs(directory.logs, resumed_at, tensorboard)
         shown = progress and fabric.is_global_zero
         run.progress = make_progress(shown, run.total, run.step, run.epochs)

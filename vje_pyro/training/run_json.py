@@ -32,6 +32,7 @@ class RunJson(BaseModel):
 
     config: dict[str, Any]
     seed: Seed
+    data_digest: str | None = None
     versions: dict[str, str | None] = {}
     commit: str | None = None
     command: str | list[str] = []
@@ -48,18 +49,24 @@ _FORMAT = JsonFormat(
 
 
 def write_run_json(
-    run_dir: Path, config: dict[str, Any], *, seed: int, resumed_at: int | None = None
+    run_dir: Path,
+    config: dict[str, Any],
+    *,
+    seed: int,
+    resumed_at: int | None = None,
+    data_digest: str | None = None,
 ) -> None:
     """Write ``run_dir/run.json`` atomically.
 
-    Keys: ``config``, ``seed``, ``versions``, ``commit``, ``command``, ``created`` (UTC, ISO 8601)
-    and ``resumed``, a list with the step, time and command of every later start.
+    Keys: ``config``, ``seed``, ``data_digest``, ``versions``, ``commit``, ``command``, ``created``
+    (UTC, ISO 8601) and ``resumed``, a list with the step, time and command of every later start.
 
     Args:
         run_dir: Directory of the run, existing.
         config: Resolved configuration, JSON-like.
         seed: Seed of the run.
         resumed_at: Step at which a resumed run goes on; None when the run is new.
+        data_digest: Of the images that are trained on; None if unknown.
 
     Raises:
         CheckpointError: The file cannot be written, or a resumed run's is damaged.
@@ -72,6 +79,7 @@ def write_run_json(
     record = {
         "config": config,
         "seed": seed,
+        "data_digest": data_digest,
         "versions": versions(),
         "commit": git_commit(),
         "command": before.get("command") or command(),
