@@ -178,7 +178,7 @@ def split_pairs(
     data = run.source.split(split)
     order = np.random.default_rng(seed).permutation(len(data))[:num_images]
     indices = torch.from_numpy(np.sort(order)).repeat(views_per_image)
-    images = select_images(data, indices, run.source.channels, run.source.image_size)
+    images, indices = select_images(data, indices, run.source.channels, run.source.image_size)
     return view_pairs(
         run.method,
         images,

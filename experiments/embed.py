@@ -10,6 +10,7 @@ from vje_pyro.experiments.arguments import add_run_arguments, load_run
 
 from vje_pyro.atomic import make_folder, write_atomic
 from vje_pyro.data import load_images
+from vje_pyro.data.decoding import printable
 from vje_pyro.distributions.moments import moments
 from vje_pyro.errors import VJEError
 from vje_pyro.run import Representation
@@ -23,7 +24,8 @@ def embed_images(
     """Write embeddings, posterior means and scales of images, by file name.
 
     Columns (arrays of the npz): ``name`` ``(N,)``, ``embedding`` ``(N, D)`` and, where the method
-    has a posterior, ``posterior_loc`` and ``posterior_scale`` ``(N, D)``, all float32.
+    has a posterior, ``posterior_loc`` and ``posterior_scale`` ``(N, D)``, all float32. Bytes of a
+    name that are no UTF-8 are surrogates in the npz, as in Python, and ``\\xNN`` in parquet.
 
     Args:
         run: As :func:`vje_pyro.load` returns it.
@@ -42,7 +44,7 @@ def embed_images(
         raise VJEError(f"{out} exists and is not overwritten: choose another name.")
     write = _parquet if out.suffix == ".parquet" else _npz
     size, channels = run.source.image_size, run.source.channels
-    data, names = load_images(images, size, channels, max_corrupt)
+    data, names = load_images(images, size, channels, max_corrupt, run.source.value_range)
     columns = {"name": np.asarray(names), "embedding": run.embed(data.images).numpy()}
     if hasattr(run.method, "posterior"):
         loc, scale = moments(run.posterior(data.images))
@@ -66,6 +68,7 @@ def _parquet(columns: dict[str, np.ndarray]) -> bytes:
         raise VJEError(
             "writing parquet needs pyarrow: pip install 'vje-pyro[parquet]', or write .npz."
         ) from error
+    columns = columns | {"name": np.array([printable(name) for name in columns["name"].tolist()])}
     table = pyarrow.table({k: list(v) if v.ndim > 1 else v for k, v in columns.items()})
     buffer = io.BytesIO()
     pyarrow.parquet.write_table(table, buffer)

@@ -94,7 +94,7 @@ def train(
 def _train(config: DictConfig, run_dir: RunDir, resume: bool, data_digest: str | None) -> FitResult:
     with explained("training cannot start"):
         source: DataSource = build(config.data)
-        config = _with_image(config, source)
+        config = _with_image(_with_value_range(config, source), source)
         fabric = make_fabric(config.device)
     _launch(fabric)
     with explained("training cannot start"):
@@ -179,6 +179,15 @@ def _digest(data: ImageArray | ImageFiles, expected: str | None) -> str:
             f"many steps as before)."
         )
     return digest
+
+
+def _with_value_range(config: DictConfig, source: DataSource) -> DictConfig:
+    """The configuration with the range found in the data: evaluation and embedding keep to it."""
+    value_range = source.find_value_range()
+    if value_range is None:
+        return config
+    found: dict[str, Any] = {"value_range": list(value_range)}
+    return _merged(config, {"data": {"source": found} if "source" in config.data else found})
 
 
 def _merged(config: DictConfig, more: dict[str, Any]) -> DictConfig:
@@ -288,6 +297,8 @@ def _log_summary(
     parameters = sum(p.numel() for p in method.parameters())
     logger.info("run     %s", run_dir.path)
     logger.info("data    %s, %d images to train on", source, len(source.split("pretrain")))
+    for line in source.describe():
+        logger.info("data    %s", line)
     logger.info("method  %s, %s parameters", type(method).__name__, f"{parameters:,}")
     logger.info(
         "steps   %d epochs of %d steps of %d images on %d × %s, precision %s",

@@ -163,8 +163,8 @@ def _severity_figures(
     chosen: NDArray[np.int64],
 ) -> dict[str, Figure]:
     """``severity_CORRUPTION_NAME``: rank correlation with the severity, 0 (none) to 5."""
-    images = select_images(split, chosen, run.source.channels, run.source.image_size)
-    labels = torch.as_tensor(split.labels)[torch.from_numpy(chosen)]
+    images, kept = select_images(split, chosen, run.source.channels, run.source.image_size)
+    labels = torch.as_tensor(split.labels)[kept]
     severities = np.array([0, *SEVERITIES])
     clean = score(ImageArray(images, labels))
     figures = {}

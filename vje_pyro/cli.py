@@ -1,6 +1,7 @@
 """The console command ``vje``: one word chooses the job."""
 
 import importlib
+import io
 import sys
 
 from vje_pyro._version import __version__
@@ -33,6 +34,9 @@ _USAGE = "\n".join(
 
 def main() -> None:
     """Entry point of the console command."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # file names may be no UTF-8
     arguments = sys.argv[1:]
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(_USAGE)

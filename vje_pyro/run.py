@@ -25,7 +25,8 @@ class Representation(TransformerMixin, BaseEstimator):
     """A trained method with its preprocessing; what :func:`load` returns.
 
     Images may be uint8 or floats in [0, 1], arrays ``(N, H, W)`` or ``(N, H, W, C)`` or tensors
-    ``(N, C, H, W)``, of any size: they are brought to the run's size and normalised as in training.
+    ``(N, C, H, W)``, or a single one (:func:`~vje_pyro.data.images_to_uint8`), of any size: they
+    are brought to the run's size and normalised as in training.
     It is a scikit-learn transformer, so it fits in a pipeline before any classifier.
 
     Args:
@@ -156,7 +157,7 @@ class Representation(TransformerMixin, BaseEstimator):
 
     def _uint8(self, images: Any) -> Tensor:
         return images_to_uint8(
-            images, channels=self.source.channels, image_size=self.source.image_size
+            images, self.source.channels, self.source.image_size, self.source.value_range
         )
 
     def _input(self, images: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch.nn import functional as F
 
 from vje_pyro.data import ImageArray, images_to_uint8, resize_images, stratified_order
@@ -103,8 +104,8 @@ def test_images_to_uint8_converts_colours():
 
 
 def test_images_to_uint8_reads_booleans_and_resizes():
-    assert images_to_uint8(np.ones((1, 4, 4), bool), 1, 8).unique().tolist() == [255]
-    assert images_to_uint8(np.zeros((0, 4, 4), np.uint8), 3, 8).shape == (0, 3, 8, 8)
+    assert images_to_uint8(np.ones((1, 6, 6), bool), 1, 8).unique().tolist() == [255]
+    assert images_to_uint8(np.zeros((0, 6, 6), np.uint8), 3, 8).shape == (0, 3, 8, 8)
 
 
 @pytest.mark.parametrize(
@@ -114,7 +115,7 @@ def test_images_to_uint8_reads_booleans_and_resizes():
         (np.full((2, 8, 8), np.nan), ValueError, "nan"),
         (np.full((2, 8, 8), 1000), ValueError, "integers in 0…255"),
         (np.full((2, 8, 8), -1), ValueError, "-1"),
-        (np.zeros((2, 63)), ValueError, "square number"),
+        (np.zeros((2, 63)), ValueError, r"\(2, 63\)"),
         (np.zeros((2, 8, 8, 5)), ValueError, r"\(2, 8, 8, 5\)"),
         (np.zeros(8), ValueError, r"\(8,\)"),
         (np.array(["a", "b"]), TypeError, "numbers"),
@@ -124,3 +125,55 @@ def test_images_to_uint8_reads_booleans_and_resizes():
 def test_images_to_uint8_refuses(images, error, message):
     with pytest.raises(error, match=message):
         images_to_uint8(images, 1, 8)
+
+
+def one_of_each():
+    colour, grey = random_images(7, 9, 3), random_images(7, 9)
+    return colour, grey, random_images(7, 9, 4), random_images(7, 9, 1)
+
+
+@pytest.mark.parametrize("make", [torch.as_tensor, lambda x: x.numpy()], ids=["tensor", "array"])
+def test_one_image_is_one_image(make):
+    colour, grey, clear, single = one_of_each()
+    for image in (colour, clear, single):
+        expected = images_to_uint8(image[None].numpy(), 3, 6)
+        assert torch.equal(images_to_uint8(make(image), 3, 6), expected)
+    expected = images_to_uint8(grey[None, :, :, None].numpy(), 3, 6)
+    assert torch.equal(images_to_uint8(make(grey), 3, 6), expected)
+    square = random_images(9, 9)  # as wide as nine flat images of three by three
+    assert images_to_uint8(make(square), 1, 6).shape == (1, 1, 6, 6)
+
+
+def test_pillow_images_of_any_mode():
+    colour, grey, clear, _ = (x.numpy() for x in one_of_each())
+    for pixels in (colour, grey, clear):
+        image = Image.fromarray(pixels)
+        expected = images_to_uint8(pixels.reshape(1, 7, 9, -1), 3, 6)
+        assert torch.equal(images_to_uint8(image, 3, 6), expected)
+    assert images_to_uint8(Image.new("P", (300, 256)), 1, 6).shape == (1, 1, 6, 6)
+
+
+def test_arrays_that_must_not_be_written_to():
+    pixels = random_images(2, 6, 6, 3).numpy()
+    pixels.setflags(write=False)
+    assert images_to_uint8(pixels, 3, 6).shape == (2, 3, 6, 6)
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [(3, 3, 3), (20, 3, 3), (20, 4, 4), (3, 20, 3), (1, 20, 3), (3, 20, 20), (20, 2, 1),
+     (36, 36), (50, 64), (50, 3072), (3, 50), (50,), (2, 2, 2, 2, 2), (2, 5, 5, 5), (5, 0, 5)],
+)  # fmt: skip
+def test_shapes_that_can_be_read_in_two_ways_are_refused(shape):
+    with pytest.raises(ValueError, match=r"pass \(N, H, W, C\)|no pixels") as refusal:
+        images_to_uint8(np.zeros(shape, np.uint8), 3, 6)
+    assert str(shape) in str(refusal.value)
+
+
+@pytest.mark.parametrize("count", [1, 2, 4, 5, 30])
+def test_batches_of_any_number(count):
+    grey = random_images(count, 6, 6)
+    assert torch.equal(images_to_uint8(grey.numpy(), 1, 6)[:, 0], grey)
+    assert torch.equal(images_to_uint8(grey.flatten(1).numpy(), 1, 6)[:, 0], grey)
+    assert images_to_uint8(grey[..., None].numpy(), 3, 6).shape == (count, 3, 6, 6)
+    assert images_to_uint8(grey[:, None], 3, 6).shape == (count, 3, 6, 6)

@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from vje_pyro.data import ImageFiles, list_images, load_images
-from vje_pyro.data.files import CorruptImage, decode
+from vje_pyro.data.decoding import CorruptImage, decode
 from vje_pyro.errors import DataError
 
 
@@ -67,10 +67,13 @@ def test_sixteen_bit_grey_keeps_its_upper_byte(tmp_path):
     assert decoded.tolist() == [[0, 0, 1], [128, 255, 255]]
 
 
-@pytest.mark.parametrize(("values", "white"), [([0.0, 0.5, 1.0], 255), ([0.0, 100.0, 200.0], 200)])
-def test_floating_point_grey(tmp_path, values, white):
+@pytest.mark.parametrize(
+    ("values", "value_range", "white"),
+    [([0.0, 0.5, 1.0], None, 255), ([0.0, 100.0, 200.0], (0.0, 255.0), 200)],
+)
+def test_floating_point_grey(tmp_path, values, value_range, white):
     path = save(tmp_path / "a.tif", Image.fromarray(np.array([values], np.float32)))
-    assert np.asarray(decode(path, 1))[0, 2] == white
+    assert np.asarray(decode(path, 1, value_range))[0, 2] == white
 
 
 def test_cmyk_is_converted(tmp_path):

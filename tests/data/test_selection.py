@@ -8,7 +8,8 @@ from vje_pyro.data import ImageArray, ImageFolder, select_images
 def test_from_memory_in_the_order_asked_for():
     images = torch.arange(5, dtype=torch.uint8)[:, None, None, None].expand(5, 1, 2, 2)
     split = ImageArray(images, torch.zeros(5).long(), ())
-    assert select_images(split, [3, 1], 1, 2)[:, 0, 0, 0].tolist() == [3, 1]
+    chosen, kept = select_images(split, [3, 1], 1, 2)
+    assert chosen[:, 0, 0, 0].tolist() == kept.tolist() == [3, 1]
 
 
 def test_from_disk_at_the_size_and_channels_asked_for(tmp_path):
@@ -17,7 +18,8 @@ def test_from_disk_at_the_size_and_channels_asked_for(tmp_path):
         folder.mkdir()
         Image.fromarray(np.full((6, 8), value, dtype=np.uint8)).save(folder / "x.png")
     split = ImageFolder(tmp_path, image_size=4).split("train")
-    chosen = select_images(split, torch.tensor([1, 0]), 3, 4)
+    chosen, kept = select_images(split, torch.tensor([1, 0]), 3, 4)
+    assert kept.tolist() == [1, 0]
     assert chosen.shape == (2, 3, 4, 4)
     assert chosen.dtype == torch.uint8
     assert chosen[:, 0, 0, 0].tolist() == [200, 10]

@@ -9,14 +9,16 @@ from vje_pyro.data.arrays import (
 )
 from vje_pyro.data.cifar10h import read_label_entropy
 from vje_pyro.data.digits import Digits
-from vje_pyro.data.files import ImageFiles, list_images, load_images
+from vje_pyro.data.files import ImageFiles
 from vje_pyro.data.folders import ImageFolder, ImageNet
+from vje_pyro.data.given import load_images
 from vje_pyro.data.indexing import index_shards
 from vje_pyro.data.loaders import ResidentLoader, StreamingLoader, batches
 from vje_pyro.data.mosaics import read_mosaics
 from vje_pyro.data.one_class import OneClass
 from vje_pyro.data.outliers import list_outliers, read_outliers
 from vje_pyro.data.packing import pack_folder
+from vje_pyro.data.searching import list_images
 from vje_pyro.data.selection import select_images
 from vje_pyro.data.shard_files import ShardFiles
 from vje_pyro.data.shard_index import ShardIndex

@@ -1,6 +1,7 @@
 """Images in memory: one split as a uint8 tensor, and the conversions that lead there."""
 
 import hashlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,6 +12,16 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from vje_pyro.data.colour import LUMA
+from vje_pyro.data.decoding import convert
+from vje_pyro.data.value_ranges import ValueRange, is_floating, to_eight_bits
+
+_CHANNELS = (1, 3, 4)
+_NARROW = 4
+"""No image of this height or width in pixels is expected, rather so many channels."""
+_SHAPES = (
+    "pass (N, H, W, C) or (N, C, H, W) with 1, 3 or 4 channels; for one image x[None], for grey "
+    "images x[..., None], for flat ones x.reshape(N, H, W, 1)"
+)
 
 UNLABELLED = -1
 """The label of an image whose class is not known."""
@@ -144,16 +155,33 @@ def convert_channels(images: Tensor, channels: int) -> Tensor:
     return images
 
 
-def images_to_uint8(images: object, channels: int, image_size: int) -> Tensor:
+def images_to_uint8(
+    images: object, channels: int, image_size: int, value_range: ValueRange | None = None
+) -> Tensor:
     """Turn what a user holds into the uint8 tensor that the library works on.
 
+    ========================  =======================================================
+    shape                     is read as
+    ========================  =======================================================
+    ``(H, W)``                one grey image
+    ``(H, W, C)``             one image
+    ``(N, H, W)``             grey images
+    ``(N, H, W, C)``          images
+    ``(N, C, H, W)``          images
+    ``(N, image_size ** 2)``  flat grey images
+    ========================  =======================================================
+
+    C is 1, 3 or 4. Where both readings of four dimensions are possible, an array is taken as
+    channels-last and a tensor as channels-first. Fewer dimensions that can be read in two ways are
+    refused: give them all four.
+
     Args:
-        images: NumPy array or tensor, uint8 in 0…255 or floating point in [0, 1], of shape
-            ``(N, F)`` (flat grey images, F a square number), ``(N, H, W)``, ``(N, H, W, C)`` or
-            ``(N, C, H, W)`` with C 1, 3 or 4. Where both readings of four dimensions are possible,
-            an array is taken as channels-last and a tensor as channels-first.
+        images: A Pillow image, NumPy array, tensor or nested list; uint8 or other integers in
+            0…255, booleans, or floating point in [0, 1].
         channels: Channels wanted.
         image_size: Height and width wanted, in pixels.
+        value_range: Values that become black and white, of integers other than uint8 or of
+            floating-point numbers, whichever kind it is of.
 
     Returns:
         uint8, shape ``(N, channels, image_size, image_size)``.
@@ -162,10 +190,13 @@ def images_to_uint8(images: object, channels: int, image_size: int) -> Tensor:
         TypeError: if the values are not numbers of a kind named above.
         ValueError: if shape or range cannot be read.
     """
+    if isinstance(images, Image.Image):
+        images = np.asarray(convert(images, channels, value_range))
+        return images_to_uint8(images.reshape(1, *images.shape[:2], -1), channels, image_size)
     channels_first = isinstance(images, Tensor)
     tensor = images.detach() if isinstance(images, Tensor) else _as_tensor(images)
-    tensor = _channels_first(_bytes(tensor), prefer_first=channels_first)
-    return resize_images(convert_channels(tensor, channels), image_size)
+    tensor = _channels_first(tensor, channels_first, image_size)
+    return resize_images(convert_channels(_bytes(tensor, value_range), channels), image_size)
 
 
 def _as_tensor(images: object) -> Tensor:
@@ -174,10 +205,11 @@ def _as_tensor(images: object) -> Tensor:
         raise TypeError(f"images must be numbers, got an array of dtype {array.dtype}")
     if array.dtype.kind == "u" and array.dtype.itemsize > 1:
         array = array.astype(np.int64)  # torch does little with the wider unsigned types
-    return torch.from_numpy(np.ascontiguousarray(array))
+    native = array.astype(array.dtype.newbyteorder("="), copy=False)
+    return torch.from_numpy(np.require(native, requirements=["C", "W"]))
 
 
-def _bytes(images: Tensor) -> Tensor:
+def _bytes(images: Tensor, value_range: ValueRange | None) -> Tensor:
     """Values as uint8: floats from [0, 1], integers from 0…255, booleans as black and white."""
     if images.dtype == torch.uint8:
         return images
@@ -187,6 +219,8 @@ def _bytes(images: Tensor) -> Tensor:
         return images.to(torch.uint8) * 255
     if not images.numel():
         return images.to(torch.uint8)
+    if value_range is not None and is_floating(value_range) == images.is_floating_point():
+        return torch.from_numpy(to_eight_bits(images.cpu().numpy(), value_range)).to(images.device)
     top = 1 if images.is_floating_point() else 255
     low, high = images.min().item(), images.max().item()
     if not 0 <= low <= high <= top:  # false for NaN too
@@ -200,26 +234,45 @@ def _bytes(images: Tensor) -> Tensor:
     return images.to(torch.uint8)
 
 
-def _channels_first(images: Tensor, prefer_first: bool) -> Tensor:
+def _channels_first(images: Tensor, prefer_first: bool, image_size: int) -> Tensor:
     """Shape ``(N, C, H, W)`` from any of the shapes that ``images_to_uint8`` reads."""
     shape = tuple(images.shape)
+    if 0 in shape[1:]:
+        raise ValueError(f"images of shape {shape} have no pixels")
     if images.dim() == 2:
-        side = round(shape[1] ** 0.5)
-        if side * side != shape[1] or not side:
-            raise ValueError(
-                f"flat images need a square number of pixels each, got shape {shape}: reshape "
-                "them to (N, H, W) or (N, H, W, C)"
-            )
-        return images.reshape(-1, 1, side, side)
+        return _from_two(images, image_size)
     if images.dim() == 3:
-        return images[:, None]
+        return _from_three(images)
     if images.dim() == 4:
-        first, last = shape[1] in (1, 3, 4), shape[3] in (1, 3, 4)
+        first, last = shape[1] in _CHANNELS, shape[3] in _CHANNELS
         if first and (prefer_first or not last):
             return images
         if last:
             return images.permute(0, 3, 1, 2)
-    raise ValueError(
-        f"cannot read images of shape {shape}: pass (N, H, W), (N, H, W, C), (N, C, H, W) with 1, "
-        "3 or 4 channels, or flat square grey images (N, H*W)"
-    )
+    raise ValueError(f"cannot read images of shape {shape}: {_SHAPES}")
+
+
+def _from_two(images: Tensor, image_size: int) -> Tensor:
+    """Flat images of the wanted size, or one grey image."""
+    count, width = images.shape
+    wanted = width == image_size**2
+    if wanted and count != width:
+        return images.reshape(-1, 1, image_size, image_size)
+    flat = any(c * side**2 == width for c in (1, 3) if (side := math.isqrt(width // c)) > _NARROW)
+    if wanted or (flat and count != width) or count <= _NARROW:
+        raise ValueError(
+            f"shape {(count, width)} can be one grey image or {count} flat images: {_SHAPES}"
+        )
+    return images[None, None]
+
+
+def _from_three(images: Tensor) -> Tensor:
+    """One image with channels last, or grey images."""
+    first, height, last = images.shape
+    if last in _CHANNELS and min(first, height) > _NARROW:
+        return images.permute(2, 0, 1)[None]
+    if last in _CHANNELS or first == 3:
+        raise ValueError(
+            f"shape {tuple(images.shape)} can be one image or {first} grey images: {_SHAPES}"
+        )
+    return images[:, None]

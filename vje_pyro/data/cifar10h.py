@@ -1,12 +1,11 @@
 """CIFAR-10H: what people see in the test images of CIFAR-10."""
 
-import zipfile
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from vje_pyro.data.array_files import open_arrays
 from vje_pyro.errors import DataError
 
 _COUNT, _CLASSES = 10_000, 10
@@ -25,12 +24,12 @@ def read_label_entropy(path: str | Path) -> Tensor:
     Source: Peterson, Battleday, Griffiths & Russakovsky, "Human uncertainty makes classification
     more robust" (ICCV 2019).
     """
+    if not Path(path).exists():
+        raise DataError(f"no human labels at {Path(path).absolute()}.")
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        with open_arrays(path) as stored:
             shares = torch.from_numpy(stored["probs"]).double()
-    except FileNotFoundError:
-        raise DataError(f"no human labels at {Path(path).absolute()}.") from None
-    except (OSError, KeyError, ValueError, TypeError, zipfile.BadZipFile) as error:
+    except DataError as error:
         raise DataError(f"{path}: not a readable file of human labels ({error}).") from error
     sums_to_one = shares.shape == (_COUNT, _CLASSES) and bool(
         ((shares.sum(1) - 1).abs() < 1e-6).all() and (shares >= 0).all()

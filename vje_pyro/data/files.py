@@ -1,36 +1,24 @@
-"""Images in files: decoding whatever people have in their folders, on demand or all at once."""
+"""Images in files: a split that stays on disk."""
 
 import hashlib
 import logging
 import os
-import warnings
-import zipfile
-import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from vje_pyro.data.arrays import UNLABELLED, ImageArray, images_to_uint8
+from vje_pyro.data.arrays import ImageArray
+from vje_pyro.data.decoding import CorruptImage, decode, extent, printable, read_file
+from vje_pyro.data.searching import check_limit
+from vje_pyro.data.value_ranges import ValueRange, common_range
 from vje_pyro.errors import DataError
 
 logger = logging.getLogger(__name__)
-
-IMAGE_SUFFIXES = frozenset(
-    ".bmp .gif .jpeg .jpg .pgm .png .pnm .ppm .tif .tiff .webp".split()  # noqa: SIM905
-)
-
-_DAMAGE = (OSError, UnidentifiedImageError, ValueError, SyntaxError, EOFError)
-"""What Pillow raises on a damaged file (SyntaxError for some broken PNG and TIFF headers)."""
-
-
-class CorruptImage(Exception):
-    """A file that cannot be decoded; the message says why."""
 
 
 class ImageFiles(Dataset[tuple[Tensor, Tensor]]):
@@ -49,6 +37,7 @@ class ImageFiles(Dataset[tuple[Tensor, Tensor]]):
         crop_fraction: Share of the shorter side that the central square of ``tensor(i)`` keeps
             (0.875 is the custom on ImageNet).
         max_corrupt: Damaged files that are skipped before giving up.
+        value_range: As for :func:`~vje_pyro.data.decoding.decode`.
     """
 
     def __init__(
@@ -62,6 +51,7 @@ class ImageFiles(Dataset[tuple[Tensor, Tensor]]):
         channels: int = 3,
         crop_fraction: float = 1.0,
         max_corrupt: int = 10,
+        value_range: ValueRange | None = None,
     ) -> None:
         if len(names) != len(labels):
             raise ValueError(f"{len(names)} names but {len(labels)} labels")
@@ -75,6 +65,7 @@ class ImageFiles(Dataset[tuple[Tensor, Tensor]]):
         self.channels = channels
         self.crop_fraction = crop_fraction
         self.max_corrupt = max_corrupt
+        self.value_range = value_range
         self.corrupt: dict[str, str] = {}
 
     def __len__(self) -> int:
@@ -84,13 +75,21 @@ class ImageFiles(Dataset[tuple[Tensor, Tensor]]):
         """Where an image is."""
         return os.path.join(self.root, self.names[index])
 
+    def content(self, index: int) -> bytes:
+        """The bytes of an image's file.
+
+        Raises:
+            CorruptImage: if the file cannot be read.
+        """
+        return read_file(self.location(index))
+
     def image(self, index: int) -> Image.Image:
         """The whole image, upright, in mode RGB (or L).
 
         Raises:
             CorruptImage: if the file cannot be decoded.
         """
-        return decode(self.location(index), self.channels)
+        return decode(self.content(index), self.channels, self.value_range)
 
     def tensor(self, index: int) -> Tensor:
         """The central square, resized: uint8 ``(C, S, S)``; for evaluation.
@@ -109,7 +108,7 @@ class ImageFiles(Dataset[tuple[Tensor, Tensor]]):
         try:
             return self.tensor(index), self.labels[index]
         except CorruptImage as error:
-            raise DataError(f"{self.location(index)}: {error}") from None
+            raise DataError(f"{printable(self.location(index))}: {error}") from None
 
     def note_corrupt(self, index: int, reason: str) -> None:
         """Count a damaged file, once.
@@ -124,7 +123,7 @@ class ImageFiles(Dataset[tuple[Tensor, Tensor]]):
                 "skipped corrupt image %d (limit %d): %s: %s",
                 len(self.corrupt),
                 self.max_corrupt,
-                self.location(index),
+                printable(self.location(index)),
                 reason,
             )
         check_limit(self.root, self.corrupt, self.max_corrupt)
@@ -141,6 +140,7 @@ class ImageFiles(Dataset[tuple[Tensor, Tensor]]):
             channels=self.channels,
             crop_fraction=self.crop_fraction,
             max_corrupt=self.max_corrupt,
+            value_range=self.value_range,
         )
 
     def draw(self, count: int, seed: int) -> "ImageFiles":
@@ -149,12 +149,39 @@ class ImageFiles(Dataset[tuple[Tensor, Tensor]]):
         return self.subset(order[:count])
 
     def digest(self) -> str:
-        """SHA-256 (hex) of names, file sizes and labels; contents are too much to read for this."""
+        """SHA-256 (hex) of names, file sizes and labels; contents are too much to read for this.
+
+        A file that is not there, or is behind a broken link, has the size -1.
+        """
         hasher = hashlib.sha256()
         for name, label in zip(self.names, self.labels.tolist(), strict=True):
-            size = os.path.getsize(os.path.join(self.root, name))
-            hasher.update(f"{Path(name).as_posix()}\0{size}\0{label}\n".encode())
+            size = _size(os.path.join(self.root, name))
+            hasher.update(os.fsencode(f"{Path(name).as_posix()}\0{size}\0{label}\n"))
         return hasher.hexdigest()
+
+    def find_value_range(self, count: int = 512) -> ValueRange | None:
+        """The one range of all grey values with more than 8 bits, from those of some images.
+
+        Args:
+            count: Images to look at, evenly spaced; of 8-bit ones only the headers are decoded.
+
+        Returns:
+            As :func:`~vje_pyro.data.value_ranges.common_range`.
+
+        Raises:
+            DataError: If some images hold integers and some floating-point numbers.
+        """
+        places = np.linspace(0, len(self) - 1, min(count, len(self))).round().astype(int)
+        try:
+            return common_range(filter(None, map(self._extent, places.tolist())))
+        except ValueError as error:
+            raise DataError(f"{printable(str(self.root))}: {error}") from None
+
+    def _extent(self, index: int) -> ValueRange | None:
+        try:
+            return extent(self.content(index))
+        except CorruptImage:
+            return None
 
     def load(self) -> ImageArray:
         """Decode everything into memory with ``tensor``, without the damaged files."""
@@ -169,52 +196,9 @@ class ImageFiles(Dataset[tuple[Tensor, Tensor]]):
             except CorruptImage as error:
                 self.note_corrupt(index, str(error))
         if not tensors:
-            raise DataError(f"none of the {len(self)} images in {self.root} can be decoded")
+            raise none_readable(self)
         array = ImageArray(torch.stack(tensors), self.labels[kept], self.classes)
         return array, [self.names[i] for i in kept]
-
-
-def decode(path: str | Path | IO[bytes], channels: int = 3) -> Image.Image:
-    """Open an image of any mode as RGB (``channels=3``) or grey (``channels=1``), upright.
-
-    Transparent images are laid on white; palettes, CMYK and other colour spaces are converted by
-    Pillow; 16-bit grey keeps its upper 8 bits; floating point grey is read as [0, 1] or as [0, 255]
-    where it exceeds one. Of an animation the first frame is taken.
-
-    Raises:
-        CorruptImage: if the file cannot be decoded.
-    """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow warns about odd metadata, not about pixels
-            with Image.open(path) as file:
-                file.load()
-                return _convert(ImageOps.exif_transpose(file), channels)
-    except Image.DecompressionBombError as error:
-        raise CorruptImage(f"refused by Pillow: {error}") from None
-    except _DAMAGE as error:
-        raise CorruptImage(f"{type(error).__name__}: {error}") from None
-
-
-def _convert(image: Image.Image, channels: int) -> Image.Image:
-    if image.mode in ("F", "I") or image.mode.startswith("I;16"):
-        image = Image.fromarray(_eight_bits(np.asarray(image)))
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return image.convert("RGB" if channels == 3 else "L")
-
-
-def _eight_bits(values: np.ndarray) -> np.ndarray:
-    """Grey values of more than 8 bits as uint8."""
-    low, high = values.min(), values.max()
-    if values.dtype.kind == "f":
-        if not (low >= 0 and high <= 255):
-            raise ValueError(f"floating point values from {low:g} to {high:g}")
-        return np.rint(values * (255 if high <= 1 else 1)).astype(np.uint8)
-    if low < 0 or high > 65535:
-        raise ValueError(f"values from {low} to {high} are not 16-bit grey")
-    return (values.astype(np.int64) >> 8).astype(np.uint8)
 
 
 def _square(image: Image.Image, size: int, fraction: float = 1.0) -> Tensor:
@@ -234,113 +218,14 @@ def pil_to_tensor(image: Image.Image) -> Tensor:
     return pixels[None] if pixels.dim() == 2 else pixels.permute(2, 0, 1).contiguous()
 
 
-def list_images(folder: str | Path) -> list[str]:
-    """All image files below ``folder``, by their suffix: relative names, sorted; hidden ones not.
-
-    Raises:
-        DataError: if the folder is absent or holds no image.
-    """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise DataError(f"no such folder of images: {folder.absolute()}")
-    names = sorted(_image_names(str(folder)))
-    if not names:
-        raise DataError(
-            f"no image in {folder.absolute()} (looked for {' '.join(sorted(IMAGE_SUFFIXES))})"
-        )
-    return names
+def none_readable(files: ImageFiles) -> DataError:
+    """What to say of a split without a single image that can be decoded."""
+    root = printable(str(files.root))
+    return DataError(f"none of the {len(files)} images in {root} can be decoded")
 
 
-def _image_names(folder: str, prefix: str = "") -> Iterator[str]:
-    """Image files below a folder, each name after ``prefix``: a million of them in seconds."""
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            name = entry.name
-            if name.startswith("."):
-                continue
-            if entry.is_dir():
-                yield from _image_names(entry.path, f"{prefix}{name}{os.sep}")
-            elif os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES:
-                yield prefix + name
-
-
-def load_images(
-    path: str | Path, image_size: int, channels: int = 3, max_corrupt: int = 10
-) -> tuple[ImageArray, list[str]]:
-    """Read the images that a user points at: a folder, one image, or an array file.
-
-    Args:
-        path: A folder (searched with its subfolders), an image file, a ``.npy`` file, or a ``.npz``
-            file with an array ``images`` or ``x`` (or a single array) and optionally ``labels`` or
-            ``y``; arrays as ``images_to_uint8`` reads them.
-        image_size: Height and width wanted; images are cropped to the central square first.
-        channels: 3 or 1.
-        max_corrupt: Damaged files of a folder that are skipped, and logged by name, before giving
-            up.
-
-    Returns:
-        The images and, in the same order, the name of each: relative to the folder, or
-        ``name[index]`` for an array.
-
-    Raises:
-        DataError: if there is nothing to read, or too much of it is damaged.
-    """
-    path = Path(path)
-    if path.is_dir():
-        names, root = list_images(path), path
-    elif not path.exists():
-        raise DataError(f"no such image, folder or array file: {path.absolute()}")
-    elif path.suffix.lower() in (".npy", ".npz"):
-        return _load_arrays(path, image_size, channels)
-    else:
-        names, root, max_corrupt = [path.name], path.parent, 0
-    labels = torch.full((len(names),), UNLABELLED)
-    files = ImageFiles(
-        root, names, labels, image_size=image_size, channels=channels, max_corrupt=max_corrupt
-    )
-    return files._load()
-
-
-def _load_arrays(path: Path, image_size: int, channels: int) -> tuple[ImageArray, list[str]]:
+def _size(path: str) -> int:
     try:
-        with open(path, "rb") as file:
-            stored = np.load(file, allow_pickle=False)
-            arrays = {"images": stored} if isinstance(stored, np.ndarray) else dict(stored)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise DataError(f"{path}: not a readable array file: {error}") from None
-    pixels = next((arrays[k] for k in ("images", "x") if k in arrays), None)
-    if pixels is None and len(arrays) == 1:
-        pixels = next(iter(arrays.values()))
-    if pixels is None:
-        raise DataError(f"{path}: no array 'images' or 'x' among {sorted(arrays)}")
-    try:
-        images = images_to_uint8(pixels, channels, image_size)
-    except (TypeError, ValueError) as error:
-        raise DataError(f"{path}: {error}") from None
-    if not len(images):
-        raise DataError(f"{path}: holds no images")
-    return ImageArray(images, _labels_of(arrays, len(images))), [
-        f"{path.name}[{i}]" for i in range(len(images))
-    ]
-
-
-def _labels_of(arrays: dict[str, np.ndarray], count: int) -> Tensor:
-    labels = next((arrays[k] for k in ("labels", "y") if k in arrays), None)
-    if labels is None or labels.shape != (count,) or labels.dtype.kind not in "iu":
-        return torch.full((count,), UNLABELLED)
-    return torch.from_numpy(labels.astype(np.int64))
-
-
-def check_limit(root: str | Path, corrupt: Mapping[str, str], limit: int) -> None:
-    """Give up on a split.
-
-    Raises:
-        DataError: if more of its images are ``corrupt`` (name to reason) than ``limit``.
-    """
-    if len(corrupt) <= limit:
-        return
-    shown = "; ".join(f"{name} ({reason})" for name, reason in list(corrupt.items())[:5])
-    raise DataError(
-        f"{len(corrupt)} corrupt images in {root}, more than max_corrupt={limit}: {shown}"
-        f"{'; …' if len(corrupt) > 5 else ''}. Repair or remove them, or raise max_corrupt"
-    )
+        return os.path.getsize(path)
+    except OSError:
+        return -1

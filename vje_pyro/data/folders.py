@@ -2,14 +2,20 @@
 
 import os
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 import torch
 from sklearn.model_selection import train_test_split
 
 from vje_pyro.data.arrays import UNLABELLED
-from vje_pyro.data.files import ImageFiles, list_images
+from vje_pyro.data.decoding import printable
+from vje_pyro.data.files import ImageFiles
+from vje_pyro.data.layout import LAYOUTS, Tree, role_of, split_folders
+from vje_pyro.data.searching import Found, below, search_folder
 from vje_pyro.data.sources import DataSource, Split
+from vje_pyro.data.value_ranges import ValueRange, checked_range
 from vje_pyro.errors import DataError
 from vje_pyro.ranges import (
     Channels,
@@ -56,15 +62,27 @@ class ImageNet(DataSource):
         self.root = Path(root)
         self.image_size = image_size or 224
         self.max_corrupt = max_corrupt
+        self._searches: dict[str, Found] = {}
 
     @property
     def num_classes(self) -> int:  # type: ignore[override]
         """Number of class folders in ``train``."""
-        return len(_classes(self._folder("train")))
+        return len(_classes(self._found("train").images()))
+
+    def _found(self, stored: str) -> Found:
+        if stored not in self._searches:
+            self._searches[stored] = search_folder(self._folder(stored), self.max_corrupt)
+        return self._searches[stored]
+
+    def describe(self) -> list[str]:
+        """See ``DataSource.describe``."""
+        over = self._found("train").passed_over()
+        lines = [f"train: {_contents(self._load('train'))}"]
+        return lines + ([f"passed over: {over}"] if over else [])
 
     def _folder(self, stored: str) -> Path:
         folder = self.root / stored
-        if not folder.is_dir():
+        if not os.path.isdir(folder):
             raise DataError(
                 f"no {stored} split of ImageNet: {folder.absolute()} is not a folder. ImageNet "
                 "cannot be downloaded without an account: unpack it as train/CLASS/*.JPEG and "
@@ -73,9 +91,10 @@ class ImageNet(DataSource):
         return folder
 
     def _load(self, stored: str) -> ImageFiles:
-        return _image_files(
+        return _labelled_files(
             self._folder(stored),
-            _classes(self._folder("train")),
+            self._found(stored).images(),
+            _classes(self._found("train").images()),
             image_size=self.image_size,
             crop_fraction=0.875,
             max_corrupt=self.max_corrupt,
@@ -85,14 +104,16 @@ class ImageNet(DataSource):
 class ImageFolder(DataSource):
     """Any folder of images, of any size and mode.
 
-    - ``root`` with a subfolder ``train`` or ``pretrain``: the splits are the subfolders
-      ``pretrain`` (or ``unlabeled``), ``train``, ``val`` and ``test`` that exist; without
-      ``pretrain``, ``train`` is used, and without ``test``, ``val``.
-    - otherwise all images are one split, for ``pretrain`` and ``train``; with ``test_fraction`` a
+    - Subfolders named like splits (``train`` and ``test``, ``Training`` and ``Testing``,
+      ``train_images`` and ``val_images``, …) are the splits ``pretrain``, ``train``, ``val`` and
+      ``test``; without ``pretrain``, ``train`` is used, and without ``test``, ``val``.
+    - Otherwise all images are one split, for ``pretrain`` and ``train``; with ``test_fraction`` a
       part of them, stratified by class (seed 0), is kept for ``test``.
 
-    Inside a split, first-level subfolders are classes; images beside them, or a flat folder, are
-    unlabelled.
+    Inside a split, first-level subfolders that hold images are classes; images beside them, or a
+    flat folder, are unlabelled. Hidden and system folders are passed over
+    (:func:`~vje_pyro.data.searching.search_folder`), and what can be read in two ways is refused
+    (:func:`~vje_pyro.data.layout.split_folders`).
 
     Args:
         root: The folder.
@@ -101,10 +122,16 @@ class ImageFolder(DataSource):
         mean: Channel means for normalisation; null is ImageNet's.
         std: Channel standard deviations; null is ImageNet's.
         in_memory: Decode everything once, cut to the central square at ``image_size``.
+        layout: ``auto``, or what the subfolders are: ``splits`` or ``classes``.
+        value_range: Values that become black and white in grey images of more than 8 bits (see
+            :mod:`~vje_pyro.data.value_ranges`); null finds it from the images to pretrain on.
         test_fraction: Share of the images to keep for ``test`` where there are no split folders.
         train_limit: Training images, class-balanced; null is all.
         test_limit: Test images, class-balanced; null is all.
         max_corrupt: Damaged files that are skipped before giving up.
+
+    Raises:
+        ValueError: If an argument is out of its range.
     """
 
     name = "folder"
@@ -117,6 +144,8 @@ class ImageFolder(DataSource):
         mean: Sequence[float] | None = None,
         std: Sequence[PositiveFloat] | None = None,
         in_memory: bool = False,
+        layout: Literal["auto", "splits", "classes"] = "auto",
+        value_range: Sequence[float] | None = None,
         test_fraction: ProperFraction = 0.0,
         train_limit: PositiveInt | None = None,
         test_limit: PositiveInt | None = None,
@@ -125,6 +154,8 @@ class ImageFolder(DataSource):
         super().__init__(train_limit, test_limit)
         if channels not in (1, 3):
             raise ValueError(f"channels must be 1 or 3, got {channels}")
+        if layout not in LAYOUTS:
+            raise ValueError(f"layout must be one of {', '.join(LAYOUTS)}, got {layout!r}")
         if not 0 <= test_fraction < 1:
             raise ValueError(f"test_fraction must lie in [0, 1), got {test_fraction}")
         self.root = Path(root)
@@ -133,62 +164,114 @@ class ImageFolder(DataSource):
         self.mean = tuple(mean or IMAGENET_MEAN[:channels])
         self.std = tuple(std or IMAGENET_STD[:channels])
         self.in_memory = in_memory
+        self.layout = layout
+        self.value_range = checked_range(value_range)
         self.test_fraction = test_fraction
         self.max_corrupt = max_corrupt
 
-    @property
+    @cached_property
+    def _found(self) -> Found:
+        if not os.path.isdir(self.root):
+            shown = printable(str(self.root.absolute()))
+            raise DataError(f"no such folder of images: {shown}; set data.root=FOLDER")
+        return search_folder(self.root, self.max_corrupt)
+
+    @cached_property
+    def _split_folders(self) -> dict[str, str]:
+        return split_folders(str(self.root), self._found.names, self.layout)
+
+    @cached_property
     def splits(self) -> dict[str, str]:  # type: ignore[override]
         """Split names, and the subfolder (or share of the images) that each is read from."""
-        if not self.root.is_dir():
-            raise DataError(
-                f"no such folder of images: {self.root.absolute()}; set data.root=FOLDER"
-            )
-        here = {n for n in ("pretrain", "unlabeled", "train", "val", "test") if self._has(n)}
-        if not here & {"pretrain", "unlabeled", "train"}:
+        here = self._split_folders
+        if not here:
             parts = {"pretrain": ".train", "train": ".train"}
             return parts | ({"test": ".test"} if self.test_fraction else {})
-        order = {"pretrain": ("pretrain", "unlabeled", "train"), "train": ("train",)}
+        order = {"pretrain": ("pretrain", "train"), "train": ("train",)}
         order |= {"val": ("val",), "test": ("test", "val")}
-        found = {name: [f for f in folders if f in here] for name, folders in order.items()}
+        found = {
+            name: [here[role] for role in roles if role in here] for name, roles in order.items()
+        }
         return {name: folders[0] for name, folders in found.items() if folders}
 
     @property
     def num_classes(self) -> int:  # type: ignore[override]
         """Number of class folders of the training split."""
-        stored = self.splits.get("train", self.splits["pretrain"])
-        return len(_classes(self.root if stored.startswith(".") else self.root / stored))
+        return len(_classes(self._names(self.splits.get("train", self.splits["pretrain"]))))
 
     def split(self, name: str) -> Split:
         """See ``DataSource.split``."""
         if name == "test" and name not in self.splits:
-            raise DataError(
-                f"{self.root.absolute()} has no test split: put the images in subfolders train and "
-                "test, or set data.test_fraction=0.2 to keep a part of them"
+            way_out = (
+                "put the images for it in a folder test beside train"
+                if self._split_folders
+                else "put the images in subfolders train and test, or set data.test_fraction=0.2 "
+                "to keep a part of them"
             )
+            raise DataError(f"{printable(str(self.root.absolute()))} has no test split: {way_out}")
         return super().split(name)
 
-    def _has(self, name: str) -> bool:
-        return (self.root / name).is_dir()
+    def find_value_range(self) -> ValueRange | None:
+        """See ``DataSource.find_value_range``."""
+        return self._value_range
+
+    @cached_property
+    def _value_range(self) -> ValueRange | None:
+        return self.value_range or self._files(self.splits["pretrain"]).find_value_range()
+
+    def describe(self) -> list[str]:
+        """See ``DataSource.describe``."""
+        names = {stored: name for name, stored in self.splits.items()}
+        lines = [
+            f"{name}: {_contents(self._files(stored))}"
+            + ("" if stored.startswith(".") else f", in {printable(stored)}")
+            for stored, name in names.items()
+        ]
+        if self._split_folders and self.test_fraction:
+            lines.append(
+                f"test_fraction={self.test_fraction} has no effect: there are folders for splits"
+            )
+        if value_range := self.find_value_range():
+            black, white = value_range
+            lines.append(f"grey values of more than 8 bits: {black:g} is black, {white:g} is white")
+        tree = Tree.of(self._found.names)
+        alike = [] if self._split_folders else [name for name in tree.folders if role_of(name)]
+        lines += [f"{printable(name)} is a class here, not a split" for name in alike]
+        tops = {folder.split(os.sep)[0] for folder in self._split_folders.values()}
+        over = [
+            f"{printable(name)} ({folder.total} images), which is no split"
+            for name, folder in tree.folders.items()
+            if tops and name not in tops
+        ]
+        if tops and tree.files:
+            over.append(f"{tree.files} images beside the splits")
+        if passed_over := self._found.passed_over():
+            over.append(passed_over)
+        return lines + ([f"passed over: {'; '.join(over)}"] if over else [])
 
     def _load(self, stored: str) -> Split:
-        if stored.startswith("."):
-            files = self._files(self.root, _classes(self.root))
-            files = self._part(files, stored) if self.test_fraction else files
-        else:
-            labelled = self.splits.get("train", stored)
-            files = self._files(self.root / stored, _classes(self.root / labelled))
+        files = self._files(stored)
+        files.value_range = self.find_value_range()
         return files.load() if self.in_memory else files
 
-    def _files(self, folder: Path, classes: tuple[str, ...]) -> ImageFiles:
-        return _image_files(
-            folder,
-            classes,
+    def _names(self, stored: str) -> list[str]:
+        return self._found.images() if stored.startswith(".") else below(self._found.names, stored)
+
+    def _files(self, stored: str) -> ImageFiles:
+        labelled = self.splits.get("train", stored)
+        files = _labelled_files(
+            self.root if stored.startswith(".") else self.root / stored,
+            self._names(stored),
+            _classes(self._names(labelled)),
             image_size=self.image_size,
             channels=self.channels,
             max_corrupt=self.max_corrupt,
         )
+        return self._part(files, stored) if stored in (".train", ".test") else files
 
     def _part(self, files: ImageFiles, stored: str) -> ImageFiles:
+        if not self.test_fraction:
+            return files
         labels = files.labels.numpy()
         try:
             train, test = train_test_split(
@@ -202,14 +285,27 @@ class ImageFolder(DataSource):
         return files.subset(sorted(train if stored == ".train" else test))
 
 
-def _classes(folder: Path) -> tuple[str, ...]:
-    """Names of the subfolders, sorted; hidden ones are not classes."""
-    with os.scandir(folder) as entries:
-        return tuple(sorted(e.name for e in entries if e.is_dir() and not e.name.startswith(".")))
+def _classes(names: Sequence[str]) -> tuple[str, ...]:
+    """First-level folders of relative file names, sorted."""
+    return tuple(sorted({name.split(os.sep, 1)[0] for name in names if os.sep in name}))
 
 
-def _image_files(
+def _contents(files: ImageFiles) -> str:
+    """How many images of which classes a split holds, in words."""
+    counts = files.labels[files.labels >= 0].bincount(minlength=len(files.classes)).tolist()
+    text = f"{len(files)} images"
+    if files.classes and len(files.classes) <= 20:
+        each = ", ".join(f"{name} {n}" for name, n in zip(files.classes, counts, strict=True))
+        text += f" of {len(files.classes)} classes ({each})"
+    elif files.classes:
+        text += f" of {len(files.classes)} classes ({min(counts)} to {max(counts)} each)"
+    unlabelled = len(files) - sum(counts)
+    return f"{text}, {unlabelled} unlabelled" if unlabelled else text
+
+
+def _labelled_files(
     folder: Path,
+    names: Sequence[str],
     classes: tuple[str, ...],
     *,
     image_size: int,
@@ -217,15 +313,14 @@ def _image_files(
     crop_fraction: float = 1.0,
     max_corrupt: NonNegativeInt = 10,
 ) -> ImageFiles:
-    """All images below ``folder``; labelled by the first subfolder if that is in ``classes``."""
-    names = list_images(folder)
+    """Images of a folder; labelled by the first subfolder if that is in ``classes``."""
     number = {name: label for label, name in enumerate(classes)}
     labels = [number.get(name.split(os.sep, 1)[0], UNLABELLED) for name in names]
     return ImageFiles(
         folder,
         names,
         torch.tensor(labels, dtype=torch.int64),
-        classes,
+        tuple(printable(name) for name in classes),
         image_size=image_size,
         channels=channels,
         crop_fraction=crop_fraction,

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from vje_pyro.data.arrays import UNLABELLED
-from vje_pyro.data.files import IMAGE_SUFFIXES
+from vje_pyro.data.decoding import image_suffixes
 from vje_pyro.data.shard_index import ShardIndex, expand
 from vje_pyro.data.shards import exit_status, is_remote, join, open_stream, webdataset
 from vje_pyro.errors import DataError
@@ -152,6 +152,7 @@ def _unreadable(
 
 def _grouped(tar: tarfile.TarFile, location: str, label_key: str) -> Iterator[_Found]:
     split_name = webdataset("tariterators").base_plus_ext
+    suffixes = image_suffixes()
     current: _Found | None = None
     for member in tar:
         tar.members = []  # type: ignore[attr-defined]  # else all headers stay in memory
@@ -162,7 +163,7 @@ def _grouped(tar: tarfile.TarFile, location: str, label_key: str) -> Iterator[_F
             if current is not None:
                 yield _complete(current, location)
             current = _Found(key)
-        if f".{str(suffix).lower()}" in IMAGE_SUFFIXES and current.offset < 0:
+        if f".{str(suffix).lower()}" in suffixes and current.offset < 0:
             current.offset, current.size = member.offset_data, member.size
         elif suffix in ("cls", "json"):
             label = _label(_content(tar, member), suffix, label_key, f"{location}: {member.name}")
@@ -181,7 +182,7 @@ def _complete(sample: _Found, location: str) -> _Found:
     if sample.offset < 0:
         raise DataError(
             f"{location}: the sample {sample.key!r} has no image (a member with one of the "
-            f"suffixes {' '.join(sorted(IMAGE_SUFFIXES))})"
+            f"suffixes {' '.join(sorted(image_suffixes()))})"
         )
     return sample
 

@@ -17,7 +17,8 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from vje_pyro.data.arrays import ImageArray
 from vje_pyro.data.crops import sample_boxes
-from vje_pyro.data.files import CorruptImage, ImageFiles, pil_to_tensor
+from vje_pyro.data.decoding import CorruptImage
+from vje_pyro.data.files import ImageFiles, none_readable, pil_to_tensor
 from vje_pyro.data.views import Views
 from vje_pyro.errors import DataError
 
@@ -289,7 +290,7 @@ def batches(
         array is.
 
     Raises:
-        DataError: if more files are damaged than the split's ``max_corrupt``.
+        DataError: if all files are damaged, or more than the split's ``max_corrupt``.
     """
     if isinstance(split, ImageArray):
         if len(split):  # else torch would make one empty batch
@@ -303,13 +304,17 @@ def batches(
         collate_fn=list,
         generator=torch.Generator(),
     )
+    some = not len(split)
     for items in loader:
         good = [(index, image) for index, image in items if isinstance(image, Tensor)]
         for index, image in items:
             if not isinstance(image, Tensor):
                 split.note_corrupt(index, image)
         if good:
+            some = True
             yield torch.stack([image for _, image in good]), split.labels[[i for i, _ in good]]
+    if not some:
+        raise none_readable(split)
 
 
 class _Whole(Dataset[tuple[int, Tensor | str]]):

@@ -61,7 +61,7 @@ def _read_pack(path: Path) -> dict:
                 "index": _column(pack, "index.npy", n, -1),
                 "meta": meta,
             }
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+    except Exception as error:  # of the archive, the pictures or the arrays
         raise DataError(f"{path}: not a readable mosaic pack: {error}") from None
 
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import torch
 
 from vje_pyro.data.sources import DataSource, Split
+from vje_pyro.data.value_ranges import ValueRange
 from vje_pyro.errors import DataError
 from vje_pyro.ranges import NonNegativeInt
 
@@ -25,6 +26,7 @@ class OneClass(DataSource):
     def __init__(self, source: DataSource, label: NonNegativeInt) -> None:
         super().__init__(source.train_limit, source.test_limit)
         self.source, self.label = source, label
+        self.value_range = source.value_range
         for attribute in ("name", "channels", "image_size", "num_classes", "mean", "std", "splits"):
             setattr(self, attribute, getattr(source, attribute))
 
@@ -45,6 +47,14 @@ class OneClass(DataSource):
                 f"the classes {present}."
             )
         return whole.subset(members)
+
+    def find_value_range(self) -> ValueRange | None:
+        """See ``DataSource.find_value_range``."""
+        return self.source.find_value_range()
+
+    def describe(self) -> list[str]:
+        """See ``DataSource.describe``."""
+        return self.source.describe()
 
     def _load(self, stored: str) -> Split:
         return self.source._load(stored)

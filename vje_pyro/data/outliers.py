@@ -5,6 +5,7 @@ a run on arrays are arrays and take :func:`~vje_pyro.data.arrays.images_to_uint8
 all data in memory; the sets of a run on image files are folders, decoded like the run's.
 """
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,11 @@ import numpy as np
 import torch
 from torchvision import datasets
 
-from vje_pyro.data.arrays import UNLABELLED, ImageArray, convert_channels, resize_images
-from vje_pyro.data.files import ImageFiles, list_images, load_images, pil_to_tensor
+from vje_pyro.data.arrays import ImageArray, convert_channels, resize_images
+from vje_pyro.data.files import ImageFiles, pil_to_tensor
 from vje_pyro.data.folders import ImageFolder, ImageNet
+from vje_pyro.data.given import folder_files, load_images
+from vje_pyro.data.searching import search_folder
 from vje_pyro.data.sources import DataSource
 from vje_pyro.data.torchvision_sources import CIFAR10, CIFAR100, STL10, SVHN, FashionMNIST
 from vje_pyro.errors import DataError
@@ -52,7 +55,7 @@ def read_outliers(name: str, root: str | Path, source: DataSource) -> ImageArray
         DataError: If there is no such set, it is damaged, or it would be decoded otherwise than
             the run's data.
     """
-    folder = Path(name).is_dir()
+    folder = os.path.isdir(name)
     if isinstance(source, ImageFolder | ImageNet):
         if not folder:
             raise DataError(
@@ -67,7 +70,9 @@ def read_outliers(name: str, root: str | Path, source: DataSource) -> ImageArray
         )
     file = Path(root) / "ood" / f"{name}.npz"
     if file.is_file():
-        return load_images(file, source.image_size, source.channels)[0]
+        return load_images(
+            file, source.image_size, source.channels, value_range=source.value_range
+        )[0]
     if name == "dtd":
         return _dtd(root, source)
     if name not in SOURCES:
@@ -85,15 +90,15 @@ def _like(images: torch.Tensor, source: DataSource) -> torch.Tensor:
 
 def _folder(name: str, source: DataSource) -> ImageArray | ImageFiles:
     test = source.split("test")
-    names = list_images(name)
-    files = ImageFiles(
+    max_corrupt = getattr(source, "max_corrupt", 10)
+    files = folder_files(
         name,
-        names,
-        torch.full((len(names),), UNLABELLED),
+        search_folder(name, max_corrupt).images(),
         image_size=source.image_size,
         channels=source.channels,
         crop_fraction=getattr(test, "crop_fraction", 1.0),
-        max_corrupt=getattr(source, "max_corrupt", 10),
+        max_corrupt=max_corrupt,
+        value_range=source.find_value_range(),
     )
     return files.load() if isinstance(test, ImageArray) else files
 
@@ -102,8 +107,8 @@ def _dtd(root: str | Path, source: DataSource) -> ImageArray:
     """Describable textures (Cimpoi et al., CVPR 2014): 1,880 test photographs of any size."""
     try:
         textures = datasets.DTD(root, split="test", download=False)
-    except (OSError, RuntimeError) as error:
+        images = [_like(pil_to_tensor(image)[None], source) for image, _ in textures]
+        labels = np.array([label for _, label in textures], dtype=np.int64)
+    except Exception as error:  # of the set, or the decoder of a picture
         raise DataError(f"cannot read DTD in {Path(root).absolute()}: {error}") from error
-    images = [_like(pil_to_tensor(image)[None], source) for image, _ in textures]
-    labels = np.array([label for _, label in textures], dtype=np.int64)
     return ImageArray(torch.cat(images), torch.from_numpy(labels), tuple(textures.classes))

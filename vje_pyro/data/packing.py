@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from vje_pyro.data.decoding import CorruptImage
 from vje_pyro.data.files import ImageFiles
 from vje_pyro.data.folders import ImageFolder
 from vje_pyro.data.indexing import CLASSES_NAME, index_shards, known_classes
@@ -34,9 +35,11 @@ def pack_folder(
         per_shard: Images of a shard.
         seed: Of the order.
 
+    Files that cannot be read are left out and named in the log, up to ten.
+
     Raises:
-        DataError: If there is no image, the shards are there already, or a class is not among
-            those of ``classes.txt``.
+        DataError: If there is no image, more files than that cannot be read, the shards are there
+            already, or a class is not among those of ``classes.txt``.
         ValueError: If ``per_shard`` is below 1.
     """
     if per_shard < 1:
@@ -60,8 +63,13 @@ def pack_folder(
             root / f"{name}-{number:06d}.tar", "w", format=tarfile.USTAR_FORMAT
         ) as tar:
             for place, index in enumerate(order[start : start + per_shard], start):
-                path = Path(files.location(index))
-                _add(tar, f"{place:09d}{path.suffix.lower()}", path.read_bytes())
+                try:
+                    content = files.content(index)
+                except CorruptImage as error:
+                    files.note_corrupt(index, str(error))
+                    continue
+                suffix = Path(files.names[index]).suffix.lower()
+                _add(tar, f"{place:09d}{suffix}", content)
                 if files.labels[index] >= 0:
                     label = classes.index(files.classes[files.labels[index]])
                     _add(tar, f"{place:09d}.cls", str(label).encode())

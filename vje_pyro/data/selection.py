@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vje_pyro.data.arrays import ImageArray, convert_channels, resize_images
-from vje_pyro.data.files import ImageFiles, pil_to_tensor
+from vje_pyro.data.decoding import CorruptImage
+from vje_pyro.data.files import ImageFiles, none_readable, pil_to_tensor
 
 
 def select_images(
@@ -16,13 +17,31 @@ def select_images(
     indices: Sequence[int] | NDArray[np.int64] | Tensor,
     channels: int,
     image_size: int,
-) -> Tensor:
-    """Images by their index in a split, uint8 ``(n, channels, image_size, image_size)``.
+) -> tuple[Tensor, Tensor]:
+    """Images by their index in a split, without those that are damaged.
 
     Images on disk are decoded whole and brought to the size and channels; those in memory are
-    given as they are.
+    given as they are. Each image on disk is decoded once, however often it is asked for.
+
+    Returns:
+        The images, uint8 ``(n, channels, image_size, image_size)``, and the index of each, int64
+        ``(n,)``: ``indices`` without those of damaged images.
+
+    Raises:
+        DataError: If all are damaged, or more than the split's ``max_corrupt``.
     """
-    if hasattr(split, "images"):
-        return split.images[torch.as_tensor(indices)]
-    pictures = (pil_to_tensor(split.image(int(index)))[None] for index in indices)
-    return torch.cat([convert_channels(resize_images(p, image_size), channels) for p in pictures])
+    wanted = torch.as_tensor(indices, dtype=torch.int64)
+    if isinstance(split, ImageArray):
+        return split.images[wanted], wanted
+    pictures: dict[int, Tensor] = {}
+    for index in wanted.unique().tolist():
+        try:
+            picture = pil_to_tensor(split.image(index))[None]
+        except CorruptImage as error:
+            split.note_corrupt(index, str(error))
+            continue
+        pictures[index] = convert_channels(resize_images(picture, image_size), channels)
+    kept = wanted[[index in pictures for index in wanted.tolist()]]
+    if not len(kept):
+        raise none_readable(split)
+    return torch.cat([pictures[index] for index in kept.tolist()]), kept

@@ -1,6 +1,5 @@
 """A split in tar shards: images that are read when they are asked for."""
 
-import io
 import os
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -8,12 +7,14 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 
-from vje_pyro.data.files import CorruptImage, ImageFiles, check_limit, decode
+from vje_pyro.data.decoding import CorruptImage
+from vje_pyro.data.files import ImageFiles
+from vje_pyro.data.searching import check_limit
 from vje_pyro.data.shard_index import ShardIndex
 from vje_pyro.data.shards import Shard, Truncated, is_remote, join
+from vje_pyro.data.value_ranges import ValueRange
 
 _SPREAD = 16  # shards that a few images are drawn from at least
 
@@ -32,6 +33,7 @@ class ShardFiles(ImageFiles):
         channels: 3 (RGB) or 1 (grey).
         crop_fraction: As for ``ImageFiles``.
         max_corrupt: Damaged or lost images that are skipped before giving up.
+        value_range: As for ``ImageFiles``.
         streams: Parts of a batch that :class:`~vje_pyro.data.ShardLoader` reads side by side.
         shuffle_buffer: Images it shuffles among.
     """
@@ -45,6 +47,7 @@ class ShardFiles(ImageFiles):
         channels: int = 3,
         crop_fraction: float = 1.0,
         max_corrupt: int = 10,
+        value_range: ValueRange | None = None,
         streams: int | None = None,
         shuffle_buffer: int = 8192,
     ) -> None:
@@ -57,6 +60,7 @@ class ShardFiles(ImageFiles):
             channels=channels,
             crop_fraction=crop_fraction,
             max_corrupt=max_corrupt,
+            value_range=value_range,
         )
         self.index, self.samples = index, samples
         self.streams, self.shuffle_buffer = streams, shuffle_buffer
@@ -87,15 +91,6 @@ class ShardFiles(ImageFiles):
             assert shard.length is not None
             raise CorruptImage(self._truncation(sample, shard.length)) from None
 
-    def image(self, index: int) -> Image.Image:
-        """See ``ImageFiles.image``.
-
-        Raises:
-            CorruptImage: If it cannot be decoded, or the shard ends before.
-            DataError: If the shard is absent or not the one that was indexed.
-        """
-        return decode(io.BytesIO(self.content(index)), self.channels)
-
     def subset(self, indices: Sequence[int] | Tensor) -> "ShardFiles":
         """The images at ``indices``, in that order; nothing is read."""
         chosen = torch.as_tensor(indices, dtype=torch.int64)
@@ -106,6 +101,7 @@ class ShardFiles(ImageFiles):
             channels=self.channels,
             crop_fraction=self.crop_fraction,
             max_corrupt=self.max_corrupt,
+            value_range=self.value_range,
             streams=self.streams,
             shuffle_buffer=self.shuffle_buffer,
         )

@@ -9,8 +9,6 @@ import fnmatch
 import hashlib
 import io
 import re
-import zipfile
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -136,7 +134,9 @@ class ShardIndex:
         try:
             with np.load(io.BytesIO(read_all(path)), allow_pickle=False) as stored:
                 arrays = {name: stored[name] for name in _ARRAYS}
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        except DataError:
+            raise
+        except Exception as error:  # of the file, the archive, its compression or the arrays
             raise DataError(f"{path}: not a readable index of shards: {error}") from None
         texts = {name: tuple(arrays.pop(name).tolist()) for name in ("shards", "classes")}
         numbers = {name: array.astype(np.int64) for name, array in arrays.items()}

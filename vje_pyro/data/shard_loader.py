@@ -14,7 +14,6 @@ index says where each image lies, so
 """
 
 import copy
-import io
 import logging
 from collections.abc import Iterator
 from typing import Any
@@ -25,7 +24,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from vje_pyro.data.files import CorruptImage, decode
+from vje_pyro.data.decoding import CorruptImage, decode
 from vje_pyro.data.loaders import ORDER, Cropper, Device, Plan, blank, release_in_order
 from vje_pyro.data.shard_files import ShardFiles
 from vje_pyro.data.views import Views
@@ -230,7 +229,7 @@ class _Slots(Dataset[_Chunk | DataError]):
             try:
                 if isinstance(content, CorruptImage):
                     raise content
-                made.append((decode(io.BytesIO(content), self.data.channels), index))
+                made.append((decode(content, self.data.channels, self.data.value_range), index))
             except CorruptImage as error:
                 corrupt.append((index, str(error)))
                 made.append(None)

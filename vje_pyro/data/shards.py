@@ -14,7 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from vje_pyro.data.files import CorruptImage
+from vje_pyro.data.decoding import CorruptImage
 from vje_pyro.errors import DataError
 
 BLOCK = tarfile.BLOCKSIZE

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from vje_pyro.data.arrays import ImageArray, resize_images, stratified_order
 from vje_pyro.data.files import ImageFiles
+from vje_pyro.data.value_ranges import ValueRange
 from vje_pyro.errors import DataError
 from vje_pyro.ranges import PositiveInt
 
@@ -35,6 +36,9 @@ class DataSource(ABC):
     """Channel means of the training images in [0, 1]."""
     std: tuple[float, ...]
     """Channel standard deviations of the training images."""
+    value_range: ValueRange | None = None
+    """Values that become black and white where images have more than 8 bits, as far as it is known
+    without a look at the images."""
     splits: Mapping[str, str]
     """Split names, and the stored split that each is read from."""
 
@@ -94,6 +98,18 @@ class DataSource(ABC):
             stop = None if self.test_limit is None else self.train_limit + self.test_limit
             return slice(self.train_limit, stop)
         return slice(self.train_limit if name in ("pretrain", "train") else self.test_limit)
+
+    def find_value_range(self) -> ValueRange | None:
+        """``value_range``, from the images to pretrain on where it is not known; None for 8 bits.
+
+        Raises:
+            DataError: if the images are absent or have no common range.
+        """
+        return self.value_range
+
+    def describe(self) -> list[str]:
+        """What was understood of the data, in lines for the log of a training."""
+        return []
 
     @abstractmethod
     def _load(self, stored: str) -> Split:

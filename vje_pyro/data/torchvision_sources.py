@@ -48,7 +48,7 @@ class TorchvisionSource(DataSource):
     def _load(self, stored: str) -> ImageArray:
         try:
             return self._arrays(self._open(stored))
-        except (OSError, RuntimeError, ValueError, EOFError) as error:
+        except Exception as error:  # of the download, the archive, or what it unpacks
             raise self._absent(stored, error) from error
 
     def _absent(self, stored: str, error: Exception | str) -> DataError:

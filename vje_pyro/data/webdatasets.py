@@ -10,6 +10,7 @@ from vje_pyro.data.shard_files import ShardFiles
 from vje_pyro.data.shard_index import INDEX_NAME, ShardIndex
 from vje_pyro.data.shards import join
 from vje_pyro.data.sources import DataSource
+from vje_pyro.data.value_ranges import checked_range
 from vje_pyro.errors import DataError
 from vje_pyro.ranges import (
     Channels,
@@ -48,6 +49,8 @@ class WebDataset(DataSource):
             together; the order of training depends on it.
         train_limit: Training images, class-balanced; null is all.
         test_limit: Test images, class-balanced; null is all.
+        value_range: Values that become black and white in grey images of more than 8 bits; null: 0
+            and 65535 of integers, 0 and 1 of floating-point numbers.
         max_corrupt: Damaged images, or lost ones at the end of truncated shards, that are skipped
             before giving up.
 
@@ -77,6 +80,7 @@ class WebDataset(DataSource):
         shuffle_buffer: NonNegativeInt = 8192,
         train_limit: PositiveInt | None = None,
         test_limit: PositiveInt | None = None,
+        value_range: Sequence[float] | None = None,
         max_corrupt: NonNegativeInt = 10,
     ) -> None:
         super().__init__(train_limit, test_limit)
@@ -99,6 +103,7 @@ class WebDataset(DataSource):
         self.std = tuple(std or IMAGENET_STD[:channels])
         self.crop_fraction = crop_fraction
         self.streams, self.shuffle_buffer = streams, shuffle_buffer
+        self.value_range = checked_range(value_range)
         self.max_corrupt = max_corrupt
 
     @cached_property
@@ -122,6 +127,7 @@ class WebDataset(DataSource):
             channels=self.channels,
             crop_fraction=self.crop_fraction,
             max_corrupt=self.max_corrupt,
+            value_range=self.value_range,
             streams=self.streams,
             shuffle_buffer=self.shuffle_buffer,
         )

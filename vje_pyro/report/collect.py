@@ -107,9 +107,8 @@ class Sample:
 
     def picture(self, row: int) -> Tensor:
         """The image of a row, ``(C, H, W)`` uint8."""
-        return select_images(
-            self.data, self.indices[row : row + 1], self.channels, self.image_size
-        )[0]
+        chosen = self.indices[row : row + 1]
+        return select_images(self.data, chosen, self.channels, self.image_size)[0][0]
 
 
 def read_log(path: Path) -> Log | None:
@@ -165,15 +164,18 @@ def measure(run: Run, names: tuple[str, ...], limit: int, batch_size: int = 256)
     indices = np.arange(len(data))
     if len(data) > limit:
         indices = np.sort(np.random.default_rng(SEED).choice(len(data), limit, replace=False))
-    labels = np.asarray(torch.as_tensor(data.labels).cpu(), dtype=np.int64)[indices]
     shape = int(run.source.channels), int(run.source.image_size)
     parts: list[tuple[Floats, Floats | None, Floats | None]] = []
+    readable: list[Tensor] = []
     with evaluating(run.method), torch.inference_mode():
         for start in range(0, len(indices), batch_size):
-            images = select_images(data, indices[start : start + batch_size], *shape)
+            images, kept = select_images(data, indices[start : start + batch_size], *shape)
+            readable.append(kept)
             parts.append(_describe(run, run.normalize(images.to(run.device))))
     embeddings, loc, scale = (_join(column) for column in zip(*parts, strict=True))
     assert embeddings is not None
+    indices = torch.cat(readable).numpy()
+    labels = np.asarray(torch.as_tensor(data.labels).cpu(), dtype=np.int64)[indices]
     return Sample(
         name, len(data), data, indices, labels, tuple(data.classes), *shape, embeddings, loc, scale
     )
