@@ -12,6 +12,7 @@ from pathlib import Path
 from vje_pyro.experiments.arguments import add_run_arguments, load_run
 
 from vje_pyro.data import list_outliers, read_outliers
+from vje_pyro.data.decoding import printable
 from vje_pyro.evaluation import Result, Scorer, evaluate_ood
 from vje_pyro.evaluation.scorer import NUM_VIEWS
 from vje_pyro.run import Representation
@@ -40,7 +41,7 @@ def ood_run(
     """
     root = root or run.config["data"].get("root", "data")
     names = list(names) or list_outliers(root)
-    outliers = {Path(name).name: read_outliers(name, root, run.source) for name in names}
+    outliers = {printable(Path(name).name): read_outliers(name, root, run.source) for name in names}
     train, test = (run.source.split(name) for name in ("train", "test"))
     scorer = Scorer(run.method, train, run.normalize, run.views, num_views)
     results = evaluate_ood(

@@ -187,5 +187,6 @@ def _is_wide(mode: str) -> bool:
     return mode in ("F", "I") or mode.startswith("I;16")
 
 
-def _reason(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}"
+def _reason(error: Exception) -> str:
+    said = error.strerror if isinstance(error, OSError) and error.strerror else error
+    return f"{type(error).__name__}: {said}"
