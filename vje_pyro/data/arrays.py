@@ -195,7 +195,7 @@ def images_to_uint8(
         return images_to_uint8(images.reshape(1, *images.shape[:2], -1), channels, image_size)
     channels_first = isinstance(images, Tensor)
     tensor = images.detach() if isinstance(images, Tensor) else _as_tensor(images)
-    tensor = _channels_first(tensor, channels_first, image_size)
+    tensor = _channels_first(tensor, channels_first, channels, image_size)
     return resize_images(convert_channels(_bytes(tensor, value_range), channels), image_size)
 
 
@@ -234,7 +234,7 @@ def _bytes(images: Tensor, value_range: ValueRange | None) -> Tensor:
     return images.to(torch.uint8)
 
 
-def _channels_first(images: Tensor, prefer_first: bool, image_size: int) -> Tensor:
+def _channels_first(images: Tensor, prefer_first: bool, channels: int, image_size: int) -> Tensor:
     """Shape ``(N, C, H, W)`` from any of the shapes that ``images_to_uint8`` reads."""
     shape = tuple(images.shape)
     if 0 in shape[1:]:
@@ -242,7 +242,7 @@ def _channels_first(images: Tensor, prefer_first: bool, image_size: int) -> Tens
     if images.dim() == 2:
         return _from_two(images, image_size)
     if images.dim() == 3:
-        return _from_three(images)
+        return _from_three(images, channels)
     if images.dim() == 4:
         first, last = shape[1] in _CHANNELS, shape[3] in _CHANNELS
         if first and (prefer_first or not last):
@@ -266,12 +266,12 @@ def _from_two(images: Tensor, image_size: int) -> Tensor:
     return images[None, None]
 
 
-def _from_three(images: Tensor) -> Tensor:
-    """One image with channels last, or grey images."""
+def _from_three(images: Tensor, channels: int) -> Tensor:
+    """One image with channels last, or grey images; three may be the channels of one in colour."""
     first, height, last = images.shape
     if last in _CHANNELS and min(first, height) > _NARROW:
         return images.permute(2, 0, 1)[None]
-    if last in _CHANNELS or first == 3:
+    if last in _CHANNELS or first == channels == 3:
         raise ValueError(
             f"shape {tuple(images.shape)} can be one image or {first} grey images: {_SHAPES}"
         )

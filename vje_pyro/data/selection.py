@@ -31,7 +31,7 @@ def select_images(
         DataError: If all are damaged, or more than the split's ``max_corrupt``.
     """
     wanted = torch.as_tensor(indices, dtype=torch.int64)
-    if isinstance(split, ImageArray):
+    if hasattr(split, "images"):
         return split.images[wanted], wanted
     pictures: dict[int, Tensor] = {}
     for index in wanted.unique().tolist():
