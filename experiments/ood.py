@@ -23,6 +23,7 @@ def ood_run(
     names: Sequence[str] = (),
     root: str | Path | None = None,
     num_views: int = NUM_VIEWS,
+    calibrate_on: str | None = None,
 ) -> dict[str, Result]:
     """Score a run's test split and other data sets, and write a result file each.
 
@@ -32,6 +33,8 @@ def ood_run(
             there are none.
         root: Folder of data sets; the run's own when None.
         num_views: Random views of an image.
+        calibrate_on: Split that p-values are read from, such as ``"validation"``, which the encoder
+            has not seen; training images outside the densities when None.
 
     Returns:
         The results by the set's name.
@@ -43,7 +46,10 @@ def ood_run(
     names = list(names) or list_outliers(root)
     outliers = {printable(Path(name).name): read_outliers(name, root, run.source) for name in names}
     train, test = (run.source.split(name) for name in ("train", "test"))
-    scorer = Scorer(run.method, train, run.normalize, run.views, num_views)
+    calibration = calibrate_on and run.source.split(calibrate_on)
+    scorer = Scorer(
+        run.method, train, run.normalize, run.views, num_views, calibration=calibration or None
+    )
     results = evaluate_ood(
         scorer,
         train,
@@ -79,8 +85,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )  # fmt: skip
     parser.add_argument("--ood-root", help="folder with the sets (default: the run's data root)")
     parser.add_argument("--views", type=int, default=NUM_VIEWS, help=f"default {NUM_VIEWS}")
+    parser.add_argument(
+        "--calibrate-on", choices=["validation"],
+        help="images for the p-values: validation is what data.train_limit left out of training "
+        "(default: training images)",
+    )  # fmt: skip
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     run = load_run(options)
-    print_table(ood_run(run, options.out, options.ood_root, options.views))
+    print_table(ood_run(run, options.out, options.ood_root, options.views, options.calibrate_on))
     print(f"results in {run.path / 'results'}")

@@ -63,8 +63,8 @@ def test_every_detector_scores_far_images_higher():
     pytest.importorskip("pytorch_ood", reason="pytorch-ood is an extra")
     train, near = blobs(), blobs(60, seed=1).x
     detectors = feature_detectors(train)
-    assert list(detectors) == ["knn", "mahalanobis", "probe-entropy", *labelled.PYTORCH_OOD]
-    for name in ("knn", "mahalanobis", "class-mahalanobis", "rmd", "vim"):
+    assert list(detectors) == ["knn", "mahalanobis", "niw", "probe-entropy", *labelled.PYTORCH_OOD]
+    for name in ("knn", "mahalanobis", "niw", "class-mahalanobis", "rmd", "vim"):
         assert detectors[name](FAR).min() > np.quantile(detectors[name](near), 0.9), name
     for detect in detectors.values():
         assert detect(near).shape == (60,)
@@ -84,8 +84,8 @@ def test_class_mahalanobis_by_hand():
 
 @pytest.mark.parametrize("labels", [np.zeros(120, int), np.arange(120) % 3 - 1])
 def test_without_labels_or_classes_only_distances_are_left(labels):
-    assert list(feature_detectors(Features(blobs().x, labels))) == ["knn", "mahalanobis"]
-    assert list(feature_detectors(blobs(), labelled=False)) == ["knn", "mahalanobis"]
+    assert list(feature_detectors(Features(blobs().x, labels))) == ["knn", "mahalanobis", "niw"]
+    assert list(feature_detectors(blobs(), labelled=False)) == ["knn", "mahalanobis", "niw"]
 
 
 def test_without_the_extra(monkeypatch, caplog):
@@ -101,5 +101,5 @@ def test_without_the_extra(monkeypatch, caplog):
     with pytest.raises(VJEError, match=r"pip install 'vje-pyro\[ood\]'"):
         labelled.pytorch_ood_detectors(train, fit_linear(train.x, train.y))
     monkeypatch.setattr("vje_pyro.evaluation.scorer.has_pytorch_ood", lambda: False)
-    assert list(feature_detectors(train)) == ["knn", "mahalanobis", "probe-entropy"]
+    assert list(feature_detectors(train)) == ["knn", "mahalanobis", "niw", "probe-entropy"]
     assert "vje-pyro[ood]" in caplog.text

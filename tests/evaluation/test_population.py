@@ -189,8 +189,8 @@ def test_scorer_gives_every_score_of_every_image_and_restores_the_state():
     assert all(torch.equal(v, state[k]) for k, v in method.state_dict().items())
     assert {v.shape for v in scores.values()} == {(9,)}
     single = {"elbo", "direction", "radius", "kl", "population", "population-radius"}
-    single |= {"typicality", "latent", "posterior-gaussian"}
-    expected = {"knn", "mahalanobis", "between", "between-variance", "between-direction"}
+    single |= {"typicality", "latent", "posterior-gaussian", "niw-latent", "dose"}
+    expected = {"knn", "mahalanobis", "niw", "between", "between-variance", "between-direction"}
     assert set(scores) == expected | single | {f"{name}-views" for name in single}
     again = scorer(test, batch_size=9)
     assert all(np.array_equal(again[name], scores[name]) for name in scores)
@@ -216,7 +216,7 @@ def test_a_method_without_posterior_has_distances_only():
     assert not has_programs(method)
     assert has_programs(make())
     scores = Scorer(method, images(60, 0), NORMALIZE, labelled=False)(images(9, 1))
-    assert set(scores) == {"knn", "mahalanobis"}
+    assert set(scores) == {"knn", "mahalanobis", "niw"}
 
 
 def test_nan_scores_are_refused_by_name():

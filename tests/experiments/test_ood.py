@@ -46,12 +46,15 @@ def test_results_hold_every_score(results):
         assert (result.protocol, result.dataset["out"]) == ("ood-v1", name)
         assert (result.dataset["test"], result.dataset["outliers"]) == (360, count)
         assert len(set(result.dataset["digest"].values())) == 3
-        assert result.details == {"images_also_in_distribution": 0}
+        details = result.details
+        assert (details["images_also_in_distribution"], details["alarm_level"]) == (0, 0.05)
+        assert details["alarms"]["dose"] > 0.3
+        assert details["false_alarms"]["dose"] < 0.2
         scores = {figure.split("_", 1)[1] for figure in result.figures}
         single = {"elbo", "direction", "radius", "kl", "population", "population-radius"}
-        single |= {"typicality", "latent", "posterior-gaussian"}
+        single |= {"typicality", "latent", "posterior-gaussian", "niw-latent", "dose"}
         assert scores >= single | {f"{name}-views" for name in single} | {"between"}
-        assert scores >= {"knn", "mahalanobis", "probe-entropy", *PYTORCH_OOD}
+        assert scores >= {"knn", "mahalanobis", "niw", "probe-entropy", *PYTORCH_OOD}
         assert len(result.figures) == 3 * len(scores)
         for figure in result.figures.values():
             assert 0 <= figure.low <= figure.high <= 1

@@ -16,6 +16,9 @@ from vje_pyro.evaluation.population import BANK
 from vje_pyro.evaluation.result import Figure, Result
 from vje_pyro.evaluation.scorer import Scorer, Split
 
+ALARM_LEVEL = 0.05
+"""Level of the alarms that are counted: the false alarms that are allowed."""
+
 
 def ood_figures(inliers: OutlierScores, outliers: OutlierScores) -> dict[str, Figure]:
     """``auroc_NAME``, ``aupr_NAME`` and ``fpr95_NAME`` of every score.
@@ -60,6 +63,7 @@ def evaluate_ood(
     known = _pixel_digests(train) | _pixel_digests(test)
     shared = {name: check_foreign(name, split, known) for name, split in outliers.items()}
     inlier_scores = scorer(test)
+    false_alarms = _alarms(scorer, inlier_scores)
     results = {}
     for name, split in outliers.items():
         start = time.perf_counter()
@@ -88,11 +92,24 @@ def evaluate_ood(
                 "seed": scorer.seed,
             },
             config=dict(config or {}),
-            details={"images_also_in_distribution": shared[name]},
+            details={
+                "images_also_in_distribution": shared[name],
+                "alarm_level": ALARM_LEVEL,
+                "false_alarms": false_alarms,
+                "alarms": _alarms(scorer, scores),
+            },
             device=str(scorer.device),
             wall_time_s=round(time.perf_counter() - start, 3),
         )  # fmt: skip
     return results
+
+
+def _alarms(scorer: Scorer, scores: OutlierScores) -> dict[str, float]:
+    """Share of images whose p-value is at most the level, by score."""
+    return {
+        name: float(np.mean(p_value(scores[name]) <= ALARM_LEVEL))
+        for name, p_value in scorer.p_values.items()
+    }
 
 
 def check_foreign(name: str, split: Split, known: set[bytes]) -> int:

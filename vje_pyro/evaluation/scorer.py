@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from vje_pyro.data.arrays import ImageArray
 from vje_pyro.data.files import ImageFiles
 from vje_pyro.data.loaders import batches
+from vje_pyro.evaluation.density_of_states import DENSITY_OF_STATES, DensityOfStates, states
 from vje_pyro.evaluation.detection import OutlierScores, check_scores
 from vje_pyro.evaluation.detectors import FEATURE_DETECTORS, Detector
 from vje_pyro.evaluation.features import Features, extract
@@ -24,8 +24,10 @@ from vje_pyro.evaluation.labelled_detectors import (
 )
 from vje_pyro.evaluation.likelihood_scores import between_scores, likelihood_scores
 from vje_pyro.evaluation.linear import fit_linear
+from vje_pyro.evaluation.p_values import ConformalPValue
 from vje_pyro.evaluation.population import BANK, Population, has_programs
 from vje_pyro.evaluation.posterior_gaussian import PosteriorGaussian
+from vje_pyro.evaluation.predictive_density import LatentDensity, PredictiveDensity
 from vje_pyro.method import evaluating
 
 logger = logging.getLogger(__name__)
@@ -42,10 +44,12 @@ HELD_OUT = 0.2
 class Scorer:
     """Detectors fitted on training images, and the scores that they give to others.
 
-    Every method gets the feature detectors (``knn``, ``mahalanobis``); with labels of two classes
-    or more, those of :mod:`~vje_pyro.evaluation.labelled_detectors` too. A probabilistic method
-    gets :func:`~vje_pyro.evaluation.likelihood_scores.likelihood_scores`,
-    :class:`~vje_pyro.evaluation.posterior_gaussian.PosteriorGaussian` and, where its programs allow
+    Every method gets the feature detectors (``knn``, ``mahalanobis``, ``niw``); with labels of two
+    classes or more, those of :mod:`~vje_pyro.evaluation.labelled_detectors` too. A probabilistic
+    method gets :func:`~vje_pyro.evaluation.likelihood_scores.likelihood_scores`,
+    :class:`~vje_pyro.evaluation.posterior_gaussian.PosteriorGaussian`,
+    :class:`~vje_pyro.evaluation.predictive_density.LatentDensity`,
+    :class:`~vje_pyro.evaluation.density_of_states.DensityOfStates` and, where its programs allow
     it, :class:`~vje_pyro.evaluation.population.Population`: of the image as it is, and with the
     suffix ``-views`` averaged over random views; and the ``between`` scores of these.
 
@@ -58,6 +62,9 @@ class Scorer:
         num_views: Random views of an image.
         labelled: Use the training labels.
         seed: Of the views, the latent samples and the choice of training images.
+        calibration: Images in distribution that p-values are read from; training images that the
+            densities are not made from if None. Those that training has not seen are better: an
+            encoder knows its training images.
 
     Raises:
         DataError: If the split is empty.
@@ -72,29 +79,51 @@ class Scorer:
         num_views: int = NUM_VIEWS,
         labelled: bool = True,
         seed: int = 0,
+        calibration: Split | None = None,
     ) -> None:
         self.method, self.normalize, self.make_views = method, normalize, make_views
         self.num_views, self.seed = num_views, seed
         self.device = next(method.parameters()).device
         self.detectors = feature_detectors(extract(method, train, normalize), labelled)
-        self.densities = self._densities(train) if hasattr(method, "infer") else []
+        self.densities: list[Density] = []
+        self.dose: DensityOfStates | None = None
+        if hasattr(method, "infer"):
+            self._fit_densities(train, calibration)
 
-    def _densities(self, train: Split) -> list[Density]:
+    def _fit_densities(self, train: Split, calibration: Split | None) -> None:
         order = np.random.default_rng(self.seed).permutation(len(train))
         count = min(BANK, math.ceil(HELD_OUT * len(train)))
         held_out, bank = (
-            self._encode(train, part) for part in (order[:count], order[count : count + BANK])
+            train.subset(torch.from_numpy(part))
+            for part in (order[:count], order[count : count + BANK])
         )
+        embeddings = self._encode(bank)
         with evaluating(self.method):
-            densities: list[Density] = [PosteriorGaussian(self.method, bank)]
+            self.densities = [
+                PosteriorGaussian(self.method, embeddings),
+                LatentDensity(self.method, embeddings),
+            ]
             if has_programs(self.method):
-                densities.append(Population(self.method, bank, held_out))
-        return densities
+                self.densities.append(Population(self.method, embeddings, self._encode(held_out)))
+        if hasattr(self.method, "log_likelihood"):
+            others = held_out if calibration is None else calibration
+            self.dose = DensityOfStates(
+                self._over(bank, self._states), self._over(others, self._states)
+            )
 
-    def _encode(self, train: Split, indices: NDArray[np.int64]) -> Tensor:
-        chosen = train.subset(torch.from_numpy(indices))
-        features = extract(self.method, chosen, self.normalize, features="batch-norm")
+    def _encode(self, split: Split) -> Tensor:
+        features = extract(self.method, split, self.normalize, features="batch-norm")
         return torch.from_numpy(features.x).to(self.device)
+
+    def _states(self, images: Tensor) -> dict[str, Any]:
+        inputs = self.normalize(images)
+        scores = likelihood_scores(self.method, inputs)
+        return states(self.method, self.method.encode(inputs), scores)  # type: ignore[operator]
+
+    @property
+    def p_values(self) -> dict[str, ConformalPValue]:
+        """From scores to p-values, by the name of the score."""
+        return {} if self.dose is None else {DENSITY_OF_STATES: self.dose.p_value}
 
     def __call__(self, split: Split, batch_size: int = 512) -> OutlierScores:
         """Scores of all images of a split by name, each ``(N,)`` float64, in the split's order.
@@ -106,15 +135,18 @@ class Scorer:
         features = extract(self.method, split, self.normalize, batch_size)
         scores = {name: detect(features.x) for name, detect in self.detectors.items()}
         if hasattr(self.method, "log_likelihood"):
-            scores |= self._model_scores(split, batch_size)
+            scores |= self._over(split, self._batch_scores, batch_size)
         return {name: check_scores(values, f"images ({name})") for name, values in scores.items()}
 
-    def _model_scores(self, split: Split, batch_size: int) -> OutlierScores:
+    def _over(
+        self, split: Split, function: Callable[[Tensor], dict[str, Any]], batch_size: int = 512
+    ) -> OutlierScores:
+        """What a function says of all images of a split, with the random state that seeds give."""
         parts = defaultdict(list)
         with torch.random.fork_rng(), evaluating(self.method), torch.inference_mode():
             torch.manual_seed(self.seed)
             for images, _ in batches(split, batch_size):
-                for name, values in self._batch_scores(images.to(self.device)).items():
+                for name, values in function(images.to(self.device)).items():
                     parts[name].append(np.asarray(torch.as_tensor(values).cpu()))
         return {name: np.concatenate(values) for name, values in parts.items()}
 
@@ -131,6 +163,8 @@ class Scorer:
         scores: dict[str, Any] = likelihood_scores(self.method, images)
         if self.densities:
             embeddings = self.method.encode(images)  # type: ignore[operator]
+            if self.dose is not None:
+                scores[DENSITY_OF_STATES] = self.dose(states(self.method, embeddings, scores))
             for density in self.densities:
                 scores |= density(embeddings)
         return scores
@@ -154,6 +188,7 @@ def feature_detectors(train: Features, labelled: bool = True) -> dict[str, Detec
     detectors: dict[str, Detector] = {
         name: make(train.x) for name, make in FEATURE_DETECTORS.items()
     }
+    detectors["niw"] = PredictiveDensity(train.x)
     if not labelled or (train.y < 0).any() or len(np.unique(train.y)) < 2:
         return detectors
     probe = fit_linear(train.x, train.y)
