@@ -43,7 +43,7 @@ def test_evidence_is_laplaces_with_the_full_hessian_where_the_factors_are_exact(
     head.precision_ = alpha
     new = np.array([[0.5, -0.4]])
     _, covariance = head.logits(as_latents(new))
-    inputs = np.append((new - head._mean) / head._scale, 1.0)
+    inputs = np.append(head._scaler.transform(new), 1.0)
     jacobian = np.kron(np.eye(2), inputs)
     assert covariance[0] == pytest.approx(jacobian @ np.linalg.inv(full) @ jacobian.T)
 

@@ -8,6 +8,7 @@ from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 from scipy.stats.qmc import MultivariateNormalQMC
 from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
 
 from vje_pyro.heads.head import Head
 from vje_pyro.heads.latents import Floats, Latents
@@ -86,8 +87,7 @@ class LaplaceHead(Head):
     def _fit(self, latents: Latents, y: NDArray[np.intp], labelled: NDArray[np.bool_]) -> None:
         if self.num_samples < 1:
             raise ValueError(f"num_samples must be at least 1, got {self.num_samples}.")
-        self._mean, spread = latents.loc.mean(0), latents.loc.std(0)
-        self._scale = np.where(spread > 0, spread, 1.0)
+        self._scaler = StandardScaler().fit(latents.loc)
         few, prior = latents[labelled], np.log(self.n_features_in_)
         means = self._inputs(few.loc)
 
@@ -134,7 +134,7 @@ class LaplaceHead(Head):
         self._class_curvature = np.maximum(class_curvature, 0)
 
     def _inputs(self, z: Floats) -> Floats:
-        return np.column_stack([(z - self._mean) / self._scale, np.ones(len(z))])
+        return np.column_stack([self._scaler.transform(z), np.ones(len(z))])
 
     def logits(self, latents: Latents) -> tuple[Floats, Floats]:
         """Mean ``(N, C)`` and covariance ``(N, C, C)`` of the logits."""
@@ -142,7 +142,7 @@ class LaplaceHead(Head):
         square = (x @ self._input_axes) ** 2
         weights, axes = self.coef_, self._class_axes
         if latents.variance is not None:
-            variance = latents.variance / self._scale**2
+            variance = latents.variance / self._scaler.scale_**2
             square = square + variance @ self._input_axes[:-1] ** 2
         v = square @ (1 / (self.precision_ + np.outer(self._curvature, self._class_curvature)))
         covariance = (v[:, None, :] * axes) @ axes.T
