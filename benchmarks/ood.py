@@ -17,6 +17,7 @@ from vje_pyro import load
 from vje_pyro.data import list_outliers
 from vje_pyro.evaluation import Result
 from vje_pyro.run import Representation
+from vje_pyro.training.run_json import read_run_json
 
 RESULTS = Path(__file__).parents[1] / "docs" / "results"
 
@@ -36,10 +37,8 @@ def scrub(config: dict) -> None:
 
 def load_with_data(path: str, root: Path | None) -> Representation:
     """A run that reads its data from a folder; embedded data have none."""
-    run = load(path)
-    if root is not None and "root" in run.config["data"]:
-        run.use_data_root(root)
-    return run
+    rooted = "root" in read_run_json(Path(path))["config"]["data"]
+    return load(path, data_root=root if rooted else None)
 
 
 def stem(run: Representation) -> str:

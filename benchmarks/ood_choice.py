@@ -120,9 +120,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "results" / "ood" / "choice")
     options = parser.parse_args()
     for path in options.runs:
-        run = load(path)
-        if options.data_root:
-            run.use_data_root(options.data_root)
+        run = load(path, data_root=options.data_root)
         tasks = choose(run, options.images)
         table = merits(tasks)
         aggregate = run.config["method"].get("aggregate")

@@ -1,6 +1,7 @@
 """Arguments that every command on a finished run takes."""
 
 import argparse
+from collections.abc import Sequence
 
 import torch
 
@@ -16,10 +17,38 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:1, mps")
     parser.add_argument("--data-root", help="where the run's data set is now, if it has moved")
+    add_trust_argument(parser)
+
+
+def add_trust_argument(parser: argparse.ArgumentParser) -> None:
+    """Add the trusted packages: ``--trust`` may be repeated, and takes several."""
     parser.add_argument(
-        "--trust", nargs="+", default=[], metavar="PACKAGE",
-        help="packages beyond vje_pyro whose classes the run's configuration may name",
+        "--trust", nargs="+", action="extend", default=[], metavar="PACKAGE",
+        help="packages beyond vje_pyro whose classes a run's configuration may name",
     )  # fmt: skip
+
+
+def take_trust(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The packages that ``--trust PACKAGE …`` names among overrides, and all other words.
+
+    Example:
+        >>> take_trust(["seed=1", "--trust", "mine", "yours", "data=digits", "--trust=theirs"])
+        (['mine', 'yours', 'theirs'], ['seed=1', 'data=digits'])
+    """
+    packages: list[str] = []
+    others: list[str] = []
+    taking = False
+    for word in words:
+        if word.startswith("--trust="):
+            packages.append(word.removeprefix("--trust="))
+        elif word == "--trust":
+            taking = True
+        elif taking and all(part.isidentifier() for part in word.split(".")):
+            packages.append(word)
+        else:
+            taking = False
+            others.append(word)
+    return packages, others
 
 
 def load_run(options: argparse.Namespace) -> Representation:
@@ -29,10 +58,8 @@ def load_run(options: argparse.Namespace) -> Representation:
         VJEError: If the device is absent.
         CheckpointError: If the run cannot be loaded.
     """
-    run = load(options.run, options.checkpoint, _device(options.device), options.trust)
-    if options.data_root is not None:
-        run.use_data_root(options.data_root)
-    return run
+    device = _device(options.device)
+    return load(options.run, options.checkpoint, device, options.trust, options.data_root)
 
 
 def _device(name: str) -> str:

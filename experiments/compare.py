@@ -17,6 +17,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from vje_pyro.experiments.arguments import add_trust_argument
 from vje_pyro.experiments.evaluate import evaluate_run
 
 from vje_pyro.atomic import make_folder, write_atomic
@@ -38,7 +39,9 @@ from vje_pyro.training.run_dir import RunDir
 SCHEMA, SCHEMA_VERSION = "vje-pyro-comparison", 1
 
 
-def train_seed(run_dir: Path, seed: int, overrides: Sequence[str]) -> None:
+def train_seed(
+    run_dir: Path, seed: int, overrides: Sequence[str], trust: Sequence[str] = ()
+) -> None:
     """Train one run in a process of its own, go on with a broken one, leave a finished one.
 
     Raises:
@@ -49,6 +52,8 @@ def train_seed(run_dir: Path, seed: int, overrides: Sequence[str]) -> None:
     if not started:
         RunDir(run_dir).check(resume=False)
         arguments += overrides
+    if trust:
+        arguments += ["--trust", *trust]
     done = subprocess.run([sys.executable, "-m", "vje_pyro", "train", *arguments], check=False)
     if done.returncode:
         raise VJEError(
@@ -63,12 +68,16 @@ def unmeasured(run_dir: Path, features: str, protocols: Sequence[str]) -> list[s
     return [name for name in protocols if not (results / f"{name}-{features}.json").exists()]
 
 
-def measure(run_dir: Path, features: str, protocols: Sequence[str], data_root: str | None) -> None:
+def measure(
+    run_dir: Path,
+    features: str,
+    protocols: Sequence[str],
+    data_root: str | None,
+    trust: Sequence[str] = (),
+) -> None:
     """Run the protocols that a run has no result of yet."""
     if missing := unmeasured(run_dir, features, protocols):
-        run = load(run_dir)
-        if data_root is not None:
-            run.use_data_root(data_root)
+        run = load(run_dir, trust=trust, data_root=data_root)
         evaluate_run(run, features, missing)
 
 
@@ -129,6 +138,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--features", default="encoder", choices=["encoder", "batch-norm"])
     parser.add_argument("--protocols", nargs="+", default=list(DEFAULT), choices=list(PROTOCOLS))
     parser.add_argument("--data-root", help="where the data set of the runs is now")
+    add_trust_argument(parser)
     parser.add_argument(
         "--force", action="store_true", help="also compare what was not trained alike, marked †"
     )
@@ -144,7 +154,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if not paths:
             raise VJEError(f"--run {label} names no run directory")
         for path in paths:
-            measure(path, options.features, options.protocols, options.data_root)
+            measure(path, options.features, options.protocols, options.data_root, options.trust)
     contenders = [read_contender(label, paths, options.features) for label, paths in runs.items()]
     print(compare(contenders, options.title, options.out, options.force))
     print(f"comparison in {options.out}/comparison.{{md,tex,html,json}}")
@@ -161,7 +171,7 @@ def _train_all(options: argparse.Namespace) -> dict[str, list[Path]]:
             common = [f"experiment={options.experiment}", *root, *options.set]
             # A run is measured once it is finished.
             if unmeasured(run_dir, options.features, options.protocols):
-                train_seed(run_dir, seed, [*common, *chosen])
+                train_seed(run_dir, seed, [*common, *chosen], options.trust)
             runs[label].append(run_dir)
     return runs
 

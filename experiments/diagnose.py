@@ -18,7 +18,7 @@ from torch import Tensor
 from vje_pyro.experiments.arguments import add_run_arguments, load_run
 
 from vje_pyro.atomic import make_folder, write_atomic
-from vje_pyro.building import build_trusted
+from vje_pyro.building import build
 from vje_pyro.data import select_images
 from vje_pyro.diagnostics import (
     Likelihood,
@@ -104,7 +104,7 @@ def _recalibrate(data: Data) -> Recalibration:
 def _compare(data: Data) -> Any:
     """The run's radius with every direction that is a density."""
     config = data.run.config["method"]
-    guide = build_trusted(config["guide"], data.run.trust)
+    guide = build(config["guide"])
     radius = getattr(data.run.method, "radius", None)
     if radius is not None:
         radius = normalized(radius, loc=torch.ones(()))

@@ -19,11 +19,12 @@ import torch
 from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
+from vje_pyro.experiments.arguments import take_trust
 from vje_pyro.experiments.pretrain import CONFIG_DIR, resume, train
 
 from vje_pyro.atomic import make_folder, write_atomic
 from vje_pyro.building import build
-from vje_pyro.data import DataSource, OneClass
+from vje_pyro.data import DataSource
 from vje_pyro.errors import CheckpointError, DataError, VJEError
 from vje_pyro.evaluation import Result, Scorer
 from vje_pyro.evaluation.detection import RESAMPLES, OutlierScores
@@ -44,6 +45,7 @@ def one_class(
     overrides: Sequence[str],
     run_dir: str | Path | None = None,
     classes: Sequence[int] | None = None,
+    trust: Sequence[str] = (),
 ) -> Result:
     """Train what is missing, score the test split with every model, and write the result.
 
@@ -51,6 +53,8 @@ def one_class(
         overrides: As ``vje train`` takes them.
         run_dir: Folder of the ten runs; ``runs/one-class/NAME-METHOD-seedSEED`` when None.
         classes: Numbers of the classes; all when None.
+        trust: Packages that the models' configurations may name, beside those of ``trust`` in the
+            configuration; see :func:`vje_pyro.building.trusted_packages`.
 
     Raises:
         DataError: If there is no such class, or the data have no labels.
@@ -59,6 +63,7 @@ def one_class(
     """
     start = time.perf_counter()
     config = _compose(overrides)
+    config.trust = [*config.trust, *trust]
     source: DataSource = build(config.data)
     config.image = {"channels": source.channels, "size": source.image_size}
     train_split, test = source.split("train"), source.split("test")
@@ -134,7 +139,7 @@ def _claim(folder: Path, config: DictConfig) -> None:
 
 def _keys(config: DictConfig) -> list[str]:
     # Where it computes may differ.
-    return [str(key) for key in config if key not in ("device", "run_dir", "image")]
+    return [str(key) for key in config if key not in ("device", "run_dir", "image", "trust")]
 
 
 def _class_scores(path: Path, config: DictConfig, label: int, count: int) -> OutlierScores:
@@ -144,7 +149,8 @@ def _class_scores(path: Path, config: DictConfig, label: int, count: int) -> Out
         return read_npz(file)
     _train(path, config, label, count)
     on_gpu = torch.cuda.is_available() and config.device.accelerator != "cpu"
-    run = load(path, device="cuda" if on_gpu else "cpu")
+    root = config.data.get("root")
+    run = load(path, device="cuda" if on_gpu else "cpu", trust=config.trust, data_root=root)
     scorer = Scorer(run.method, run.source.split("train"), run.normalize, run.views, labelled=False)
     scores = scorer(run.source.split("test"))
     buffer = BytesIO()
@@ -156,9 +162,10 @@ def _class_scores(path: Path, config: DictConfig, label: int, count: int) -> Out
 
 def _train(path: Path, config: DictConfig, label: int, count: int) -> None:
     if RunDir(path).last.is_file():
-        resume(path)
+        root = config.data.get("root")
+        resume(path, [] if root is None else [f"data.source.root={root}"], config.trust)
         return
-    data = {"_target_": f"{OneClass.__module__}.OneClass", "source": config.data, "label": label}
+    data = {"_target_": "vje_pyro.data.OneClass", "source": config.data, "label": label}
     own = OmegaConf.merge(config, {"run_dir": str(path)})
     assert isinstance(own, DictConfig)
     own.data = OmegaConf.create(data)
@@ -178,14 +185,14 @@ def batch_size(count: int, most: int) -> int:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parse the command line and run."""
-    words = list(sys.argv[1:] if arguments is None else arguments)
+    trust, words = take_trust(sys.argv[1:] if arguments is None else arguments)
     if any(word in ("-h", "--help") for word in words):
         print(__doc__)
         return
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stdout)
     logger.setLevel(logging.INFO)
     own = {key: _pop(words, key) for key in ("run_dir", "classes")}
-    result = one_class(words, own["run_dir"], _numbers(own["classes"]))
+    result = one_class(words, own["run_dir"], _numbers(own["classes"]), trust)
     for name, figure in result.figures.items():
         if name.count("_") == 1:
             print(f"{name:40} {figure.value:.4f}  [{figure.low:.4f}, {figure.high:.4f}]")

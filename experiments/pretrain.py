@@ -14,11 +14,12 @@ import torch
 from hydra.core.hydra_config import HydraConfig
 from lightning_fabric import Fabric
 from omegaconf import DictConfig, OmegaConf
+from vje_pyro.experiments.arguments import take_trust
 from vje_pyro.experiments.reporting import reported
 from vje_pyro.experiments.schema import check
 
 from vje_pyro.atomic import open_to_append
-from vje_pyro.building import build, check_trusted
+from vje_pyro.building import build, checked
 from vje_pyro.data import (
     DataSource,
     ImageArray,
@@ -51,7 +52,10 @@ logger = logging.getLogger(__name__)
 CONFIG_DIR = Path(__file__).resolve().parent / "conf"
 
 # What may differ when a run goes on: where it computes and reads, never what it computes.
-_RESUME_OVERRIDES = ("device.", "data.root", "loader.num_workers", "training.progress")
+_RESUME_OVERRIDES = (
+    "device.", "data.root", "data.source.root", "data.index", "data.download",
+    "loader.num_workers", "training.progress", "trust=",
+)  # fmt: skip
 _INSISTS = "data_changed=true"
 
 
@@ -80,9 +84,10 @@ def train(
         check(config)
     RunDir(run_dir).check(resume)
     device = config.device
-    fabric = make_fabric(device)
-    check_batch(config.loader.batch_size, fabric.world_size, config.training.accumulate)
-    number = processes_to_start(fabric)
+    with explained("training cannot start"):
+        fabric = make_fabric(device)
+        check_batch(config.loader.batch_size, fabric.world_size, config.training.accumulate)
+        number = processes_to_start(fabric)
     config = _merged(config, {"run_dir": str(run_dir)})  # not one that each process dates itself
     directory = RunDir(run_dir)
     with _logged(directory, resume) if fabric.is_global_zero else nullcontext():
@@ -311,21 +316,23 @@ def _log_summary(
     )
 
 
-def resume(run: str | Path, overrides: Sequence[str] = ()) -> FitResult:
+def resume(run: str | Path, overrides: Sequence[str] = (), trust: Sequence[str] = ()) -> FitResult:
     """Go on with a run, with its own configuration.
 
     Args:
         run: Run directory.
         overrides: ``key=value`` of where to compute and read; anything that would change what is
             computed is refused. ``data_changed=true`` goes on with other images than before.
+        trust: See :func:`vje_pyro.building.trusted_packages`; ``trust=[…]`` among the overrides
+            adds to it.
 
     Raises:
-        CheckpointError: If there is nothing to resume, or the run names code of a stranger.
+        CheckpointError: If there is nothing to resume, or the run's configuration is refused by
+            :func:`vje_pyro.building.checked`.
         DataError: If the images are not those that the run began with.
         VJEError: If an override is refused, or its value wrong.
     """
     info = read_run_json(Path(run))
-    check_trusted(info["config"])
     insists = _INSISTS in overrides
     overrides = [override for override in overrides if override != _INSISTS]
     refused = [o for o in overrides if not o.startswith(_RESUME_OVERRIDES)]
@@ -335,9 +342,12 @@ def resume(run: str | Path, overrides: Sequence[str] = ()) -> FitResult:
             f"{_RESUME_OVERRIDES} may differ. For a new run from these weights use "
             f"init_from={run} without resume."
         )
-    config = OmegaConf.merge(info["config"], OmegaConf.from_dotlist(list(overrides)))
+    own = OmegaConf.from_dotlist(list(overrides))
+    keys = [override.split("=")[0] for override in overrides]
+    stored = checked(info["config"], [*trust, *own.get("trust", ())], replaced=keys)
+    config = OmegaConf.merge(stored, own)
     assert isinstance(config, DictConfig)
-    check(config, only=[override.split("=")[0] for override in overrides])
+    check(config, only=[*keys, "seed", "training"])
     return train(config, run, resume=True, data_digest=None if insists else info["data_digest"])
 
 
@@ -349,13 +359,15 @@ def _from_hydra(config: DictConfig) -> None:
 
 def main() -> None:
     """Entry point; Hydra reads ``sys.argv``, except to resume."""
-    runs = [a.removeprefix("resume=") for a in sys.argv[1:] if a.startswith("resume=")]
+    trust, words = take_trust(sys.argv[1:])
+    runs = [word.removeprefix("resume=") for word in words if word.startswith("resume=")]
     if not runs:
+        sys.argv[1:] = words  # what a user writes needs no trust; Hydra does not know the option
         _from_hydra()
         return
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
     with reported():
-        resume(runs[-1], [a for a in sys.argv[1:] if not a.startswith("resume=")])
+        resume(runs[-1], [word for word in words if not word.startswith("resume=")], trust)
 
 
 if __name__ == "__main__":

@@ -56,6 +56,7 @@ class Config(TypedDict):
     seed: Seed
     run_dir: str
     init_from: str | None
+    trust: NotRequired[Sequence[str]]
     data: Component
     views: Annotated[Component, Arguments(given=("image_size", "mean", "std"))]
     image: Image

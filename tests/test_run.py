@@ -124,7 +124,7 @@ def test_it_is_a_scikit_learn_transformer(run, digits):
     assert pipeline.predict(digits).shape == (40,)
     assert run.fit(digits) is run
     assert run.transform(digits).dtype == np.float32
-    assert set(run.get_params()) == {"run", "checkpoint", "device", "trust"}
+    assert set(run.get_params()) == {"run", "checkpoint", "device", "trust", "data_root"}
 
 
 def test_a_method_without_posterior_says_so(run, digits, monkeypatch):
@@ -207,13 +207,41 @@ CIFAR = {"_target_": "vje_pyro.data.CIFAR10", "root": "gone", "image_size": 16}
     "data", [CIFAR, {"_target_": "vje_pyro.data.OneClass", "source": CIFAR, "label": 3}]
 )
 def test_the_data_are_read_where_they_are_now(tmp_path, data):
-    run = vje_pyro.load(write_run(tmp_path / "run", {**CONFIG, "data": data}))
-    run.use_data_root(tmp_path / "moved")
-    source = getattr(run.source, "source", run.source)
-    assert source.root == tmp_path / "moved"
+    path = write_run(tmp_path / "run", {**CONFIG, "data": data})
+    source = vje_pyro.load(path, data_root=tmp_path / "moved").source
+    assert getattr(source, "source", source).root == tmp_path / "moved"
 
 
-def test_embedded_data_cannot_be_moved(tmp_path):
-    run = vje_pyro.load(write_run(tmp_path / "run", CONFIG))
-    with pytest.raises(VJEError, match="digits is not read from a folder"):
-        run.use_data_root(tmp_path)
+def test_embedded_data_cannot_be_moved(run_path, tmp_path):
+    with pytest.raises(VJEError, match=r"data are not read from a folder: .* has no root"):
+        vje_pyro.load(run_path, data_root=tmp_path)
+
+
+def test_a_url_of_the_data_is_given_again(tmp_path):
+    pytest.importorskip("webdataset", reason="webdataset is an extra")
+    data = {"_target_": "vje_pyro.data.WebDataset", "root": "pipe:touch pwned", "pretrain": "a.tar"}
+    config = {**CONFIG, "data": {**data, "channels": 1}}
+    path = write_run(tmp_path / "run", config)
+    with pytest.raises(
+        CheckpointError, match=r"data\.root is 'pipe:touch pwned', a URL.*--data-root"
+    ):
+        vje_pyro.load(path)
+    assert vje_pyro.load(path, data_root="gs://mine").source.root == "gs://mine"
+
+
+@pytest.mark.parametrize("part", ["method", "data"])
+@pytest.mark.parametrize(
+    "stored",
+    [
+        None,
+        3,
+        {},
+        {"_target_": "torch.optim.AdamW"},
+        {"_target_": "vje_pyro.training.monitors.NoMonitor"},
+        {"_target_": "vje_pyro.models.VJE", "_partial_": True},
+        {"_target_": "vje_pyro.data.Digits", "nonsense": 1},
+    ],
+)
+def test_a_part_that_is_another_component_is_refused(tmp_path, part, stored):
+    with pytest.raises(CheckpointError, match=f"{part} (cannot be made|makes a )"):
+        vje_pyro.load(write_run(tmp_path / "run", {**CONFIG, part: stored}))

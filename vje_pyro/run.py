@@ -7,14 +7,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from omegaconf import OmegaConf
 from pyro.distributions import TorchDistribution
 from sklearn.base import BaseEstimator, TransformerMixin
 from torch import Tensor
 
-from vje_pyro.building import build, build_trusted, check_trusted
+from vje_pyro.building import build, checked
 from vje_pyro.data import DataSource, Normalize, Views, images_to_uint8
-from vje_pyro.errors import CheckpointError, VJEError
+from vje_pyro.errors import CheckpointError, VJEError, explained, first_line
 from vje_pyro.training.checkpoint import load_weights
 from vje_pyro.training.run_json import read_run_json
 
@@ -33,11 +32,15 @@ class Representation(TransformerMixin, BaseEstimator):
         run: Run directory.
         checkpoint: ``"last"``, ``"best"``, ``"epoch_0010"``, or a path.
         device: Where to compute.
-        trust: Packages beyond vje_pyro whose classes the run's configuration may name.
+        trust: Packages beyond vje_pyro whose classes the run's configuration may name; those of
+            the environment variable ``VJE_TRUST`` are added.
+        data_root: Folder or URL of the run's data set, if it is not where it was in training.
 
     Raises:
-        CheckpointError: If there is no such run or checkpoint, it is damaged, or it names code
-            that is not trusted. Weights are read from safetensors; nothing is ever unpickled.
+        CheckpointError: If there is no such run or checkpoint, it is damaged, or its configuration
+            is refused by :func:`vje_pyro.building.checked`. Weights are read from safetensors;
+            nothing is ever unpickled.
+        VJEError: If a part of the run cannot be made, or its data set has no root.
     """
 
     def __init__(
@@ -46,49 +49,61 @@ class Representation(TransformerMixin, BaseEstimator):
         checkpoint: str | Path = "last",
         device: str = "cpu",
         trust: Sequence[str] = (),
+        data_root: str | Path | None = None,
     ) -> None:
         self.run = run
         self.checkpoint = checkpoint
         self.device = device
         self.trust = trust
+        self.data_root = data_root
         self.path = Path(run)
         self.info = read_run_json(self.path)
-        self.config: dict[str, Any] = self.info["config"]
-        self.method = build_trusted(self.config["method"], trust)
+        replaced = () if data_root is None else ("data.root", "data.source.root")
+        self.config: dict[str, Any] = checked(self.info["config"], trust, replaced)
+        if data_root is not None:
+            self._use_data_root(str(data_root))
+        self.method = self._part("method", has="embed")
         load_weights(checkpoint_path(self.path, checkpoint), self.method)
         self.method.to(device, memory_format=torch.channels_last).eval().requires_grad_(False)
-        self.normalize = Normalize(self.source.mean, self.source.std).to(device)
+        with explained("the run's data cannot be used"):
+            self.normalize = Normalize(self.source.mean, self.source.std).to(device)
 
     @cached_property
     def source(self) -> DataSource:
         """The data set that the run was trained on; its files are read when a split is asked."""
-        source: DataSource = build_trusted(self.config["data"], self.trust)
+        source: DataSource = self._part("data", has="split")
         return source
 
     @cached_property
     def views(self) -> Views:
         """The random views that the run was trained on."""
-        check_trusted(self.config["views"], self.trust)
-        views: Views = build(
-            OmegaConf.create(self.config["views"]),
-            image_size=self.source.image_size,
-            mean=self.source.mean,
-            std=self.source.std,
-        )
+        source = self.source
+        image = {"image_size": source.image_size, "mean": source.mean, "std": source.std}
+        views: Views = self._part("views", has="from_crops", **image)
         return views
 
-    def use_data_root(self, root: str | Path) -> None:
-        """Read the run's data set from another folder than the one it was trained from.
+    def _part(self, name: str, has: str, **arguments: Any) -> Any:
+        """What a group of the configuration makes, which must have a method ``has``."""
+        try:
+            part = build(self.config.get(name), **arguments)
+        except Exception as error:  # of any component, with any arguments
+            raise CheckpointError(
+                f"the run's {name} cannot be made: {first_line(error)}"
+            ) from error
+        if not callable(getattr(part, has, None)):
+            raise CheckpointError(
+                f"the run's configuration is refused: {name} makes a {type(part).__name__}, which "
+                f"has no {has}()."
+            )
+        return part
 
-        Raises:
-            VJEError: If the data set has no folder, as the embedded digits.
-        """
-        data = self.config["data"]
-        data = data.get("source", data)  # of one class, where the run was trained on that
-        if "root" not in data:
-            raise VJEError(f"{self.source.name} is not read from a folder: it has no data root.")
-        data["root"] = str(root)
-        self.__dict__.pop("source", None)
+    def _use_data_root(self, root: str) -> None:
+        data = self.config.get("data")
+        if isinstance(data, dict) and isinstance(data.get("source"), dict):
+            data = data["source"]  # of one class, where the run was trained on that
+        if not isinstance(data, dict) or "root" not in data:
+            raise VJEError(f"the run's data are not read from a folder: {data} has no root.")
+        data["root"] = root
 
     def embed(self, images: Any) -> Tensor:
         """Embeddings ``(N, D)``, float32, on the CPU."""
@@ -177,9 +192,10 @@ def load(
     checkpoint: str | Path = "last",
     device: str = "cpu",
     trust: Sequence[str] = (),
+    data_root: str | Path | None = None,
 ) -> Representation:
     """Load a trained run; arguments and errors are those of :class:`Representation`."""
-    return Representation(run, checkpoint, device, trust)
+    return Representation(run, checkpoint, device, trust, data_root)
 
 
 def checkpoint_path(run: Path, checkpoint: str | Path) -> Path:

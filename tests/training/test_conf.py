@@ -54,4 +54,4 @@ def test_monitor(toy):
 
 
 def test_no_monitor(toy):
-    assert instantiate(load("monitor", "none"))(toy.ToyLoader(), toy.normalize) is None
+    assert not instantiate(load("monitor", "none"))(toy.ToyLoader(), toy.normalize).scores

@@ -10,10 +10,10 @@ import torch
 from vje_pyro.training.collapse import CollapseAlarm, Thresholds, collapse_alarms
 from vje_pyro.training.monitors import (
     Monitor,
+    NoMonitor,
     active_units,
     embedding_std,
     monitor_split,
-    no_monitor,
     rankme,
 )
 
@@ -179,7 +179,9 @@ def test_monitor_refuses(toy, name):
 
 
 def test_no_monitor(toy):
-    assert no_monitor(toy.ToyLoader(), toy.normalize, score=mean_score) is None
+    monitor = NoMonitor(toy.ToyLoader(), toy.normalize, score=mean_score, every_epochs=5)
+    assert (monitor.scores, monitor.measure(toy.make_method())) == (False, {})
+    assert monitor.check({"rankme": 0.0}, 1, 64) == []
 
 
 def test_healthy_figures_ring_nothing():

@@ -168,6 +168,9 @@ def expand(pattern: str) -> list[str]:
 
 
 def _matches(name: str, pattern: str) -> bool:
+    # An index may come from a stranger: only a pattern that says so leads to a URL.
+    if is_remote(name) and not is_remote(pattern):
+        return False
     return any(c in pattern for c in "*?[") and fnmatch.fnmatchcase(name, pattern)
 
 

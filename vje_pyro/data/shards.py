@@ -31,7 +31,7 @@ class Truncated(CorruptImage):
 
 def is_remote(location: str | Path) -> bool:
     """Whether a location is a URL (``https:``, ``pipe:`` …) and not a path."""
-    return re.match(r"[a-zA-Z][a-zA-Z0-9+.-]+:", str(location)) is not None
+    return re.match(r"[a-zA-Z][a-zA-Z0-9+.-]+:(?!:)", str(location)) is not None
 
 
 def join(root: str, name: str) -> str:

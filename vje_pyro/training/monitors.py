@@ -194,5 +194,19 @@ def _means(posterior: Any) -> Tensor:
     return means * means.shape[-1] ** 0.5 if isinstance(posterior, Directional) else means
 
 
-def no_monitor(*_: object, **__: object) -> None:
-    """The choice ``monitor=none``: takes what a monitor takes, and makes none."""
+class NoMonitor:
+    """The choice ``monitor=none``: takes what a monitor takes, and measures nothing."""
+
+    every_epochs = 1
+    scores = False
+
+    def __init__(self, *_: object, **__: object) -> None:
+        pass
+
+    def measure(self, method: Any) -> dict[str, float]:
+        """No figures."""
+        return {}
+
+    def check(self, figures: Mapping[str, float], epoch: int, num_features: int) -> list[str]:
+        """No alarms."""
+        return []
