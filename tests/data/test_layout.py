@@ -124,7 +124,7 @@ def test_what_was_understood_is_told(tmp_path):
     assert source.describe() == [
         "train: 4 images of 2 classes (cat 2, dog 2), in Training",
         "test: 2 images of 2 classes (cat 0, dog 2), in Testing",
-        "test_fraction=0.5 has no effect: there are folders for splits",
+        "test_fraction=0.5 has no effect: there are split folders",
         "passed over: extra (2 images), which is no split; 1 images beside the splits; "
         "1 files (.txt 1), 1 system folders",
     ]
@@ -144,6 +144,11 @@ def test_many_classes_and_unlabelled_images_are_told_in_short(tmp_path):
     fill(tmp_path, *images(*(f"{i:02}" for i in range(21))), "x.png")
     expected = "train: 43 images of 21 classes (2 to 2 each), 1 unlabelled"
     assert ImageFolder(tmp_path).describe() == [expected]
+
+
+def test_classes_one_folder_further_down(tmp_path):
+    source = ImageFolder(fill(tmp_path, *images("pictures/cat", "pictures/dog")))
+    assert "all images are in pictures: are its subfolders the classes?" in source.describe()
 
 
 def test_a_test_split_is_missing(tmp_path):

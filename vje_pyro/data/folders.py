@@ -1,7 +1,7 @@
 """Folders of image files as data sources: ImageNet, and any folder a user has."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
@@ -227,27 +227,34 @@ class ImageFolder(DataSource):
             + ("" if stored.startswith(".") else f", in {printable(stored)}")
             for stored, name in names.items()
         ]
-        if self._split_folders and self.test_fraction:
-            lines.append(
-                f"test_fraction={self.test_fraction} has no effect: there are folders for splits"
-            )
         if value_range := self.find_value_range():
             black, white = value_range
             lines.append(f"grey values of more than 8 bits: {black:g} is black, {white:g} is white")
         tree = Tree.of(self._found.names)
-        alike = [] if self._split_folders else [name for name in tree.folders if role_of(name)]
-        lines += [f"{printable(name)} is a class here, not a split" for name in alike]
+        over = list(filter(None, (*self._beside_splits(tree), self._found.passed_over())))
+        return [*lines, *self._doubts(tree), *([f"passed over: {'; '.join(over)}"] if over else [])]
+
+    def _doubts(self, tree: Tree) -> Iterator[str]:
+        """What was understood, and may have been meant otherwise."""
+        if self._split_folders:
+            if self.test_fraction:
+                yield f"test_fraction={self.test_fraction} has no effect: there are split folders"
+            return
+        for name in filter(role_of, tree.folders):
+            yield f"{printable(name)} is a class here, not a split"
+        for name, folder in tree.folders.items():
+            if folder.folders and folder.total == tree.total:
+                yield f"all images are in {printable(name)}: are its subfolders the classes?"
+
+    def _beside_splits(self, tree: Tree) -> Iterator[str]:
         tops = {folder.split(os.sep)[0] for folder in self._split_folders.values()}
-        over = [
-            f"{printable(name)} ({folder.total} images), which is no split"
-            for name, folder in tree.folders.items()
-            if tops and name not in tops
-        ]
-        if tops and tree.files:
-            over.append(f"{tree.files} images beside the splits")
-        if passed_over := self._found.passed_over():
-            over.append(passed_over)
-        return lines + ([f"passed over: {'; '.join(over)}"] if over else [])
+        if not tops:
+            return
+        for name, folder in tree.folders.items():
+            if name not in tops:
+                yield f"{printable(name)} ({folder.total} images), which is no split"
+        if tree.files:
+            yield f"{tree.files} images beside the splits"
 
     def _load(self, stored: str) -> Split:
         files = self._files(stored)
