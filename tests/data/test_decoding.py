@@ -236,6 +236,13 @@ def test_only_regular_files_are_opened(tmp_path, monkeypatch):
         read_file(tmp_path / "pipe.png")
 
 
+def test_a_file_that_is_too_large_is_not_read(tmp_path):
+    with open(tmp_path / "a.png", "wb") as file:
+        file.truncate(1 << 40)  # takes no room
+    with pytest.raises(CorruptImage, match="1,099,511,627,776 bytes are too many"):
+        decode(tmp_path / "a.png")
+
+
 def test_names_are_bytes(tmp_path):
     name = os.fsdecode(b"caf\xe9.png")
     (tmp_path / name).write_bytes(encode("PNG"))

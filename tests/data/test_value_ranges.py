@@ -1,5 +1,8 @@
 """One range for a data set: a dark image stays dark, in training, evaluation and embedding."""
 
+import struct
+import zlib
+
 import numpy as np
 import pytest
 import torch
@@ -124,6 +127,30 @@ def test_eight_bit_images_are_as_they_are(tmp_path):
     assert ImageFolder(tmp_path).find_value_range() is None
     save(tmp_path / "1.png", np.full((4, 4), 900, np.uint16))
     assert levels(ImageFolder(tmp_path).split("train")) == [200, 900 >> 2]
+
+
+def colour_of_sixteen_bits(path, value):
+    """A PNG, which Pillow does not write."""
+
+    def chunk(kind, content):
+        crc = zlib.crc32(kind + content)
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", crc)
+
+    size = struct.pack(">IIBBBBB", 4, 4, 16, 2, 0, 0, 0)
+    rows = (b"\0" + struct.pack(">H", value) * 12) * 4
+    parts = chunk(b"IHDR", size), chunk(b"IDAT", zlib.compress(rows)), chunk(b"IEND", b"")
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(parts))
+
+
+def test_colour_of_twelve_bits_in_sixteen_is_warned_about(tmp_path, caplog):
+    for i in range(3):
+        colour_of_sixteen_bits(tmp_path / f"{i}.png", 4000 - i)
+    assert ImageFolder(tmp_path).find_value_range() is None
+    assert "colour images of 16 bits that are darker than 1/16" in caplog.text
+    caplog.clear()
+    colour_of_sixteen_bits(tmp_path / "3.png", 40000)
+    assert ImageFolder(tmp_path).find_value_range() is None
+    assert not caplog.text
 
 
 def test_a_mixture_is_refused(tmp_path):

@@ -14,13 +14,16 @@ from pathlib import Path
 from typing import IO
 
 import numpy as np
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, ImageFile
 
 from vje_pyro.data.metadata import without_metadata
 from vje_pyro.data.value_ranges import ValueRange, to_eight_bits
 
-_NO_PICTURES = frozenset({"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"})
-"""Formats that Pillow only identifies, or gives to another program."""
+_NO_PICTURES = frozenset({"BUFR", "EPS", "GRIB", "HDF5", "IPTC", "MPEG", "WMF"})
+"""Formats that Pillow only identifies, gives to another program, or that hold any other format."""
+
+_MAX_BYTES = 1 << 31
+"""No file of more bytes is read: Pillow decodes up to 179 million pixels."""
 
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -78,6 +81,9 @@ def read_file(path: str | Path) -> bytes:
     """
     try:
         with open_file(path) as file:
+            size = os.fstat(file.fileno()).st_size
+            if size > _MAX_BYTES:
+                raise ValueError(f"{size:,} bytes are too many for an image")
             return file.read()
     except Exception as error:
         raise CorruptImage(_reason(error)) from None
@@ -127,6 +133,17 @@ def extent(content: bytes) -> ValueRange | None:
     return values.min().item(), values.max().item()
 
 
+def leaves_upper_bits(content: bytes) -> bool | None:
+    """Whether a colour image of 16 bits leaves the upper four unused; None of all other images.
+
+    Pillow keeps the upper eight only: little is left of such an image.
+    """
+    with contextlib.suppress(Exception), _opened(content) as image:
+        if not _is_wide(image.mode) and any(";16" in str(tile.args) for tile in image.tile):
+            return bool(np.asarray(image.convert("RGB")).max() < 16)
+    return None
+
+
 def _open(content: bytes) -> Image.Image:
     """The upright image, with its pixels; without its metadata where these cannot be read."""
     try:
@@ -148,7 +165,7 @@ def _load(content: bytes) -> Image.Image:
 
 
 @contextlib.contextmanager
-def _opened(content: bytes) -> Iterator[Image.Image]:
+def _opened(content: bytes) -> Iterator[ImageFile.ImageFile]:
     if not content:
         raise ValueError("the file is empty")
     # Pillow warns about odd metadata, not about pixels

@@ -4,6 +4,7 @@ import hashlib
 import logging
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,14 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from vje_pyro.data.arrays import ImageArray
-from vje_pyro.data.decoding import CorruptImage, decode, extent, printable, read_file
+from vje_pyro.data.decoding import (
+    CorruptImage,
+    decode,
+    extent,
+    leaves_upper_bits,
+    printable,
+    read_file,
+)
 from vje_pyro.data.searching import check_limit
 from vje_pyro.data.value_ranges import ValueRange, common_range
 from vje_pyro.errors import DataError
@@ -172,16 +180,23 @@ class ImageFiles(Dataset[tuple[Tensor, Tensor]]):
             DataError: If some images hold integers and some floating-point numbers.
         """
         places = np.linspace(0, len(self) - 1, min(count, len(self))).round().astype(int)
+        extents, dark = [], []
+        for index in places.tolist():
+            with suppress(CorruptImage):
+                content = self.content(index)
+                extents.append(extent(content))
+                dark.append(leaves_upper_bits(content))
+        root, known = printable(str(self.root)), [d for d in dark if d is not None]
+        if known and all(known):
+            logger.warning(
+                "%s: colour images of 16 bits that are darker than 1/16: if they hold 12 bits, "
+                "convert them, for only the upper eight of the 16 are read",
+                root,
+            )
         try:
-            return common_range(filter(None, map(self._extent, places.tolist())))
+            return common_range(e for e in extents if e is not None)
         except ValueError as error:
-            raise DataError(f"{printable(str(self.root))}: {error}") from None
-
-    def _extent(self, index: int) -> ValueRange | None:
-        try:
-            return extent(self.content(index))
-        except CorruptImage:
-            return None
+            raise DataError(f"{root}: {error}") from None
 
     def load(self) -> ImageArray:
         """Decode everything into memory with ``tensor``, without the damaged files."""

@@ -86,7 +86,10 @@ def to_eight_bits(
     least, greatest = values.min(), values.max()
     here = "floating-point numbers" if floating else "integers"
     if floating != is_floating((low, high)):
-        raise ValueError(f"{here}, where the value range {[low, high]} is of the other kind")
+        raise ValueError(
+            f"{here}, where the value range {[low, high]} is of the other kind (a decimal point "
+            "makes the difference)"
+        )
     if value_range is None and not (least >= low and greatest <= high):
         raise ValueError(
             f"{here} from {least:g} to {greatest:g} are beyond {low:g} to {high:g}: set "
