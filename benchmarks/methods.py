@@ -70,6 +70,7 @@ SETTINGS: dict[str, list[str]] = {
         "method=vi_simsiam", "method.hidden_dim=1024", "method.output_dim=1024",
         "method.predictor_dim=256",
     ],
+    "mc_infonce": ["method=mc_infonce", "method.hidden_dim=1024", "method.output_dim=256"],
     "vssl": ["method=vssl", "method.hidden_dim=1024", "method.output_dim=256"],
 }  # fmt: skip
 """What a method has of its own: published settings, heads about half as wide."""

@@ -3,6 +3,7 @@
 from vje_pyro.models.barlow_twins import BarlowTwins
 from vje_pyro.models.byol import BYOL
 from vje_pyro.models.lejepa import LeJEPA
+from vje_pyro.models.mc_infonce import MCInfoNCE
 from vje_pyro.models.moco_v3 import MoCoV3
 from vje_pyro.models.simclr import SimCLR
 from vje_pyro.models.simsiam import SimSiam
@@ -17,6 +18,7 @@ __all__ = [
     "VSSL",
     "BarlowTwins",
     "LeJEPA",
+    "MCInfoNCE",
     "MoCoV3",
     "SimCLR",
     "SimSiam",

@@ -74,11 +74,20 @@ class JointEmbedding(nn.Module, ABC):
         targets = self.targets(projections, views)
         with torch.autocast(views.device.type, enabled=False):
             total, parts = self.compare(outputs, targets)
-        return Loss(total, parts, {"std": _spread(projections.detach())})
+        return Loss(total, parts, self.monitors(projections.detach(), outputs.detach()))
 
     def targets(self, projections: Tensor, views: Tensor) -> Tensor:
         """What the outputs are compared with, ``(V, B, P)``: the projections, if not overridden."""
         return projections
+
+    def monitors(self, projections: Tensor, outputs: Tensor) -> dict[str, Tensor]:
+        """What the step is described by: the spread of the projections.
+
+        Args:
+            projections: Of all views, detached, ``(V, B, P)``.
+            outputs: As :meth:`compare` gets them, detached, ``(V, B, P)``.
+        """
+        return {"std": _spread(projections)}
 
     @abstractmethod
     def compare(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, dict[str, Tensor]]:

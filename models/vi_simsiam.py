@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.distributions import kl_divergence
 from torch.nn.functional import normalize
 from vje_pyro.guides.amortised import Inferred, perceptron
+from vje_pyro.models._concentration import Concentration
 
 from vje_pyro.distributions import PowerSpherical, SphericalUniform
 from vje_pyro.inference import SymmetricELBO, ordered_pairs
@@ -84,17 +85,14 @@ class VISimSiam(nn.Module):
             )
         if not 0 <= beta < math.inf:
             raise ValueError(f"beta must be finite and not negative, got {beta}.")
-        if not 1 < max_ratio < math.inf:
-            raise ValueError(f"max_ratio must be finite and above 1, got {max_ratio}.")
         self.num_features: int = encoder.num_features  # type: ignore[assignment]
         self.encoder = encoder
         self.projector = _projector(self.num_features, hidden_dim, output_dim)
         self.predictor = perceptron(output_dim, predictor_dim, 1, output_dim)
-        self.concentration = perceptron(output_dim, predictor_dim, 1, 1)
+        self.concentration = Concentration(output_dim, predictor_dim, output_dim, max_ratio)
         self.law = law
         self.output_dim = output_dim
         self.beta = beta
-        self.log_max_ratio = math.log(max_ratio)
         self.elbo = SymmetricELBO()
 
     def model(self, posterior: TorchDistribution, target: Tensor | None = None) -> None:
@@ -135,9 +133,7 @@ class VISimSiam(nn.Module):
         """Predicted law, and its scale in units of the unit sphere, of projections ``(N, P)``."""
         with torch.autocast(embeddings.device.type, enabled=False):
             loc = normalize(self.predictor(embeddings), dim=-1)
-            raw = self.concentration(embeddings).squeeze(-1)
-            ratio = (self.log_max_ratio * torch.tanh(raw / self.log_max_ratio)).exp()
-            posterior = self.law(loc=loc, concentration=self.output_dim * ratio)
+            posterior = self.law(loc=loc, concentration=self.concentration(embeddings))
             return Inferred(posterior, posterior.scale)
 
     def pairs(self, views: Tensor) -> tuple[TorchDistribution, Tensor]:
@@ -170,12 +166,11 @@ class VISimSiam(nn.Module):
     @torch.no_grad()
     def _monitors(self, posterior: TorchDistribution, target: Tensor) -> dict[str, Tensor]:
         direction, kappa = normalize(target, dim=-1), posterior.concentration
-        log_ratio = (kappa / self.output_dim).log().abs()
         return {
             "concentration": kappa.mean(),
             "cosine": (posterior.mode * direction).sum(-1).mean(),
             "std": direction.std(dim=0).mean() * self.output_dim**0.5,
-            "clamp_fraction": (log_ratio > 0.95 * self.log_max_ratio).float().mean(),
+            "clamp_fraction": self.concentration.clamp_fraction(kappa),
         }
 
     def _terms(self, posterior: TorchDistribution, target: Tensor) -> dict[str, Tensor]:

@@ -9,9 +9,19 @@ import pytest
 import torch
 import vje_pyro.models
 from torch.nn.functional import normalize, relu
-from vje_pyro.models import BYOL, BarlowTwins, LeJEPA, MoCoV3, SimCLR, SimSiam, VICReg
+from vje_pyro.models import (
+    BYOL,
+    BarlowTwins,
+    LeJEPA,
+    MCInfoNCE,
+    MoCoV3,
+    SimCLR,
+    SimSiam,
+    VICReg,
+)
 
 from vje_pyro.building import build
+from vje_pyro.distributions import PowerSpherical
 from vje_pyro.encoders import SmallResNet, cosine_momentum
 from vje_pyro.errors import VJEError
 from vje_pyro.method import Method, SteppedMethod
@@ -21,7 +31,7 @@ from vje_pyro.training.optim import param_groups
 pytest.importorskip("lightly", reason="lightly is an extra")
 
 MODELS = Path(vje_pyro.models.__file__).parent
-METHODS = [SimSiam, BYOL, BarlowTwins, VICReg, MoCoV3, SimCLR, LeJEPA]
+METHODS = [SimSiam, BYOL, BarlowTwins, VICReg, MoCoV3, SimCLR, LeJEPA, MCInfoNCE]
 TAUGHT = [BYOL, MoCoV3]
 PREDICTING = [SimSiam, BYOL, MoCoV3]
 KNOBS = [
@@ -41,6 +51,10 @@ KNOBS = [
     (SimCLR, "temperature", 0.7),
     (LeJEPA, "num_layers", 2),
     (LeJEPA, "sigreg_weight", 0.2),
+    (MCInfoNCE, "num_layers", 3),
+    (MCInfoNCE, "temperature", 0.7),
+    (MCInfoNCE, "num_particles", 3),
+    (MCInfoNCE, "max_ratio", 1.1),
 ] + [(method, knob, 5) for method in METHODS for knob in ("hidden_dim", "output_dim")]
 
 
@@ -122,12 +136,28 @@ def lejepa(p, _, weight=0.05):
     return (1 - weight) * invariance + weight * total
 
 
+def mc_infonce(p, _, tau=0.2, particles=16):
+    """Sample by sample and anchor by anchor: the chance that an anchor finds its other view."""
+    size, natural = len(p[0]), torch.stack(list(p))
+    kappa = natural.norm(dim=-1)
+    law = PowerSpherical(natural / kappa[..., None], concentration=kappa)
+    draws = law.rsample((particles,)).flatten(1, 2)
+    total = 0
+    for i in range(2 * size):
+        chance = 0
+        for z in draws:
+            odds = torch.exp(z @ z[i] / tau)
+            chance = chance + odds[(i + size) % (2 * size)] / (odds.sum() - odds[i]) / particles
+        total = total - chance.log()
+    return total / (2 * size)
+
+
 PAIRWISE = [simsiam, byol, barlow_twins, vicreg, moco_v3, simclr]
-FORMULAS = dict(zip(METHODS, [*PAIRWISE, lejepa], strict=True))
+FORMULAS = dict(zip(METHODS, [*PAIRWISE, lejepa, mc_infonce], strict=True))
 
 
 def seeded(function, *arguments):
-    """Its value where LeJEPA draws the same directions every time."""
+    """Its value where LeJEPA and MC-InfoNCE draw the same directions every time."""
     torch.manual_seed(7)
     return function(*arguments)
 
@@ -265,8 +295,12 @@ def test_the_monitor_tells_collapse(method):
     made = make(method)
     healthy = made.loss(random_views(batch=64)).monitors["std"]
     assert 0.5 < float(healthy) < 1.2
-    made.projector = torch.nn.Linear(10, 12)
-    torch.nn.init.zeros_(made.projector.weight)  # all images get one projection
+    constant = torch.nn.Linear(10, 12)
+    torch.nn.init.zeros_(constant.weight)  # all images get one projection
+    if method is MCInfoNCE:
+        made.projector.head = constant
+    else:
+        made.projector = constant
     assert float(made.loss(random_views(batch=64)).monitors["std"]) < 1e-3
 
 
@@ -346,6 +380,11 @@ def test_one_view_is_refused(method):
         (SimCLR, "temperature", -1.0),
         (BarlowTwins, "scale", 0.0),
         (LeJEPA, "sigreg_weight", 1.5),
+        (MCInfoNCE, "temperature", 0.0),
+        (MCInfoNCE, "num_particles", 0),
+        (MCInfoNCE, "hidden_dim", 0),
+        (MCInfoNCE, "output_dim", 2),
+        (MCInfoNCE, "max_ratio", 1.0),
     ],
 )
 def test_a_knob_out_of_range_is_named(method, knob, value):

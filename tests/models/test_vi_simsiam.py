@@ -70,7 +70,8 @@ def test_loss_is_the_formula_written_by_hand(law, views):
         source, target = torch.cat(s), torch.cat(s[::-1])
         loc = normalize(method.predictor(source), dim=-1)
         bound = np.log(1e3)
-        log_ratio = bound * (method.concentration(source)[:, 0] / bound).tanh()
+        raw = torch.nn.Sequential(*method.concentration)(source)[:, 0]
+        log_ratio = bound * (raw / bound).tanh()
         kappa = P * log_ratio.exp().double().numpy()
         cosine = (loc * normalize(target, dim=-1)).sum(-1).double().numpy()
     direction = reference_log_density(law, cosine, kappa)

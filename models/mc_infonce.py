@@ -1,0 +1,210 @@
+"""MC-InfoNCE: contrast samples of a law of directions, with a concentration per image."""
+
+import math
+from collections.abc import Callable
+from itertools import combinations
+from typing import Annotated
+
+import torch
+from annotated_types import Ge, Gt
+from pyro.distributions import TorchDistribution
+from torch import Tensor, nn
+from torch.distributions import kl_divergence
+from torch.nn.functional import normalize
+from vje_pyro.guides.amortised import Inferred
+from vje_pyro.models._concentration import Concentration
+from vje_pyro.models._joint_embedding import JointEmbedding, lightly, mean, require_positive
+
+from vje_pyro.distributions import PowerSpherical, SphericalUniform, VonMisesFisher
+from vje_pyro.distributions._common import unit_vector
+from vje_pyro.ranges import Depth, Particles, PositiveFloat, Width
+
+
+class MCInfoNCE(JointEmbedding):
+    r"""Infer a law of directions from every view; a sample of it finds that of the other view.
+
+    With f the encoder, g the projector and κ a network beside it, the posterior of the image's
+    direction is
+
+    .. math:: q(z \mid x) = \text{law}(loc = g(f(x))/\|g(f(x))\|,\ concentration = \kappa(f(x))).
+
+    S samples of every view of the batch are drawn; of all views of two of each image, sample i of
+    the anchor x finds sample i of the other view :math:`x^+`,
+
+    .. math::
+
+        \mathcal L = -\log \frac1S \sum_{i=1}^S
+            \frac{e^{z_i \cdot z_i^+ / T}}{\sum_{m} e^{z_i \cdot z_{m,i} / T}},
+
+    averaged over the anchors, with m over all views but the anchor. It is symmetric in its views;
+    of more than two, the mean is over every pair. With κ without bound it is SimCLR's loss. The
+    gradient of κ is pathwise: the law must have ``rsample``. An image that other images are taken
+    for gains by samples that spread, so κ learns how ambiguous an image is:
+    :meth:`uncertainty` is :math:`-\log\kappa`.
+
+    The loss is the InfoNCE estimate of the log density ratio of a model in which z is uniform on
+    the sphere and the other view's direction is von Mises–Fisher around z with concentration 1/T;
+    :meth:`log_likelihood` has the terms of its ELBO.
+
+    Over several processes the negatives are those of the whole batch.
+
+    Source: Kirchhof, Kasneci & Oh, "Probabilistic Contrastive Learning Recovers the Correct
+    Aleatoric Uncertainty of Ambiguous Inputs" (arXiv 2302.02865): the loss (there with a factor in
+    the denominator that only adds a constant), 1/T as :math:`\kappa_{pos}`. This project's: that
+    κ is a network on the encoder's output, and its bounds; the head and all other views as
+    negatives, as in SimCLR; a fixed T; the power spherical law in the place of the von
+    Mises–Fisher law, because its samples carry exact gradients.
+
+    Args:
+        encoder: Module from images ``(B, C, H, W)`` to ``(B, D)``, with attribute ``num_features``.
+        law: Class of the posterior, called with ``loc`` and ``concentration``, whose samples carry
+            gradients: :class:`~vje_pyro.distributions.PowerSpherical`.
+        hidden_dim: Width of the projector's hidden layers and of that of the network of κ.
+        output_dim: Dimension P of the projections, and of z.
+        num_layers: Linear layers of the projector.
+        temperature: T, what the cosines are divided by.
+        num_particles: Samples S of every view and step.
+        max_ratio: κ/P is kept softly between the inverse of this and this.
+
+    Raises:
+        VJEError: If lightly is not installed.
+        ValueError: If ``output_dim`` is below 3, a width, the temperature or ``num_particles`` is
+            not positive, ``max_ratio`` is not above 1, or the law has no ``rsample``.
+    """
+
+    projector: "_NaturalParameter"
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        law: Callable[..., TorchDistribution] = PowerSpherical,
+        hidden_dim: Width = 2048,
+        output_dim: Annotated[Width, Ge(3)] = 256,
+        num_layers: Depth = 2,
+        temperature: PositiveFloat = 0.2,
+        num_particles: Particles = 16,
+        max_ratio: Annotated[float, Gt(1)] = 1e3,
+    ) -> None:
+        heads = lightly("models.modules.heads")
+        require_positive(
+            hidden_dim=hidden_dim, temperature=temperature, num_particles=num_particles
+        )
+        if output_dim < 3:
+            raise ValueError(f"output_dim must be at least 3, got {output_dim}.")
+        if not law(loc=torch.eye(output_dim)[0], concentration=1.0).has_rsample:
+            raise ValueError(
+                f"law must have samples with gradients (rsample); {_name(law)} has none, "
+                f"PowerSpherical has."
+            )
+        sizes = encoder.num_features, hidden_dim, output_dim
+        super().__init__(
+            encoder,
+            _NaturalParameter(
+                heads.SimCLRProjectionHead(*sizes, num_layers), Concentration(*sizes, max_ratio)
+            ),
+        )
+        self.law = law
+        self.output_dim = output_dim
+        self.temperature = temperature
+        self.num_particles = num_particles
+
+    def compare(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """See the class; the outputs are natural parameters κ times the location."""
+        samples = self._posterior(outputs).rsample((self.num_particles,))  # (S, V, B, P)
+        pairs = combinations(range(len(outputs)), 2)
+        return mean([self._contrast(samples[:, pair].flatten(1, 2)) for pair in pairs]), {}
+
+    def _contrast(self, samples: Tensor) -> Tensor:
+        """The loss of samples ``(S, 2B, P)`` of both views of each image, one view after the other.
+
+        The log of the mean over samples is taken per anchor, so that each sample is an outcome of
+        its own and not an average.
+        """
+        dist, first, keys = lightly("utils.dist"), 0, samples
+        if dist.world_size() > 1:
+            first = dist.rank() * samples.shape[1]
+            keys = torch.cat(dist.gather(samples.contiguous()), dim=1)
+        anchors = torch.arange(samples.shape[1], device=samples.device)
+        logits = samples @ keys.mT / self.temperature
+        logits[:, anchors, first + anchors] = -math.inf
+        other_view = first + anchors.roll(len(anchors) // 2)
+        found = logits.log_softmax(-1)[:, anchors, other_view]
+        return math.log(len(samples)) - found.logsumexp(0).mean()
+
+    def monitors(self, projections: Tensor, outputs: Tensor) -> dict[str, Tensor]:
+        """Besides the base's: the mean of κ, and the share of κ within 5 % of a bound."""
+        kappa = outputs.norm(dim=-1)
+        return {
+            **super().monitors(projections, outputs),
+            "concentration": kappa.mean(),
+            "clamp_fraction": self.projector.concentration.clamp_fraction(kappa),
+        }
+
+    def encode(self, images: Tensor) -> Tensor:
+        """Encoder output, ``(B, D)`` float32: the posterior is inferred from the features."""
+        return self.embed(images)
+
+    def infer(self, embeddings: Tensor) -> Inferred:
+        """Posterior, and its scale in units of the unit sphere, of embeddings ``(N, D)``."""
+        posterior = self._posterior(self.projector(embeddings))
+        return Inferred(posterior, posterior.scale)
+
+    def _posterior(self, outputs: Tensor) -> TorchDistribution:
+        """The law of natural parameters ``(..., P)``."""
+        return self.law(loc=normalize(outputs, dim=-1), concentration=outputs.norm(dim=-1))
+
+    def posterior(self, images: Tensor) -> TorchDistribution:
+        """``q(z | image)`` of normalised images: batch shape ``(B,)``, event shape ``(P,)``."""
+        return self.infer(self.encode(images)).posterior
+
+    def prior(self) -> SphericalUniform:
+        """``p(z)``, uniform on the sphere: batch shape ``()``, event shape ``(P,)``."""
+        return SphericalUniform(self.output_dim, validate_args=False)
+
+    def uncertainty(self, images: Tensor) -> Tensor:
+        """Uncertainty about the representation of normalised images, −log κ, ``(B,)``."""
+        return -self.posterior(images).concentration.log()
+
+    def log_likelihood(
+        self, source: Tensor, target: Tensor, num_samples: int = 16
+    ) -> dict[str, Tensor]:
+        """Terms of every pair of images, in nats, each ``(B,)``.
+
+        Args:
+            source: Normalised images ``(B, C, H, W)`` that the posterior is inferred from.
+            target: Normalised images, the locations of whose posteriors are scored.
+            num_samples: Not used: the terms are closed.
+
+        Returns:
+            ``direction``, the expected log density of the target under the von Mises–Fisher law of
+            concentration 1/T around z; ``kl``, the divergence of the posterior from the uniform
+            prior; and ``elbo``, ``direction`` minus ``kl``.
+        """
+        posterior = self.posterior(source)
+        direction = self.posterior(target).mode
+        # The log density is linear in z: that of z = target, less the shortfall of the mean cosine.
+        likelihood = VonMisesFisher(direction, concentration=1 / self.temperature)
+        shortfall = 1 - (posterior.mean * direction).sum(-1)
+        expected = likelihood.log_prob(direction) - shortfall / self.temperature
+        kl = kl_divergence(posterior, self.prior())
+        return {"elbo": expected - kl, "direction": expected, "kl": kl}
+
+
+class _NaturalParameter(nn.Module):
+    """From embeddings e to κ(e) g(e)/‖g(e)‖: the direction is the location, the length κ."""
+
+    def __init__(self, head: nn.Module, concentration: Concentration) -> None:
+        super().__init__()
+        self.head = head
+        self.concentration = concentration
+
+    def forward(self, embeddings: Tensor) -> Tensor:
+        """Of embeddings ``(N, D)`` float32, ``(N, P)`` float32."""
+        # Directions rounded to bfloat16 are off the sphere.
+        with torch.autocast(embeddings.device.type, enabled=False):
+            return self.concentration(embeddings)[:, None] * unit_vector(self.head(embeddings))
+
+
+def _name(law: Callable[..., TorchDistribution]) -> str:
+    function = getattr(law, "func", law)
+    return str(getattr(function, "__name__", function))
