@@ -3,7 +3,7 @@
     python benchmarks/ood.py RUN [RUN …] --study NAME [--data-root FOLDER] [--out NAME …]
 
 Writes ``docs/results/ood/<study>/<method>-encoder-seed<seed>-ood-v1-<set>.json`` and
-``docs/results/uncertainty/<study>/<method>-encoder-seed<seed>-uncertainty-v1.json``. Files that are
+``docs/results/uncertainty/<study>/<method>-encoder-seed<seed>-uncertainty-v2.json``. Files that are
 there are not made again, so that it can be stopped and started at will.
 """
 
@@ -11,7 +11,7 @@ import argparse
 from pathlib import Path
 
 from vje_pyro.experiments.ood import ood_run, print_table
-from vje_pyro.experiments.uncertainty import uncertainty_run
+from vje_pyro.experiments.uncertainty import PROTOCOL, uncertainty_run
 
 from vje_pyro import load
 from vje_pyro.data import list_outliers
@@ -60,8 +60,8 @@ def detect(run: Representation, study: str, names: list[str], root: Path) -> Non
 
 
 def doubt(run: Representation, study: str, root: Path) -> None:
-    """uncertainty-v1, if it is missing."""
-    file = RESULTS / "uncertainty" / study / f"{stem(run)}-uncertainty-v1.json"
+    """uncertainty-v2, if it is missing."""
+    file = RESULTS / "uncertainty" / study / f"{stem(run)}-{PROTOCOL}.json"
     if file.exists():
         return
     human = root / "cifar10h.npz"

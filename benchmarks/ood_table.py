@@ -15,6 +15,7 @@ import json
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
+from itertools import product
 from pathlib import Path
 
 from tables import line, rewrite
@@ -88,14 +89,16 @@ def methods_uncertainty_table() -> str:
     """The study of methods: a row for each figure and method, a column for each uncertainty.
 
     The error rates of the classifiers and the AURC of the best order are the ends of the scale of
-    an AURC, which differ from method to method.
+    an AURC, which differ from method to method. Every method has a row in every figure.
     """
     cells = (
         ((what, f"`{method}`"), column, figure)
         for method, result in of_methods("uncertainty")
         for what, column, figure in (*ends(result), *uncertainties(result))
     )
-    return table(["figure", "method"], together(cells))
+    found = together(cells)
+    figures, methods = (list(dict.fromkeys(row[i] for row, _, _ in found)) for i in (0, 1))
+    return table(["figure", "method"], found, product(figures, methods))
 
 
 def uncertainties(result: Result) -> Iterable[tuple[str, str, Figure]]:
@@ -114,7 +117,7 @@ def ends(result: Result) -> Iterable[tuple[str, str, Figure]]:
 
 
 ENDS = {"error": "error rate", "best_aurc": "best order"}
-"""Details of uncertainty-v1 and their columns."""
+"""Details of the uncertainty protocol and their columns."""
 
 
 def together(cells: Iterable[Cell]) -> list[Cell]:
@@ -162,35 +165,41 @@ def of_methods(folder: str) -> Iterable[tuple[str, Result]]:
 def read(folder: str) -> Iterable[tuple[str, Result]]:
     """Every result below a folder, with its study, by seed.
 
+    Of a study that has results of two versions of a protocol, those of the newer one.
+
     Raises:
         VJEError: If seeds of one study are not repetitions of one experiment.
     """
-    groups = defaultdict(list)
-    for path in sorted((RESULTS / folder).glob("*/*-v1*.json")):
+    groups = defaultdict(lambda: defaultdict(list))
+    for path in sorted((RESULTS / folder).glob("*/*-v[0-9]*.json")):
         result = Result.read(path)
-        groups[path.parent.name, result.method, result.dataset.get("out", "")].append(result)
-    for (study, *_), results in groups.items():
+        group = groups[path.parent.name, result.method, result.dataset.get("out", "")]
+        group[result.protocol].append(result)
+    for (study, *_), versions in groups.items():
+        results = versions[max(versions)]
         check_comparable(f"{folder}/{study}", results)
         yield from ((study, result) for result in results)
 
 
-def table(names: list[str], cells: Iterable[Cell]) -> str:
-    """Markdown, rows and columns in the order they were found."""
+def table(names: list[str], cells: Iterable[Cell], rows: Iterable[tuple[str, ...]] = ()) -> str:
+    """Markdown, rows and columns in the order they were found, after the rows that are named."""
     found = defaultdict(lambda: defaultdict(list))
+    for row in rows:
+        found[row] = defaultdict(list)
     for row, column, figure in cells:
         found[row][column].append(figure)
     columns = list(dict.fromkeys(column for figures in found.values() for column in figures))
     lines = [[*names, *columns, "seeds"], ["---"] * (len(names) + len(columns) + 1)]
     for row, figures in found.items():
-        seeds = str(max(map(len, figures.values())))
+        seeds = str(max(map(len, figures.values()), default=0))
         lines.append([*row, *(cell(figures.get(c, [])) for c in columns), seeds])
     return "\n".join(map(line, lines)) if found else "No results yet."
 
 
 def cell(figures: list[Figure]) -> str:
-    """Value and interval, if it has one."""
+    """Value and interval, if it has one; a dash where nothing was measured."""
     if not figures:
-        return ""
+        return "–"
     figure = over_seeds(figures)
     if figure.low == figure.high:
         return f"{figure.value:.3f}"

@@ -1,8 +1,9 @@
 """Is a run's uncertainty any use? ``vje uncertainty RUN`` checks it.
 
-Writes ``RUN/results/uncertainty-v1.json``: area under the risk–coverage curve of the errors of kNN
-and of the linear probe, rank correlation with people's doubts (CIFAR-10H) and with the severity of
-corruptions, and the calibration error of the predicted angle between views.
+Writes ``RUN/results/uncertainty-v2.json``: area under the risk–coverage curve of the errors of kNN
+and of the linear probe, AUROC for the errors of the nearest neighbour, rank correlation with
+people's doubts (CIFAR-10H) and with the severity of corruptions, how often a crop is less certain
+than its image, and the calibration error of the predicted angle between views.
 """
 
 import argparse
@@ -14,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from vje_pyro.experiments.arguments import add_run_arguments, load_run
 from vje_pyro.experiments.diagnose import split_pairs
@@ -22,7 +22,7 @@ from vje_pyro.experiments.diagnose import split_pairs
 from vje_pyro.data import CIFAR10, ImageArray, read_label_entropy, select_images
 from vje_pyro.diagnostics import predictive_check, require_posterior
 from vje_pyro.errors import VJEError
-from vje_pyro.evaluation import Figure, Result, extract, knn_predict
+from vje_pyro.evaluation import Features, Figure, Result, extract, knn_predict
 from vje_pyro.evaluation.corruptions import CORRUPTIONS, SEVERITIES, corrupt
 from vje_pyro.evaluation.detection import OutlierScores
 from vje_pyro.evaluation.detectors import FEATURE_DETECTORS
@@ -30,17 +30,26 @@ from vje_pyro.evaluation.knn import default_k
 from vje_pyro.evaluation.labelled_detectors import probe_entropy
 from vje_pyro.evaluation.linear import fit_linear
 from vje_pyro.evaluation.protocols import check_splits
+from vje_pyro.evaluation.random_crops import SIDES, random_crops
 from vje_pyro.evaluation.risk_coverage import RESAMPLES
 from vje_pyro.evaluation.uncertainty import (
     calibration_figure,
+    crop_figure,
+    nearest_neighbour_errors,
+    r_auroc_figures,
     selective_details,
     selective_figures,
     spearman_figure,
 )
 from vje_pyro.run import Representation
 
+PROTOCOL = "uncertainty-v2"
+
 SEED = 0
-"""Of the choice of images, their corruptions, views and draws."""
+"""Of the choice of images, their corruptions, crops, views and draws."""
+
+CROPS = 4
+"""Of every image that is corrupted."""
 
 Split = Any
 
@@ -48,7 +57,7 @@ Split = Any
 def uncertainty_run(
     run: Representation, human_labels: str | Path | None = None, num_images: int = 1000
 ) -> Result:
-    """Run uncertainty-v1 on a run's test split and write the result.
+    """Run uncertainty-v2 on a run's test split and write the result.
 
     The uncertainties are ``posterior`` (``method.uncertainty``, where the method has one), ``knn``
     and ``mahalanobis`` (distances to the training features) and ``probe-entropy``.
@@ -57,7 +66,7 @@ def uncertainty_run(
         run: As :func:`vje_pyro.load` returns it.
         human_labels: ``cifar10h.npz``; None takes that in the data root, if it is there and the
             run's data are CIFAR-10.
-        num_images: Test images that are corrupted, and whose views are predicted.
+        num_images: Test images that are corrupted and cropped, and whose views are predicted.
 
     Raises:
         DataError: If a split is missing or unlabelled, or the human labels cannot be read.
@@ -86,10 +95,19 @@ def uncertainty_run(
     chosen = np.sort(np.random.default_rng(SEED).permutation(len(splits[1]))[:num_images])
     figures = selective_figures(scores, errors)
     figures |= _human_figures(run, human_labels, scores)
-    figures |= _severity_figures(run, score, splits[1], chosen)
+    images, kept = select_images(splits[1], chosen, run.source.channels, run.source.image_size)
+    labels = torch.as_tensor(splits[1].labels)[kept]
+
+    def score_images(pictures: Tensor) -> OutlierScores:
+        return score(ImageArray(pictures, labels))
+
+    whole = score_images(images)
+    figures |= _severity_figures(score_images, images, whole)
+    figures |= _crop_figures(score_images, images, whole)
+    neighbours, details = _neighbour_figures(scores, test)
     calibration, missing = _calibration(run, num_images)
     result = Result(
-        protocol="uncertainty-v1",
+        protocol=PROTOCOL,
         dataset={
             "name": run.source.name,
             "train": len(train),
@@ -99,21 +117,23 @@ def uncertainty_run(
         },
         method=type(run.method).__name__,
         features="encoder",
-        figures=figures | calibration,
+        figures=figures | neighbours | calibration,
         seed=run.info["seed"],
         settings={
             "k": k,
             "resamples": RESAMPLES,
-            "corrupted_images": len(chosen),
+            "corrupted_images": len(images),
+            "crops": CROPS,
+            "crop_sides": list(SIDES),
             "corruptions": {name: list(strengths) for name, (_, strengths) in CORRUPTIONS.items()},
             "seed": SEED,
         },
         config=run.config,
-        details=selective_details(errors) | missing,
+        details=selective_details(errors) | details | missing,
         device=str(run.device),
         wall_time_s=round(time.perf_counter() - start, 3),
     )
-    result.write(run.path / "results" / "uncertainty-v1.json")
+    result.write(run.path / "results" / f"{PROTOCOL}.json")
     return result
 
 
@@ -156,26 +176,45 @@ def _human_figures(
     return {f"human_{name}": spearman_figure(values, entropy) for name, values in scores.items()}
 
 
+def _neighbour_figures(
+    scores: OutlierScores, test: Features
+) -> tuple[dict[str, Figure], dict[str, Any]]:
+    """``r-auroc_NAME``, or why there is none; and recall@1 as a detail."""
+    wrong = nearest_neighbour_errors(test.x, test.y)
+    details: dict[str, Any] = {"recall_at_1": float(1 - wrong.mean())}
+    try:
+        return r_auroc_figures(scores, wrong), details
+    except VJEError as error:
+        return {}, details | {"no_r_auroc": str(error)}
+
+
+_ScoreImages = Callable[[Tensor], OutlierScores]
+"""Uncertainties of uint8 images."""
+
+
 def _severity_figures(
-    run: Representation,
-    score: Callable[[ImageArray], OutlierScores],
-    split: Split,
-    chosen: NDArray[np.int64],
+    score: _ScoreImages, images: Tensor, whole: OutlierScores
 ) -> dict[str, Figure]:
     """``severity_CORRUPTION_NAME``: rank correlation with the severity, 0 (none) to 5."""
-    images, kept = select_images(split, chosen, run.source.channels, run.source.image_size)
-    labels = torch.as_tensor(split.labels)[kept]
     severities = np.array([0, *SEVERITIES])
-    clean = score(ImageArray(images, labels))
     figures = {}
     for corruption in CORRUPTIONS:
-        spoiled = (corrupt(images, corruption, s, SEED) for s in SEVERITIES)
-        levels = [clean, *(score(ImageArray(pictures, labels)) for pictures in spoiled)]
-        for name in clean:
+        spoiled = (score(corrupt(images, corruption, s, SEED)) for s in SEVERITIES)
+        levels = [whole, *spoiled]
+        for name in whole:
             values = np.stack([level[name] for level in levels], axis=1)
             severity = np.broadcast_to(severities, values.shape)
             figures[f"severity_{corruption}_{name}"] = spearman_figure(values, severity)
     return figures
+
+
+def _crop_figures(score: _ScoreImages, images: Tensor, whole: OutlierScores) -> dict[str, Figure]:
+    """``crop_NAME``: how often a crop is less certain than the whole image."""
+    crops = [score(random_crops(images, SEED + crop)) for crop in range(CROPS)]
+    return {
+        f"crop_{name}": crop_figure(values, np.stack([crop[name] for crop in crops], axis=1))
+        for name, values in whole.items()
+    }
 
 
 def _calibration(run: Representation, num_images: int) -> tuple[dict[str, Figure], dict[str, str]]:

@@ -9,7 +9,7 @@ from study import run_seed, scrubbed
 from training_logs import training_result
 from vje_pyro.experiments.one_class import one_class as train_one_class
 from vje_pyro.experiments.ood import ood_run
-from vje_pyro.experiments.uncertainty import uncertainty_run
+from vje_pyro.experiments.uncertainty import PROTOCOL, uncertainty_run
 
 from gpu.context import Context
 from gpu.figures import merged
@@ -109,7 +109,7 @@ def uncertainty(context: Context) -> Outcome:
     with_people = run.source.name == "cifar10" and human.is_file()
     num_images = 60 if context.tiny else 1000
     result = uncertainty_run(run, human if with_people else None, num_images)
-    path = context.results / "uncertainty" / f"{stem(run)}-uncertainty-v1.json"
+    path = context.results / "uncertainty" / f"{stem(run)}-{PROTOCOL}.json"
     scrubbed(result).write(path)
     settings = {"human_labels": with_people, "images": num_images, "epochs": DETECTED_AT}
     return Outcome(merged([result]), settings, (SEED,), result.details)

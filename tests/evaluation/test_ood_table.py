@@ -73,6 +73,20 @@ def test_the_study_of_methods_has_tables_of_its_own(script, tmp_path):
     assert lines[0] == "| figure | method | error rate | best order | knn | posterior | seeds |"
     assert lines[2].startswith("| aurc_knn | `byol` | 0.800 | 0.400 | 0.500 [0.400, 0.600]\\* |")
     assert len(lines) == 4
+    figures = {"aurc_knn_knn": 0.3, "r-auroc_posterior": 0.7}
+    save(tmp_path / "results" / "uncertainty" / "methods-vje", "uncertainty-v2", figures)
+    lines = script.methods_uncertainty_table().splitlines()
+    assert lines[3].startswith("| aurc_knn | `vje` | – | – | 0.300 [")  # of version 2 alone
+    assert lines[4] == "| r-auroc | `byol` | – | – | – | – | 0 |"
+    assert lines[5].startswith("| r-auroc | `vje` | – | – | – | 0.700 [")
+
+
+def test_of_two_versions_of_a_protocol_the_newer_is_shown(script, tmp_path):
+    folder = tmp_path / "results" / "uncertainty" / "small"
+    for version, value in ((1, 0.3), (2, 0.6)):
+        save(folder, f"uncertainty-v{version}", {"aurc_knn_knn": value})
+    (row,) = script.uncertainty_table().splitlines()[2:]
+    assert "| aurc_knn | 0.600 [" in row
 
 
 def test_seeds_of_other_data_are_refused(script, tmp_path):

@@ -96,14 +96,18 @@ def test_bad_input_is_one_clear_line(run_dir, capfd, arguments, message):
 
 def test_uncertainty(run_dir, capsys):
     assert run_cli("uncertainty", run_dir, "--images", 40) == 0
-    file = run_dir / "results" / "uncertainty-v1.json"
+    file = run_dir / "results" / "uncertainty-v2.json"
     result = Result.read(file)
     file.unlink()
     names = ("posterior", "knn", "mahalanobis", "probe-entropy")
     aurc = {f"aurc_{c}_{n}" for c in ("knn", "linear") for n in names}
     severity = {f"severity_{c}_{n}" for c in CORRUPTIONS for n in names}
-    assert set(result.figures) == aurc | severity | {"calibration_angle"}
+    neighbours, crops = ({f"{what}_{n}" for n in names} for what in ("r-auroc", "crop"))
+    assert set(result.figures) == aurc | severity | neighbours | crops | {"calibration_angle"}
     details = result.details
+    assert 0.5 < details["recall_at_1"] < 1
+    assert all(0 <= result.figures[n].value <= 1 for n in neighbours | crops)
+    assert result.figures["crop_mahalanobis"].value > 0.6
     for name in aurc:
         classifier, figure = name.split("_")[1], result.figures[name]
         assert details[f"best_aurc_{classifier}"] <= figure.value

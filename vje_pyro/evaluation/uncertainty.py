@@ -1,4 +1,7 @@
-"""uncertainty-v1: do errors, people's doubts and corruptions raise an uncertainty?"""
+"""uncertainty-v2: do errors, people's doubts, corruptions and crops raise an uncertainty?
+
+Version 2 adds the R-AUROC, crops and numbers of views; all other figures are those of version 1.
+"""
 
 from collections.abc import Mapping
 
@@ -6,9 +9,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import rankdata
 
+from vje_pyro.errors import VJEError
 from vje_pyro.evaluation.detection import (
     OutlierScores,
     check_scores,
+    detection_figures,
     percentile_figure,
     resample_counts,
 )
@@ -18,6 +23,9 @@ from vje_pyro.evaluation.risk_coverage import RESAMPLES, aurc_figure, optimal_au
 _INTERVAL = "95% bootstrap over test images"
 _ROWS = 50
 """Resamples at once."""
+
+_QUERIES = 1000
+"""Images at once whose neighbours are looked for."""
 
 
 def selective_figures(
@@ -38,6 +46,105 @@ def selective_details(errors: Mapping[str, NDArray[np.bool_]]) -> dict[str, floa
         for classifier, wrong in errors.items()
         for what, value in (("error", float(wrong.mean())), ("best_aurc", optimal_aurc(wrong)))
     }
+
+
+def nearest_neighbour_errors(x: ArrayLike, y: ArrayLike) -> NDArray[np.bool_]:
+    """Whether the nearest other image by cosine has another class: the misses of recall@1.
+
+    Of images that are equally near the first is taken. An image of zeros has cosine 0 to all.
+
+    Args:
+        x: Features, ``(N, D)``, N at least 2.
+        y: Classes, ``(N,)``.
+
+    Raises:
+        ValueError: If the shapes do not fit, or there are fewer than two images.
+    """
+    features, classes = np.asarray(x, dtype=np.float32), np.asarray(y)
+    if features.ndim != 2 or classes.shape != (len(features),) or len(features) < 2:
+        raise ValueError(
+            f"neighbours need features (N, D) and classes (N,) of at least two images, got "
+            f"{features.shape} and {classes.shape}."
+        )
+    norm = np.linalg.norm(features, axis=1, keepdims=True)
+    directions = np.divide(features, norm, out=np.zeros_like(features), where=norm > 0)
+    nearest = np.empty(len(features), dtype=np.int64)
+    for start in range(0, len(features), _QUERIES):
+        rows = np.arange(start, min(start + _QUERIES, len(features)))
+        cosine = directions[rows] @ directions.T
+        cosine[np.arange(len(rows)), rows] = -np.inf
+        nearest[rows] = cosine.argmax(1)
+    errors: NDArray[np.bool_] = classes[nearest] != classes
+    return errors
+
+
+def r_auroc_figures(
+    uncertainties: OutlierScores, errors: NDArray[np.bool_], resamples: int = RESAMPLES
+) -> dict[str, Figure]:
+    """``r-auroc_NAME``: AUROC of every uncertainty for the errors of the nearest neighbour.
+
+    The probability that an image whose neighbour has another class is less certain than one whose
+    neighbour has the same, ties counting half; 0.5 for what knows nothing.
+
+    Source: Kirchhof et al., "URL: A representation learning benchmark for transferable uncertainty
+    estimates" (arXiv 2307.03810).
+
+    Args:
+        uncertainties: Of N images.
+        errors: :func:`nearest_neighbour_errors`, ``(N,)``.
+        resamples: How many bootstrap resamples.
+
+    Raises:
+        ValueError: If an uncertainty is not of all images.
+        NonFiniteError: If an uncertainty is NaN.
+        VJEError: If all neighbours have the right class, or none has.
+    """
+    if errors.all() or not errors.any():
+        which = "none" if errors.all() else "all"
+        raise VJEError(
+            f"R-AUROC needs right and wrong nearest neighbours: {which} of {len(errors)} images "
+            f"have a neighbour of their own class."
+        )
+    figures = {}
+    for name, values in uncertainties.items():
+        if np.shape(values) != errors.shape:
+            raise ValueError(
+                f"uncertainties of {errors.shape} images wanted, got {np.shape(values)} of {name}."
+            )
+        found = detection_figures(values[~errors], values[errors], resamples)
+        figures[f"r-auroc_{name}"] = found["auroc"]
+    return figures
+
+
+def crop_figure(whole: ArrayLike, crops: ArrayLike, resamples: int = RESAMPLES) -> Figure:
+    """How often a crop is less certain than its whole image; a tie counts half.
+
+    Args:
+        whole: Uncertainty of N images, ``(N,)``.
+        crops: Of K crops of each, ``(N, K)``; resampled together.
+        resamples: How many bootstrap resamples.
+
+    Raises:
+        ValueError: If the shapes do not fit.
+        NonFiniteError: If a value is NaN.
+    """
+    of_image, of_crop = check_scores(whole, "images"), np.asarray(crops, dtype=np.float64)
+    if of_crop.ndim != 2 or len(of_crop) != len(of_image) or not of_crop.size:
+        raise ValueError(
+            f"crops (N, K) of images (N,) wanted, got {of_crop.shape} and {of_image.shape}."
+        )
+    check_scores(of_crop.ravel(), "crops")
+    one = of_image[:, None]
+    rate = ((of_crop > one) + 0.5 * (of_crop == one)).mean(1)
+    return mean_figure(rate, resamples)
+
+
+def mean_figure(values: ArrayLike, resamples: int = RESAMPLES) -> Figure:
+    """The mean over images of ``(N,)`` values, with its bootstrap interval."""
+    each = check_scores(values, "images")
+    n = len(each)
+    draws = resample_counts(n, resamples, (0,)) @ each / n
+    return percentile_figure(float(each.mean()), draws, n, _INTERVAL)
 
 
 def spearman_figure(
