@@ -35,6 +35,20 @@ def test_evaluate_writes_results_and_prints_them(run_dir, capsys):
     assert pixels.figures["accuracy"].value > 0.9
 
 
+def test_bayesian_heads_of_a_run_read_its_posteriors(run_dir, monkeypatch):
+    monkeypatch.setattr("vje_pyro.evaluation.bayes_heads.DRAWS", 2)
+    monkeypatch.setattr("vje_pyro.evaluation.bayes_heads.LABELS_PER_CLASS", (10,))
+    assert run_cli("evaluate", run_dir, "--protocols", "bayes-heads-v1") == 0
+    file = run_dir / "results" / "bayes-heads-v1-encoder.json"
+    figures = Result.read(file).figures
+    file.unlink()
+    for head in ("niw", "laplace"):
+        assert figures[f"nll_{head}-points_10"].value < 1.8
+        assert figures[f"accuracy_{head}-points_10"].value > 0.4
+        # Two epochs leave a posterior that knows next to nothing, and does not claim to.
+        assert figures[f"nll_{head}-posterior_10"].value < np.log(10) + 0.02
+
+
 @pytest.mark.parametrize("suffix", [".npz", ".parquet"])
 def test_embed_writes_what_the_python_interface_gives(run_dir, images, tmp_path, suffix):
     if suffix == ".parquet":

@@ -59,6 +59,16 @@ def test_calibrated_on_data_of_the_model(problem, few, per_class):
     assert np.mean(p.argmax(1) == y) > 0.25
 
 
+def test_a_direction_of_huge_variance_does_not_hide_the_others(problem, few):
+    task = problem(num_classes=4, dim=12, spread=1.0)
+    x, y = task.images(2000)
+    wide = np.column_stack([x, 30 * task.rng.normal(size=len(x))])
+    known = few(y, 10)
+    head = GaussianHead().fit(wide, known)
+    assert head.exponent_ < 1
+    assert head.score(wide, y) > GaussianHead().fit(x, known).score(x, y) - 0.05
+
+
 def test_class_probabilities_count_images():
     rng = np.random.default_rng(0)
     x = rng.normal(size=(400, 3))  # that say nothing of the class

@@ -27,7 +27,8 @@ Predictor = Callable[[Any, NDArray[np.int64], Any], NDArray[np.float64]]
 
 
 def logistic(train: Any, y: NDArray[np.int64], test: Any) -> NDArray[np.float64]:
-    """The logistic regression of few-label-v1."""
+    """The logistic regression of few-label-v1, whose probabilities float32 would round to 0."""
+    train, test = (x.astype(np.float64) for x in (train, test))
     scaler, chosen = StandardScaler().fit(train), y != UNLABELLED
     classifier = fit_classifier(scaler.transform(train[chosen]), y[chosen])
     probabilities: NDArray[np.float64] = classifier.predict_proba(scaler.transform(test))

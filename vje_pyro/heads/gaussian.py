@@ -1,7 +1,7 @@
 """Gaussian classes with normal-inverse-Wishart priors that unlabelled images inform."""
 
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import pairwise, product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,12 +12,15 @@ from vje_pyro.heads.head import Head
 from vje_pyro.heads.latents import Floats, Latents
 from vje_pyro.heads.normal_inverse_wishart import NormalInverseWishart, Statistics
 
-RATIOS = np.geomspace(1e-3, 10, 33)
+RATIOS = np.geomspace(1e-3, 10, 25)
 """Candidates of the ratio of variance between classes to variance within."""
 
-LOG_RATIO_PRIOR = (np.log(0.1), 1.0)
-"""Mean and standard deviation of the prior of the ratio's logarithm. One label a class says nothing
-of the ratio; ten say far more than this prior. Chosen on validation images."""
+EXPONENTS = (1.0, 0.5)
+"""Candidates of the power of a direction's variance that the ratio there is proportional to."""
+
+LOG_RATIO_PRIOR, EXPONENT_PRIOR = (np.log(0.1), 1.0), (1.0, 0.5)
+"""Mean and standard deviation of their priors. One label a class says nothing of the two; ten say
+far more than these priors. Chosen on validation images."""
 
 FLOOR = 1e-9
 """Least variance of a direction, of the largest; least share of the posteriors' means."""
@@ -35,34 +38,37 @@ class GaussianHead(Head):
         \Sigma \sim \mathrm{IW}\bigl((\delta - 2) W I,\ \delta + K - 1\bigr), \quad
         \mu_c \mid \Sigma \sim N(0, \Sigma / \kappa), \quad
         \kappa = \frac{W}{B}, \quad B + W = 1, \quad B = l \frac{r}{1 + r}, \quad
-        r = \rho \frac{\lambda}{\bar\lambda}
+        r = \rho\, \overline{\lambda^\gamma} \frac{\sum_j \lambda_j}{\sum_j \lambda_j^{1 + \gamma}}
 
-    with :math:`\lambda` the mean variance of the posterior means in the octave,
-    :math:`\bar\lambda = \sum_j \lambda_j^2 / \sum_j \lambda_j`, and :math:`l` the share that the
-    posterior means have in the total variance (1 for points). B proportional to the square of the
-    covariance is what an isotropic prior of the weights of a linear classifier implies. The ratio
-    :math:`\rho` of variance between classes to variance within has a log-normal prior
-    (:data:`LOG_RATIO_PRIOR`) and is set to its mode given the labelled images (empirical Bayes).
+    with :math:`\lambda_j` the variance of the posterior means along direction j,
+    :math:`\overline{\lambda^\gamma}` a mean over the octave, and :math:`l` the share that the
+    posterior means have there in the total variance (1 for points). B is proportional to the power
+    1 + γ of the variance; γ = 1 is what an isotropic prior of the weights of a linear classifier
+    implies. The ratio :math:`\rho` of variance between classes to variance within, and γ, have
+    priors (:data:`LOG_RATIO_PRIOR`, log-normal; :data:`EXPONENT_PRIOR`) and are set to their mode
+    given the labelled images (empirical Bayes).
 
     The predictive density of a point is a product over octaves of Student's t in closed form, and
     classes follow by Bayes, their own probabilities being :math:`(n_c + 1) / (n + C)`.
 
     Posteriors :math:`q_i = N(\mu_i, \mathrm{diag}\,\sigma_i^2)` enter the covariance and the
     statistics by :math:`E[z z^\top] = \mu_i \mu_i^\top + \mathrm{diag}\,\sigma_i^2`, and the
-    prediction by :math:`p(c \mid q) = E_q\,p(c \mid z)`, the mean over draws. The ratio is judged
+    prediction by :math:`p(c \mid q) = E_q\,p(c \mid z)`, the mean over draws. The two are judged
     on the means alone, for they hold no sampling noise of their posteriors. As σ → 0 all of this
     becomes the head on points.
 
     Args:
         classes: As :class:`~vje_pyro.heads.head.Head`.
-        df: :math:`\delta`, degrees of freedom of the predictive before any label: how many images
-            the covariance known from unlabelled images is worth, above 2.
+        df: :math:`\delta`, degrees of freedom of the predictive before any label, above 2: fewer
+            have heavier tails, and let the labelled images change the covariance more. The
+            default was chosen on validation images.
         num_samples: Draws of a posterior.
         seed: Of the draws.
 
     Attributes:
         classes_: The classes, ``(C,)``.
         ratio_: :math:`\rho`.
+        exponent_: :math:`\gamma`.
 
     Raises:
         ValueError: If ``df`` is not above 2, or ``num_samples`` below 1, when it is fitted.
@@ -83,7 +89,7 @@ class GaussianHead(Head):
     def __init__(
         self,
         classes: Sequence[int] | None = None,
-        df: float = 1000.0,
+        df: float = 30.0,
         num_samples: int = 16,
         seed: int = 0,
     ) -> None:
@@ -100,24 +106,28 @@ class GaussianHead(Head):
         self._find_directions(latents)
         few, num_classes = latents[labelled], len(self.classes_)
         locations = Statistics.of(self._coordinates(few.loc), y, num_classes)
-        log_prior = -0.5 * ((np.log(RATIOS) - LOG_RATIO_PRIOR[0]) / LOG_RATIO_PRIOR[1]) ** 2
-        evidence = [
-            sum(
-                self._prior(part, ratio).log_evidence(locations.block(part))
-                for part in self._octaves
-            )
-            for ratio in RATIOS
-        ]
-        self.ratio_ = float(RATIOS[np.argmax(log_prior + evidence)])
+        self.ratio_, self.exponent_ = max(
+            product(RATIOS.tolist(), EXPONENTS),
+            key=lambda pair: self._log_mode(pair[0], pair[1], locations),
+        )
         data = locations
         if few.variance is not None:
             axes = self._axes
             data = locations.plus_covariance(axes.T @ (few.variance.sum(0)[:, None] * axes))
         self._posteriors = [
-            self._prior(part, self.ratio_, noise=True).update(data.block(part))
+            self._prior(part, self.ratio_, self.exponent_, noise=True).update(data.block(part))
             for part in self._octaves
         ]
         self._log_class = np.log((data.count + 1) / (data.count.sum() + num_classes))
+
+    def _log_mode(self, ratio: float, exponent: float, data: Statistics) -> float:
+        """Log of prior and evidence of the two hyperparameters, less a constant."""
+        pairs = (np.log(ratio), LOG_RATIO_PRIOR), (exponent, EXPONENT_PRIOR)
+        log_prior = sum(-0.5 * ((value - mean) / std) ** 2 for value, (mean, std) in pairs)
+        return log_prior + sum(
+            self._prior(part, ratio, exponent).log_evidence(data.block(part))
+            for part in self._octaves
+        )
 
     def _find_directions(self, latents: Latents) -> None:
         """Mean, axes that make the total covariance the identity, and the octaves."""
@@ -139,11 +149,13 @@ class GaussianHead(Head):
     def _coordinates(self, z: Floats) -> Floats:
         return (z - self._mean) @ self._axes
 
-    def _prior(self, part: slice, ratio: float, noise: bool = False) -> NormalInverseWishart:
+    def _prior(
+        self, part: slice, ratio: float, exponent: float, noise: bool = False
+    ) -> NormalInverseWishart:
         """Prior of an octave: of the posteriors' means, or with their variances as noise."""
         variance, k = self._location_variance, part.stop - part.start
-        scale = np.square(variance).sum() / variance.sum()
-        r = ratio * variance[part].mean() / scale
+        power = variance**exponent
+        r = ratio * power[part].mean() * variance.sum() / (variance @ power)
         share = self._share[part].mean()
         between = share * r / (1 + r)
         within = (1 if noise else share) - between
