@@ -249,3 +249,4 @@ def test_names_are_bytes(tmp_path):
     assert np.array_equal(decode(tmp_path / name), pixels())
     assert printable(name) == "caf\\xe9.png"
     assert printable("é.png") == "é.png"
+    assert printable("a\nerror: b\x1b[0m.png") == "a\\nerror: b\\x1b[0m.png"

@@ -1,4 +1,6 @@
+import hashlib
 import logging
+import os
 
 import numpy as np
 import pytest
@@ -167,6 +169,18 @@ def test_list_images_without_images(tmp_path):
         list_images(tmp_path)
     with pytest.raises(DataError, match="absent"):
         list_images(tmp_path / "absent")
+
+
+def test_the_digest_is_of_names_sizes_and_labels(tmp_path):
+    sizes = [save(tmp_path / "x" / name).stat().st_size for name in ("a.png", "é.png")]
+    names = [os.path.join("x", name) for name in ("a.png", "é.png", "gone.png")]
+    (tmp_path / names[2]).symlink_to("nowhere")
+    lines = f"x/a.png\0{sizes[0]}\x000\nx/é.png\0{sizes[1]}\x001\nx/gone.png\0-1\x002\n"
+    expected = hashlib.sha256(lines.encode()).hexdigest()
+    assert files(tmp_path, names).digest() == expected
+    odd = os.fsdecode(b"caf\xe9.png")
+    save(tmp_path / odd)
+    assert files(tmp_path, [odd]).digest() != files(tmp_path, ["a.png"]).digest()
 
 
 def test_load_images_from_a_folder(tmp_path):

@@ -100,6 +100,13 @@ def test_what_lies_in_folders_that_are_passed_over_does_not_matter():
     assert split_folders("root", names) == {"train": "train", "test": "test"}
 
 
+def test_folders_of_any_depth():
+    names = images("a/" * 2000 + "b")
+    assert split_folders("root", names) == {}
+    with pytest.raises(DataError, match="which would be mixed"):
+        split_folders("root", images("a/" * 2000 + "train", "a/" * 2000 + "test"))
+
+
 def test_roles_of_words():
     assert role_of("attesting") is role_of("latest") is role_of("valley") is None
     assert role_of("x_Test_2") == ("test", "x 2")

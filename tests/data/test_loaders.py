@@ -1,3 +1,5 @@
+import os
+
 import numpy as np
 import pytest
 import torch
@@ -228,3 +230,23 @@ def test_batches_of_files_leave_out_the_damaged(folder, num_workers):
     images = torch.cat([x for x, _ in made])
     assert torch.equal(images[0], files(folder).tensor(0))
     assert np.array_equal(images[3].numpy(), files(folder).tensor(4).numpy())
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_files_that_may_not_be_opened_do_not_block(folder, num_workers):
+    for name in ("03.png", "04.png"):
+        (folder / name).unlink()
+    os.mkfifo(folder / "03.png")
+    (folder / "04.png").symlink_to("/dev/zero")
+    split = files(folder)
+    steps(StreamingLoader(split, N, seed=0, views=views(), num_workers=num_workers))
+    assert len(torch.cat([y for _, y in batches(split, 10, num_workers)])) == N - 2
+    assert sorted(split.corrupt) == ["03.png", "04.png"]
+
+
+def test_batches_of_files_that_are_all_damaged(folder):
+    for path in folder.glob("*.png"):
+        path.write_bytes(b"")
+    with pytest.raises(DataError, match=f"none of the {N} images"):
+        list(batches(files(folder, max_corrupt=N), 10))
+    assert list(batches(files(folder).subset([]), 10)) == []

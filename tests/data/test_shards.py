@@ -3,6 +3,7 @@
 import functools
 import http.server
 import io
+import os
 import shutil
 import sys
 import threading
@@ -167,6 +168,19 @@ def test_a_folder_is_packed_and_keeps_its_numbering(tmp_path):
     (tmp_path / "new/wasp/1.png").write_bytes(picture(1))
     with pytest.raises(DataError, match=r"has the classes \['wasp'\]"):
         pack_folder(tmp_path / "new", root, "new")
+
+
+def test_what_cannot_be_read_is_not_packed(tmp_path, caplog):
+    folder = tmp_path / "ant"
+    folder.mkdir()
+    (folder / "a.JFIF").write_bytes(picture(10, "jpg"))
+    (folder / "gone.png").symlink_to("nowhere")
+    os.mkfifo(folder / "pipe.png")
+    (tmp_path / os.fsdecode(b"caf\xe9")).mkdir()
+    (tmp_path / os.fsdecode(b"caf\xe9") / "b.png").write_bytes(picture(20))
+    index = pack_folder(tmp_path, tmp_path / "shards")
+    assert (len(index), index.classes) == (2, ("ant", "caf\\xe9"))
+    assert caplog.text.count("skipped corrupt image") == 2
 
 
 def test_command_line_says_what_is_wrong(tmp_path, shards, capsys):

@@ -42,12 +42,15 @@ class CorruptImage(Exception):
 
 
 def printable(name: str) -> str:
-    """A file name as text: bytes that are no UTF-8 (surrogates, in Python) appear as ``\\xNN``.
+    """A file name as a line of text.
+
+    Bytes that are no UTF-8 (surrogates, in Python) appear as ``\\xNN``, line breaks as ``\\n``.
 
     >>> print(printable("caf\\udce9.png"))
     caf\\xe9.png
     """
-    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    text = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def image_formats() -> tuple[str, ...]:

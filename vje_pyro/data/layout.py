@@ -27,9 +27,10 @@ _WORD = re.compile(rf"({'|'.join(_ROLES)})({'|'.join(_FILLERS)})?")
 
 @dataclass
 class Tree:
-    """A folder: how many images it holds itself, and its subfolders that hold images."""
+    """A folder: images in it, images in it and below, and its subfolders that hold images."""
 
     files: int = 0
+    total: int = 0
     folders: dict[str, "Tree"] = field(default_factory=dict)
 
     @classmethod
@@ -38,15 +39,12 @@ class Tree:
         root = cls()
         for name in names:
             place = root
+            place.total += 1
             for part in name.split(os.sep)[:-1]:
                 place = place.folders.setdefault(part, cls())
+                place.total += 1
             place.files += 1
         return root
-
-    @property
-    def total(self) -> int:
-        """Images in the folder and below."""
-        return self.files + sum(folder.total for folder in self.folders.values())
 
 
 def role_of(name: str) -> tuple[str, str] | None:
@@ -150,15 +148,17 @@ def _is_class(root: str, tree: Tree, group: Mapping[str, str], others: list[str]
 
 def _check_inside(path: str, folder: Tree) -> None:
     """Refuse splits further down: they would be mixed, test images with those to train on."""
-    for group in _groups(folder.folders).values():
-        if _has_splits(group):
-            raise DataError(
-                f"{_shown(path)} has folders named like splits ({_list(f for _, f in group)}), "
-                f"which would be mixed: set data.root={_shown(path)}, or arrange the images as "
-                "train/CLASS and test/CLASS, or set data.layout=classes to use them all alike"
-            )
-    for name, inside in folder.folders.items():
-        _check_inside(os.path.join(path, name), inside)
+    places = [(path, folder)]
+    while places:
+        path, folder = places.pop()
+        for group in _groups(folder.folders).values():
+            if _has_splits(group):
+                raise DataError(
+                    f"{_shown(path)} has folders named like splits ({_list(f for _, f in group)}), "
+                    f"which would be mixed: set data.root={_shown(path)}, or arrange the images as "
+                    "train/CLASS and test/CLASS, or set data.layout=classes to use them all alike"
+                )
+        places += [(os.path.join(path, name), inside) for name, inside in folder.folders.items()]
 
 
 def _unwrapped(tree: Tree, folder: str, role: str) -> str:
