@@ -13,8 +13,9 @@ pytest.importorskip("lightly", reason="lightly is an extra")
 
 METHODS = {
     "SimCLR": SimCLR, "MoCoV3": MoCoV3, "VICReg": VICReg, "BarlowTwins": BarlowTwins,
-    "LeJEPA": LeJEPA,
+    "LeJEPA": LeJEPA, "MCInfoNCE": SimCLR,
 }  # fmt: skip
+"""What each is compared with: MC-InfoNCE of samples that do not scatter is SimCLR."""
 
 PROCESS = """
 import sys
@@ -28,11 +29,13 @@ dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, 
 inputs, targets, weight = torch.load(f"{folder}/data.pt")
 mine = slice(rank * len(inputs[0]) // 2, (rank + 1) * len(inputs[0]) // 2)
 found = {}
-for name in ("SimCLR", "MoCoV3", "VICReg", "BarlowTwins", "LeJEPA"):
-    method = getattr(models, name)(SmallResNet(1, (4,), 4), 8, 6)
+for name in ("SimCLR", "MoCoV3", "VICReg", "BarlowTwins", "LeJEPA", "MCInfoNCE"):
+    method = getattr(models, name)(SmallResNet(1, (4,), 4), hidden_dim=8, output_dim=6)
     shared = weight.clone().requires_grad_()
     torch.manual_seed(rank)  # LeJEPA's directions are those of the first process
-    total, _ = method.compare(inputs[:, mine] @ shared, targets[:, mine])
+    # At this length MC-InfoNCE's samples are the locations, so that the processes draw alike.
+    outputs = inputs[:, mine] @ shared * (1e10 if name == "MCInfoNCE" else 1)
+    total, _ = method.compare(outputs, targets[:, mine])
     (gradient,) = torch.autograd.grad(total, shared)
     both = torch.cat([total.detach().reshape(1), gradient.flatten()])
     dist.all_reduce(both)
@@ -76,4 +79,5 @@ def test_two_processes_are_one(tmp_path):
             total, _ = made.compare(outputs, targets)
         (gradient,) = torch.autograd.grad(total, shared)
         expected = torch.cat([total.detach().reshape(1), gradient.flatten()])
-        torch.testing.assert_close(found[name], expected, rtol=1e-6, atol=1e-8)
+        rtol, atol = (1e-3, 1e-4) if name == "MCInfoNCE" else (1e-6, 1e-8)
+        torch.testing.assert_close(found[name], expected, rtol=rtol, atol=atol)
