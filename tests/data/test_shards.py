@@ -1,5 +1,6 @@
 """Tar shards: packing, the index, random access, and what is refused."""
 
+import dataclasses
 import functools
 import http.server
 import io
@@ -18,6 +19,7 @@ from tars import picture, write_tar
 from vje_pyro.data import ImageFolder, ShardFiles, ShardIndex, WebDataset, index_shards, pack_folder
 from vje_pyro.data.__main__ import main
 from vje_pyro.data.files import CorruptImage
+from vje_pyro.data.shards import is_remote
 from vje_pyro.errors import DataError
 
 pytest.importorskip("webdataset")
@@ -88,6 +90,27 @@ def test_patterns_choose_shards(shards):
         index.select("val-*.tar")
     with pytest.raises(DataError, match=r"names train-003.tar, .*-005.tar and 4 more"):
         index.select("train-{000..009}.tar")
+
+
+def test_an_index_leads_to_urls_only_by_a_pattern_that_is_one(shards):
+    index = index_shards(shards([2, 3, 4]))
+    urls = ("https://host/train-000.tar", "pipe:touch pwned", index.shards[2])
+    index = dataclasses.replace(index, shards=urls)
+    assert index.select("*").tolist() == index.select(urls[2]).tolist()
+    assert len(index.select("https://host/train-*.tar")) == index.starts[1]
+    with pytest.raises(DataError, match="no such shard"):
+        index.select("*touch*")
+
+
+@pytest.mark.parametrize(
+    ("location", "remote"),
+    [
+        ("https://host/a", True), ("pipe:cat a", True), ("hf://a", True),
+        ("a.tar::b.tar", False), ("pipe:: ; touch pwned", False), ("C:/data", False),
+    ],
+)  # fmt: skip
+def test_what_is_a_url(location, remote):
+    assert is_remote(location) is remote
 
 
 def test_a_split_is_used_as_files_are(shards):

@@ -171,6 +171,14 @@ def test_digits():
     assert Digits(image_size=16, test_limit=50).split("test").images.shape == (50, 1, 16, 16)
 
 
+def test_pickles_beside_fashion_mnist_are_not_read(tmp_path, monkeypatch):
+    for name in ("training.pt", "test.pt"):
+        write(tmp_path / "FashionMNIST" / "processed" / name, b"a pickle")
+    monkeypatch.setattr(torch, "load", lambda *_, **__: pytest.fail("it was read"))
+    with pytest.raises(DataError, match="cannot read the train split of Fashion-MNIST"):
+        FashionMNIST(tmp_path).split("train")
+
+
 @pytest.mark.parametrize("source", [CIFAR10, CIFAR100, STL10, SVHN, FashionMNIST])
 def test_absent_root(source, tmp_path):
     absent = source(tmp_path / "absent")

@@ -172,6 +172,16 @@ def test_hostile_text_stays_text(run: Any, log_alarm: Callable[..., None]) -> No
     run.source.name = HOSTILE
     log_alarm(run.path, alarm=HOSTILE.replace('"', "'"))
     (run.path / "results" / "<img src=x onerror=alert(1)>.json").write_text("{}")
+    for path in (run.path / "results").glob("knn*.json"):
+        result = json.loads(path.read_text())
+        result |= {"protocol": HOSTILE, "method": HOSTILE, "features": HOSTILE}
+        result["dataset"]["name"] = HOSTILE
+        result["figures"] = {f"{HOSTILE}{name}": f for name, f in result["figures"].items()}
+        path.write_text(json.dumps(result))
+    steps = run.path / "logs" / "steps.csv"
+    column, *rows = steps.read_text().splitlines()
+    quoted = HOSTILE.replace('"', "'")
+    steps.write_text("\n".join([f"{column},{quoted}", *(f"{row},1" for row in rows), ""]))
     classes = tuple(f"{HOSTILE}{digit}" for digit in range(10))
     for name, split in run.source.splits.items():
         run.source.splits[name] = replace(split, classes=classes)
