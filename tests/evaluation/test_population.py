@@ -203,6 +203,17 @@ def test_scorer_gives_every_score_of_every_image_and_restores_the_state():
     assert scores["population"] == pytest.approx(population(s[0])["population"], rel=1e-5)
 
 
+def test_p_values_are_read_from_the_images_given_for_it():
+    method, train = make(), images(60, 0)
+    own = Scorer(method, train, NORMALIZE, labelled=False)
+    other = Scorer(method, train, NORMALIZE, labelled=False, calibration=images(400, 2))
+    assert len(own.p_values["dose"].sorted) == 12  # a fifth of the training images
+    assert len(other.p_values["dose"].sorted) == 400
+    scores = other(images(400, 3))["dose"]
+    assert scores == pytest.approx(own(images(400, 3))["dose"])
+    assert np.mean(other.p_values["dose"](scores) <= 0.05) == pytest.approx(0.05, abs=0.035)
+
+
 def test_a_method_without_posterior_has_distances_only():
     class Plain(nn.Module):
         def __init__(self):

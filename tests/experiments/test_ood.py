@@ -78,6 +78,11 @@ def test_the_run_itself_is_no_outlier_set(run_dir, sets):
         ood_run(run, ["again"], sets / "own")
 
 
+def test_p_values_from_validation_images_need_some(run_dir, sets):
+    with pytest.raises(DataError, match="train_limit=N leaves"):
+        ood_run(load(run_dir), ["noise"], sets, calibrate_on="validation")
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
