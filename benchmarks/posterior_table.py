@@ -8,6 +8,7 @@ The files are those of ``benchmarks/posterior.py`` for both VJE of the study of 
 
 import json
 import sys
+from dataclasses import fields
 from functools import reduce
 from pathlib import Path
 from typing import Any
@@ -58,7 +59,7 @@ def cell(seeds: list[dict[str, Any]], where: tuple[str, ...]) -> str:
     """Mean over seeds with its interval; that of one seed is over images, if it has one."""
     found = [reduce(lambda part, key: part[key], where, checks) for checks in seeds]
     figures = [
-        Figure(**{name: x[name] for name in Figure.__dataclass_fields__})
+        Figure(**{f.name: x[f.name] for f in fields(Figure)})
         if isinstance(x, dict)
         else Figure(x, x, x, 1, "none")
         for x in found

@@ -93,7 +93,7 @@ def test_report_is_written_where_it_is_said(run_dir, tmp_path, capsys):
         (["evaluate", "/nowhere"], "no run at /nowhere"),
         (["evaluate", "{run}", "--checkpoint", "epoch_0099"], r"it has ['best', 'last']"),
         (["evaluate", "{run}", "--device", "cuda:7"], "'cuda:7' cannot be used"),
-        (["evaluate", "{run}", "--data-root", "/x"], "digits is not read from a folder"),
+        (["evaluate", "{run}", "--data-root", "/x"], "are not read from a folder"),
         (["evaluate", "{run}", "--features", "logits"], "invalid choice: 'logits'"),
         (["embed", "{run}", "/nowhere", "--out", "{new}.npz"], "/nowhere"),
         (["embed", "{run}", ".", "--out", "{new}.csv"], "must end in one of"),
