@@ -110,6 +110,7 @@ def test_what_fits_passes(arguments):
         ({"inner": {"_target_": "users_own.Net", "scale": 0}}, "net.inner.scale=0: must be above"),
         ({"width": [1]}, "net.width=[1]: there is no key net.width; did you mean net.widths?"),
         ({"zzz": {"a": {"b": 1}}}, "net.zzz.a.b=1: there is no key net.zzz; there are net.widths,"),
+        ({"_partial_": 1}, "net._partial_=1: must be true or false"),
         ({"text": "???"}, "net.text is not set: give net.text=…"),
     ],
 )

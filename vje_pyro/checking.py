@@ -35,7 +35,8 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from vje_pyro.errors import VJEError, first_line
 
 _STRICT = ConfigDict(strict=True, allow_inf_nan=False)
-_HYDRA = {"_target_", "_partial_", "_convert_", "_recursive_", "_args_"}
+_HYDRA = {"_partial_": bool, "_recursive_": bool, "_convert_": str, "_args_": list}
+"""Keys of Hydra's own beside ``_target_``."""
 
 _PHRASES = {
     "greater_than": "must be above {gt}",
@@ -105,7 +106,8 @@ def check_config(config: DictConfig, expected: Any, only: Sequence[str] | None =
     except OmegaConfBaseException as error:  # of an interpolation
         raise VJEError(f"{error.full_key}: {first_line(error)}") from error
     if problems:
-        raise VJEError("\n".join(dict.fromkeys(problems)))
+        first = {line.split("=")[0]: line for line in reversed(problems)}  # of each key
+        raise VJEError("\n".join(reversed(first.values())))
 
 
 @dataclass(frozen=True)
@@ -115,18 +117,19 @@ class _Checker:
     only: Sequence[str] | None
 
     def group(self, node: DictConfig, keys: _Keys, path: str) -> Iterator[str]:
-        for key in sorted(keys.required - {str(key) for key in node}):
-            if self._is_wanted(path + key):
-                yield f"{path}{key} is missing: give {path}{key}=…"
+        absent = [f"{path}{key}" for key in sorted(keys.required - {str(key) for key in node})]
+        if absent := [name for name in absent if self._is_wanted(name)]:
+            yield f"{', '.join(absent)} is missing: give {absent[0]}=…"
         for key in map(str, node):
             name = f"{path}{key}"
-            if key in _HYDRA or not self._is_wanted(name):
+            hint = _HYDRA.get(key, keys.hints.get(key))
+            if key == "_target_" or not self._is_wanted(name):
                 continue
             if OmegaConf.is_missing(node, key):
                 yield f"{name} is not set: give {name}=…"
-            elif key in keys.hints:
+            elif hint is not None:
                 if not _refers_to_group(node, key):
-                    yield from self._value(node[key], keys.hints[key], _typed_at(node, key, name))
+                    yield from self._value(node[key], hint, _typed_at(node, key, name))
             elif not keys.is_open:
                 there_is = _nearest(key, path, keys)
                 yield from (

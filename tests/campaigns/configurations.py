@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
-from odd import ANYTHING, BY_TYPE, leaves, spelt
+from odd import ANYTHING, BY_TYPE, UNUSUAL, leaves, spelt
 from vje_pyro.experiments.pretrain import CONFIG_DIR, train
 
 from vje_pyro.errors import VJEError
@@ -55,10 +55,12 @@ def case(draw):
     """Overrides of a random case: a base and one to three odd values, or new keys."""
     base = (*SMALL, *draw.choice(BASES))
     keys = dict(leaves(composed([*base, "image.channels=1", "image.size=8"])))
+    del keys["device.devices"], keys["device.num_nodes"]  # they start processes
     count = 1 if draw.random() < SINGLE else draw.randint(2, 3)
     odd = []
     for key in draw.sample(sorted(keys), count):
-        value = draw.choice((*ANYTHING, *BY_TYPE[type(keys[key])] * 2))
+        kind = type(keys[key])
+        value = draw.choice(draw.choice((UNUSUAL[kind], UNUSUAL[kind], BY_TYPE[kind], ANYTHING)))
         new = draw.random() < 0.05
         odd.append(f"++{key}{'_x' * new}={spelt(value)}")
     return base, odd

@@ -21,6 +21,16 @@ BY_TYPE: dict[type, tuple[Any, ...]] = {
 }
 """Odd values of a key by the type that it has."""
 
+UNUSUAL: dict[type, tuple[Any, ...]] = {
+    bool: (False, True),
+    int: (1, 2, 3, 5, 1000),
+    float: (0, 1e-300, 1e-12, 0.5, 1, 3, 1e6, 1e300),
+    str: ("auto", "a b", "é", "../x"),
+    list: ([1], [0.1, 0.2], [0.3, 0.3], [3, 3, 3], [1, 1e-9]),
+    type(None): (1, 2, 0.25),
+}
+"""Values that some keys of the type take, and that few have been tried with."""
+
 WRONG_TYPE: dict[type, tuple[Any, ...]] = {
     bool: (0, 1, 0.5, "abc", None, [True], {"a": 1}),
     int: (1.5, NAN, INF, True, "abc", "3", None, [1.5], ["abc"], {"a": 1}, 10**12),
