@@ -51,6 +51,14 @@ def take_trust(words: Sequence[str]) -> tuple[list[str], list[str]]:
     return packages, others
 
 
+def add_results_argument(parser: argparse.ArgumentParser, *more: str, default: str) -> None:
+    """Add the folder that results are written to; ``more`` are other names of the option."""
+    parser.add_argument(
+        "--results", *more, dest="results", metavar="FOLDER",
+        help=f"folder to write to, where the run's own cannot be written (default: {default})",
+    )  # fmt: skip
+
+
 def load_run(options: argparse.Namespace) -> Representation:
     """Load the run that the arguments name.
 

@@ -2,7 +2,8 @@
 
 Methods are trained here (``--method``), each seed in a process of its own and where it was left
 off, or their finished runs are read (``--run``). What a run has not been measured on is measured.
-Writes ``OUT/comparison.md``, ``.tex``, ``.html`` and ``.json``.
+Writes ``OUT/comparison.md``, ``.tex``, ``.html`` and ``.json``. What cannot be measured is left
+out by name, and the exit code is then 3.
 
     vje compare OUT --experiment digits --seeds 0 1 2 --method vje --method simsiam
     vje compare OUT --method vje --method "vje, sigreg" method=vje aggregate=sigreg
@@ -19,6 +20,7 @@ from pathlib import Path
 
 from vje_pyro.experiments.arguments import add_trust_argument
 from vje_pyro.experiments.evaluate import evaluate_run
+from vje_pyro.experiments.partial import Parts
 
 from vje_pyro.atomic import make_folder, write_atomic
 from vje_pyro.errors import VJEError
@@ -150,14 +152,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     runs |= _train_all(options)
     if len(runs) < len(options.method) + len(options.run):
         raise VJEError("a label is given twice: give every method a label of its own")
+    parts = Parts()
     for label, paths in runs.items():
         if not paths:
             raise VJEError(f"--run {label} names no run directory")
         for path in paths:
-            measure(path, options.features, options.protocols, options.data_root, options.trust)
+            with parts.part(str(path)):
+                measure(path, options.features, options.protocols, options.data_root, options.trust)
     contenders = [read_contender(label, paths, options.features) for label, paths in runs.items()]
     print(compare(contenders, options.title, options.out, options.force))
     print(f"comparison in {options.out}/comparison.{{md,tex,html,json}}")
+    parts.finish(runs)
 
 
 def _train_all(options: argparse.Namespace) -> dict[str, list[Path]]:

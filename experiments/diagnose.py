@@ -1,4 +1,7 @@
-"""Can a run's inference be believed? ``vje diagnose RUN`` checks it."""
+"""Can a run's inference be believed? ``vje diagnose RUN`` checks it.
+
+A check that cannot be made is left out by name, and the exit code is then 3.
+"""
 
 import argparse
 import json
@@ -15,9 +18,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from vje_pyro.experiments.arguments import add_run_arguments, load_run
+from vje_pyro.experiments.arguments import add_results_argument, add_run_arguments, load_run
+from vje_pyro.experiments.partial import Parts, attempted, output_folder
 
-from vje_pyro.atomic import make_folder, write_atomic
+from vje_pyro.atomic import write_atomic
 from vje_pyro.building import build
 from vje_pyro.data import select_images
 from vje_pyro.diagnostics import (
@@ -198,6 +202,7 @@ def diagnose(
     num_train: int = 400,
     seed: int = 0,
     fit_on: str = "train",
+    folder: str | Path | None = None,
 ) -> dict[str, Any]:
     """Run checks and write ``RUN/diagnostics``.
 
@@ -209,6 +214,7 @@ def diagnose(
         seed: Of the choice of images, the views and all draws.
         fit_on: Split of those images: ``"train"``, or ``"validation"``, which the encoder has not
             seen (see :meth:`vje_pyro.data.DataSource.split`).
+        folder: Where to write; ``RUN/diagnostics`` when None.
 
     Returns:
         The content of ``diagnostics.json``. Beside it are ``arrays.npz``, what the report plots,
@@ -217,16 +223,17 @@ def diagnose(
     Raises:
         VJEError: If the method has no posterior, or a check is unknown.
         DataError: If the data set has no test or train split.
+        LeftOut: If checks were left out; the others are written.
+        WriteError: If the folder cannot be written.
     """
     require_posterior(run.method)
     if unknown := [name for name in checks if name not in CHECKS]:
         raise VJEError(f"unknown checks {unknown}; choose from {list(CHECKS)}.")
     if min(num_images, num_train) < 2:
         raise DataError(f"a diagnosis needs two images or more, got {num_images} and {num_train}.")
+    out = output_folder(run.path / "diagnostics", folder)
     heldout = split_pairs(run, "test", num_images, seed, seed)
     train = split_pairs(run, fit_on, num_train, seed, seed)
-    folder = run.path / "diagnostics"
-    make_folder(folder)
     content: dict[str, Any] = {
         "schema": SCHEMA,
         "schema_version": SCHEMA_VERSION,
@@ -243,21 +250,26 @@ def diagnose(
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "checks": {},
     }
-    save_netcdf(to_arviz(heldout, seed=seed), folder / "inference.nc", overwrite=True)
+    save_netcdf(to_arviz(heldout, seed=seed), out / "inference.nc", overwrite=True)
     arrays: dict[str, np.ndarray] = {}
+    parts = Parts()
     for name in checks:
-        start = time.perf_counter()
-        result = CHECKS[name](Data(heldout, train, run, seed))
-        seconds = round(time.perf_counter() - start, 1)
-        logger.info("%-21s %6.1f s", name, seconds)
-        content["checks"][name] = {"wall_time_s": seconds, **result.summary()}
-        arrays |= {f"{name}/{key}": value for key, value in _arrays(result).items()}
-        # After each check: whoever stops a long one keeps those before it.
-        buffer = BytesIO()
-        np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
-        write_atomic(folder / "arrays.npz", buffer.getvalue())
-        text = json.dumps(content, indent=2, allow_nan=False) + "\n"
-        write_atomic(folder / "diagnostics.json", text)
+        with parts.part(name):
+            start = time.perf_counter()
+            result = CHECKS[name](Data(heldout, train, run, seed))
+            seconds = round(time.perf_counter() - start, 1)
+            logger.info("%-21s %6.1f s", name, seconds)
+            summary = {"wall_time_s": seconds, **result.summary()}
+            json.dumps(summary, allow_nan=False)  # a figure that is no number leaves the check out
+            content["checks"][name] = summary
+            arrays |= {f"{name}/{key}": value for key, value in _arrays(result).items()}
+            # After each check: whoever stops a long one keeps those before it.
+            buffer = BytesIO()
+            np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
+            write_atomic(out / "arrays.npz", buffer.getvalue())
+            text = json.dumps(content, indent=2, allow_nan=False) + "\n"
+            write_atomic(out / "diagnostics.json", text)
+    parts.finish(content["checks"])
     return content
 
 
@@ -291,11 +303,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--quick", action="store_true", help=f"leave out what takes minutes: {' '.join(SLOW)}"
     )
+    add_results_argument(parser, "--out", default="RUN/diagnostics")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     logger.setLevel(logging.INFO)
     checks = [name for name in options.checks if not (options.quick and name in SLOW)]
     run = load_run(options)
     sizes = options.images, options.train_images
-    diagnose(run, checks, *sizes, options.seed, options.fit_on)
-    print(f"diagnostics in {Path(run.path) / 'diagnostics'}; show them with: vje report {run.path}")
+    folder = options.results or run.path / "diagnostics"
+    job = partial(diagnose, run, checks, *sizes, options.seed, options.fit_on, folder)
+    with attempted(job):
+        print(f"diagnostics in {folder}; show them with: vje report {run.path}")

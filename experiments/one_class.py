@@ -3,7 +3,7 @@
 Overrides are those of ``vje train``. Every score that needs no labels is judged by its AUROC for
 the class against the others on the test split; the result is ``RUN_DIR/one-class-v1.json``. Started
 again with the same ``run_dir``, it goes on with the classes that are missing. ``classes=[0,3]``
-takes some of them.
+takes some of them. A class that cannot be learned is left out by name, and the exit code is then 3.
 """
 
 import json
@@ -11,6 +11,7 @@ import logging
 import sys
 import time
 from collections.abc import Sequence
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 
@@ -20,7 +21,9 @@ from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from vje_pyro.experiments.arguments import take_trust
+from vje_pyro.experiments.partial import Parts, attempted
 from vje_pyro.experiments.pretrain import CONFIG_DIR, resume, train
+from vje_pyro.experiments.schema import check
 
 from vje_pyro.atomic import make_folder, write_atomic
 from vje_pyro.building import build
@@ -59,6 +62,7 @@ def one_class(
     Raises:
         DataError: If there is no such class, or the data have no labels.
         CheckpointError: If the folder holds models of another configuration.
+        LeftOut: If classes were left out, such as one of too few images; the others are written.
         VJEError: If an override is wrong.
     """
     start = time.perf_counter()
@@ -76,10 +80,15 @@ def one_class(
         )
     folder = Path(run_dir or _default_dir(config))
     _claim(folder, config)
-    scores = {}
+    scores, parts = {}, Parts()
     for label in chosen:
-        count = int((train_split.labels == label).sum())
-        scores[label] = _class_scores(folder / f"class{label}", config, label, count)
+        with parts.part(f"class {label}"):
+            if not (test.labels == label).any():
+                raise DataError("the test split has no image of it")
+            count = int((train_split.labels == label).sum())
+            scores[label] = _class_scores(folder / f"class{label}", config, label, count)
+    if not scores:
+        parts.finish(scores)
     # A study that an older version began lacks the scores that came later.
     tables = list(scores.values())
     shared = [name for name in tables[0] if all(name in t for t in tables)] if tables else []
@@ -90,7 +99,7 @@ def one_class(
             "name": source.name,
             "train": len(train_split),
             "test": len(test),
-            "classes": len(chosen),
+            "classes": len(scores),
             "digest": {"train": train_split.digest(), "test": test.digest()},
         },
         method=str(config.method._target_).rsplit(".", 1)[-1],
@@ -102,12 +111,14 @@ def one_class(
             "views": NUM_VIEWS,
             "bank": BANK,
             "resamples": RESAMPLES,
-            "classes": chosen,
+            "classes": list(scores),
         },
         config=OmegaConf.to_container(config, resolve=True),  # type: ignore[arg-type]
+        details={"left_out": parts.left_out} if parts.left_out else {},
         wall_time_s=round(time.perf_counter() - start, 3),
     )
     result.write(folder / "one-class-v1.json")
+    parts.finish(result)
     return result
 
 
@@ -119,6 +130,7 @@ def _compose(overrides: Sequence[str]) -> DictConfig:
             config = compose("train", [*defaults, *overrides, "run_dir=none"])
     except HydraException as error:
         raise VJEError(f"the overrides {list(overrides)} cannot be used: {error}") from error
+    check(config)
     return config
 
 
@@ -196,10 +208,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stdout)
     logger.setLevel(logging.INFO)
     own = {key: _pop(words, key) for key in ("run_dir", "classes")}
-    result = one_class(words, own["run_dir"], _numbers(own["classes"]), trust)
-    for name, figure in result.figures.items():
-        if name.count("_") == 1:
-            print(f"{name:40} {figure.value:.4f}  [{figure.low:.4f}, {figure.high:.4f}]")
+    job = partial(one_class, words, own["run_dir"], _numbers(own["classes"]), trust)
+    with attempted(job) as result:
+        for name, figure in result.figures.items():
+            if name.count("_") == 1:
+                print(f"{name:40} {figure.value:.4f}  [{figure.low:.4f}, {figure.high:.4f}]")
 
 
 def _pop(words: list[str], key: str) -> str | None:

@@ -1,19 +1,23 @@
 """Out-of-distribution detection with a run: ``vje ood RUN``.
 
 Writes ``RUN/results/ood-v1-NAME.json`` for every set, with AUROC, AUPR and FPR at 95 % TPR of
-every score, and their intervals. Scores are higher for what is more outlying.
+every score, and their intervals. Scores are higher for what is more outlying. A set that cannot be
+used is left out by name, and the exit code is then 3.
 """
 
 import argparse
 import logging
+import os
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
-from vje_pyro.experiments.arguments import add_run_arguments, load_run
+from vje_pyro.experiments.arguments import add_results_argument, add_run_arguments, load_run
+from vje_pyro.experiments.partial import Parts, attempted, output_folder
 
 from vje_pyro.data import list_outliers, read_outliers
 from vje_pyro.data.decoding import printable
-from vje_pyro.evaluation import Result, Scorer, evaluate_ood
+from vje_pyro.evaluation import OutOfDistribution, Result, Scorer
 from vje_pyro.evaluation.scorer import NUM_VIEWS
 from vje_pyro.run import Representation
 
@@ -24,8 +28,9 @@ def ood_run(
     root: str | Path | None = None,
     num_views: int = NUM_VIEWS,
     calibrate_on: str | None = None,
+    folder: str | Path | None = None,
 ) -> dict[str, Result]:
-    """Score a run's test split and other data sets, and write a result file each.
+    """Score a run's test split and other data sets; write a result file each when it is ready.
 
     Args:
         run: As :func:`vje_pyro.load` returns it.
@@ -35,33 +40,52 @@ def ood_run(
         num_views: Random views of an image.
         calibrate_on: Split that p-values are read from, such as ``"validation"``, which the encoder
             has not seen; training images outside the densities when None.
+        folder: Where to write; ``RUN/results`` when None.
 
     Returns:
-        The results by the set's name.
+        The results by the set's name: the last part of its path, or as much as tells it apart.
 
     Raises:
-        DataError: If a set is missing, damaged or the run's own data.
+        DataError: If the run's own data cannot be read.
+        LeftOut: If sets were left out: missing, damaged or the run's own data.
+        WriteError: If the folder cannot be written.
     """
+    out = output_folder(run.path / "results", folder)
     root = root or run.config["data"].get("root", "data")
-    names = list(names) or list_outliers(root)
-    outliers = {printable(Path(name).name): read_outliers(name, root, run.source) for name in names}
+    outliers = distinct_names(list(names) or list_outliers(root))
     train, test = (run.source.split(name) for name in ("train", "test"))
     calibration = calibrate_on and run.source.split(calibrate_on)
     scorer = Scorer(
         run.method, train, run.normalize, run.views, num_views, calibration=calibration or None
     )
-    results = evaluate_ood(
-        scorer,
-        train,
-        test,
-        outliers,
-        dataset=run.source.name,
-        seed=run.info["seed"],
-        config=run.config,
+    detect = OutOfDistribution(
+        scorer, train, test, dataset=run.source.name, seed=run.info["seed"], config=run.config
     )
-    for name, result in results.items():
-        result.write(run.path / "results" / f"ood-v1-{name}.json")
+    parts, results = Parts(), {}
+    for name, path in outliers.items():
+        with parts.part(name):
+            results[name] = detect(name, read_outliers(path, root, run.source))
+            results[name].write(out / f"ood-v1-{name}.json")
+    parts.finish(results)
     return results
+
+
+def distinct_names(paths: Sequence[str]) -> dict[str, str]:
+    """Each path once, by the shortest end of it that no other has.
+
+    Example:
+        >>> distinct_names(["a/noise", "b/noise", "svhn", "svhn"])
+        {'a-noise': 'a/noise', 'b-noise': 'b/noise', 'svhn': 'svhn'}
+    """
+    ends = {path: [p for p in Path(path).absolute().parts if p != os.sep] for path in paths}
+    names = {}
+    for path, parts in ends.items():
+        others = [other for other in ends.values() if other != parts]
+        depth = 1
+        while depth < len(parts) and any(o[-depth:] == parts[-depth:] for o in others):
+            depth += 1
+        names[printable("-".join(parts[-depth:]))] = path
+    return names
 
 
 def print_table(results: dict[str, Result], metric: str = "auroc") -> None:
@@ -90,8 +114,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         help="images for the p-values: validation is what data.train_limit left out of training "
         "(default: training images)",
     )  # fmt: skip
+    add_results_argument(parser, default="RUN/results")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     run = load_run(options)
-    print_table(ood_run(run, options.out, options.ood_root, options.views, options.calibrate_on))
-    print(f"results in {run.path / 'results'}")
+    chosen = options.out, options.ood_root, options.views, options.calibrate_on
+    with attempted(partial(ood_run, run, *chosen, options.results)) as results:
+        print_table(results)
+        print(f"results in {options.results or run.path / 'results'}")

@@ -19,7 +19,7 @@ def reported() -> Iterator[None]:
         yield
     except VJEError as error:
         print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+        sys.exit(error.exit_code)
     except (OSError, MemoryError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and not _is_shortage(error):
             raise

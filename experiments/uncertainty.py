@@ -3,21 +3,24 @@
 Writes ``RUN/results/uncertainty-v2.json``: area under the risk–coverage curve of the errors of kNN
 and of the linear probe, AUROC for the errors of the nearest neighbour, rank correlation with
 people's doubts (CIFAR-10H) and with the severity of corruptions, how often a crop is less certain
-than its image, and the calibration error of the predicted angle between views.
+than its image, and the calibration error of the predicted angle between views. What cannot
+be measured, such as errors without labels, is left out by name, and the exit code is then 3.
 """
 
 import argparse
 import logging
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from vje_pyro.experiments.arguments import add_run_arguments, load_run
+from vje_pyro.experiments.arguments import add_results_argument, add_run_arguments, load_run
 from vje_pyro.experiments.diagnose import split_pairs
+from vje_pyro.experiments.partial import Parts, attempted, output_folder
 
 from vje_pyro.data import CIFAR10, ImageArray, read_label_entropy, select_images
 from vje_pyro.diagnostics import predictive_check, require_posterior
@@ -29,16 +32,15 @@ from vje_pyro.evaluation.detectors import FEATURE_DETECTORS
 from vje_pyro.evaluation.knn import default_k
 from vje_pyro.evaluation.labelled_detectors import probe_entropy
 from vje_pyro.evaluation.linear import fit_linear
-from vje_pyro.evaluation.protocols import check_splits
+from vje_pyro.evaluation.protocols import usable
 from vje_pyro.evaluation.random_crops import SIDES, random_crops
-from vje_pyro.evaluation.risk_coverage import RESAMPLES
+from vje_pyro.evaluation.risk_coverage import RESAMPLES, aurc_figure
 from vje_pyro.evaluation.uncertainty import (
     calibration_figure,
     crop_figure,
     nearest_neighbour_errors,
     r_auroc_figures,
     selective_details,
-    selective_figures,
     spearman_figure,
 )
 from vje_pyro.run import Representation
@@ -55,7 +57,10 @@ Split = Any
 
 
 def uncertainty_run(
-    run: Representation, human_labels: str | Path | None = None, num_images: int = 1000
+    run: Representation,
+    human_labels: str | Path | None = None,
+    num_images: int = 1000,
+    folder: str | Path | None = None,
 ) -> Result:
     """Run uncertainty-v2 on a run's test split and write the result.
 
@@ -67,24 +72,26 @@ def uncertainty_run(
         human_labels: ``cifar10h.npz``; None takes that in the data root, if it is there and the
             run's data are CIFAR-10.
         num_images: Test images that are corrupted and cropped, and whose views are predicted.
+        folder: Where to write; ``RUN/results`` when None.
 
     Raises:
-        DataError: If a split is missing or unlabelled, or the human labels cannot be read.
+        DataError: If a split is missing.
         VJEError: If there are human labels, but the run's data are not CIFAR-10.
+        LeftOut: If figures were left out, such as those that need labels; the others are written.
+        WriteError: If the folder cannot be written.
     """
+    if human_labels is not None and not isinstance(run.source, CIFAR10):
+        raise VJEError(f"CIFAR-10H labels the test images of CIFAR-10, not {run.source.name}.")
+    out = output_folder(run.path / "results", folder)
     start = time.perf_counter()
     splits = [run.source.split(name) for name in ("train", "test")]
     train, test = (extract(run.method, split, run.normalize, device=run.device) for split in splits)
-    check_splits(train, test)
-    probe = fit_linear(train.x, train.y)
-    k = default_k(len(train))
-    bank, labels, queries = (torch.from_numpy(a) for a in (train.x, train.y, test.x))
-    errors = {
-        "knn": knn_predict(bank, labels, queries, k).numpy() != test.y,
-        "linear": probe.predict(test.x) != test.y,
-    }
     detectors: dict[str, Callable[..., Any]] = {n: d(train.x) for n, d in FEATURE_DETECTORS.items()}
-    detectors["probe-entropy"] = probe_entropy(probe)
+    parts, figures = Parts(), {}
+    errors: dict[str, NDArray[np.bool_]] = {}
+    with parts.part("aurc (errors of kNN and of the linear probe)"):
+        errors, detectors["probe-entropy"] = _errors(train, test)
+    known = np.isin(test.y, train.y[train.y >= 0])
 
     def score(split: Split) -> OutlierScores:
         x = extract(run.method, split, run.normalize, device=run.device).x
@@ -93,8 +100,12 @@ def uncertainty_run(
 
     scores = score(splits[1])
     chosen = np.sort(np.random.default_rng(SEED).permutation(len(splits[1]))[:num_images])
-    figures = selective_figures(scores, errors)
-    figures |= _human_figures(run, human_labels, scores)
+    for classifier, wrong in errors.items():
+        for name, values in scores.items():
+            with parts.part(f"aurc_{classifier}_{name}"):
+                figures[f"aurc_{classifier}_{name}"] = aurc_figure(wrong, values[known])
+    with parts.part("human"):
+        figures |= _human_figures(run, human_labels, scores)
     images, kept = select_images(splits[1], chosen, run.source.channels, run.source.image_size)
     labels = torch.as_tensor(splits[1].labels)[kept]
 
@@ -102,10 +113,15 @@ def uncertainty_run(
         return score(ImageArray(pictures, labels))
 
     whole = score_images(images)
-    figures |= _severity_figures(score_images, images, whole)
-    figures |= _crop_figures(score_images, images, whole)
-    neighbours, details = _neighbour_figures(scores, test)
+    figures |= _severity_figures(score_images, images, whole, parts)
+    with parts.part("crops"):
+        figures |= _crop_figures(score_images, images, whole)
+    details: dict[str, Any] = {}
+    with parts.part("r-auroc (errors of the nearest neighbour)"):
+        neighbours, details = _neighbour_figures(scores, test)
+        figures |= neighbours
     calibration, missing = _calibration(run, num_images)
+    figures |= calibration
     result = Result(
         protocol=PROTOCOL,
         dataset={
@@ -117,10 +133,10 @@ def uncertainty_run(
         },
         method=type(run.method).__name__,
         features="encoder",
-        figures=figures | neighbours | calibration,
+        figures=figures,
         seed=run.info["seed"],
         settings={
-            "k": k,
+            "k": default_k(len(train)),
             "resamples": RESAMPLES,
             "corrupted_images": len(images),
             "crops": CROPS,
@@ -129,12 +145,32 @@ def uncertainty_run(
             "seed": SEED,
         },
         config=run.config,
-        details=selective_details(errors) | details | missing,
+        details=selective_details(errors) | details | missing | _left_out(parts),
         device=str(run.device),
         wall_time_s=round(time.perf_counter() - start, 3),
     )
-    result.write(run.path / "results" / f"{PROTOCOL}.json")
+    if figures:
+        result.write(out / f"{PROTOCOL}.json")
+    parts.finish(result if figures else None)
     return result
+
+
+def _left_out(parts: Parts) -> dict[str, Any]:
+    return {"left_out": parts.left_out} if parts.left_out else {}
+
+
+def _errors(
+    train: Features, test: Features
+) -> tuple[dict[str, NDArray[np.bool_]], Callable[..., Any]]:
+    """Which test images of known classes kNN and the probe get wrong, and the probe's entropy."""
+    train, test, _ = usable(train, test)
+    probe = fit_linear(train.x, train.y)
+    bank, labels, queries = (torch.from_numpy(a) for a in (train.x, train.y, test.x))
+    predicted = {
+        "knn": knn_predict(bank, labels, queries, default_k(len(train))).numpy(),
+        "linear": probe.predict(test.x),
+    }
+    return {name: y != test.y for name, y in predicted.items()}, probe_entropy(probe)
 
 
 def posterior_spread(run: Representation, split: Split) -> OutlierScores:
@@ -166,8 +202,6 @@ def _human_figures(
     """``human_NAME``: rank correlation with the entropy of people's labels."""
     source = run.source
     if not isinstance(source, CIFAR10):
-        if path is not None:
-            raise VJEError(f"CIFAR-10H labels the test images of CIFAR-10, not {source.name}.")
         return {}
     file = source.root / "cifar10h.npz" if path is None else Path(path)
     if path is None and not file.is_file():
@@ -193,7 +227,7 @@ _ScoreImages = Callable[[Tensor], OutlierScores]
 
 
 def _severity_figures(
-    score: _ScoreImages, images: Tensor, whole: OutlierScores
+    score: _ScoreImages, images: Tensor, whole: OutlierScores, parts: Parts
 ) -> dict[str, Figure]:
     """``severity_CORRUPTION_NAME``: rank correlation with the severity, 0 (none) to 5."""
     severities = np.array([0, *SEVERITIES])
@@ -204,7 +238,8 @@ def _severity_figures(
         for name in whole:
             values = np.stack([level[name] for level in levels], axis=1)
             severity = np.broadcast_to(severities, values.shape)
-            figures[f"severity_{corruption}_{name}"] = spearman_figure(values, severity)
+            with parts.part(f"severity_{corruption}_{name}"):
+                figures[f"severity_{corruption}_{name}"] = spearman_figure(values, severity)
     return figures
 
 
@@ -233,12 +268,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     add_run_arguments(parser)
     parser.add_argument("--cifar10h", help="human labels (default: cifar10h.npz in the data root)")
     parser.add_argument("--images", type=int, default=1000, help="to corrupt (default 1000)")
+    add_results_argument(parser, "--out", default="RUN/results")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     run = load_run(options)
-    result = uncertainty_run(run, options.cifar10h, options.images)
-    for name, figure in result.figures.items():
-        print(f"{name:40} {figure.value:7.4f}  [{figure.low:.4f}, {figure.high:.4f}]")
-    for name, value in result.details.items():
-        print(f"{name:40} {value}")
-    print(f"result in {run.path / 'results'}")
+    job = partial(uncertainty_run, run, options.cifar10h, options.images, options.results)
+    with attempted(job) as result:
+        for name, figure in result.figures.items():
+            print(f"{name:40} {figure.value:7.4f}  [{figure.low:.4f}, {figure.high:.4f}]")
+        for name, value in result.details.items():
+            if name != "left_out":
+                print(f"{name:40} {value}")
+        print(f"result in {options.results or run.path / 'results'}")

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 class VJEError(Exception):
     """Base of every error meant for the user; the command line prints it without a traceback."""
 
+    exit_code = 2
+
 
 @contextmanager
 def explained(what: str) -> Iterator[None]:

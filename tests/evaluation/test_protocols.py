@@ -60,8 +60,54 @@ def test_unknown_protocol(splits):
 def test_unlabelled_images(splits):
     train, test = splits
     unlabelled = Features(train.x, np.where(train.y == 2, -1, train.y))
-    with pytest.raises(DataError, match="60 of 300 images of the train split have no label"):
-        evaluate(unlabelled, test, **ABOUT)
+    (result,) = evaluate(unlabelled, test, **ABOUT, protocols=["knn-v1"])
+    assert (result.dataset["train"], result.dataset["test"]) == (240, 96)
+    assert result.dataset["classes"] == 4
+    why = "they have no label of the training split's classes"
+    assert result.details["left_out"] == {
+        "60 of 300 images of the train split": why,
+        "24 of 120 images of the test split": why,
+    }
+    nothing = Features(train.x, np.full(len(train), -1))
+    with pytest.raises(DataError, match="no image of the train split has a label"):
+        evaluate(nothing, test, **ABOUT)
+
+
+def test_a_class_unknown_in_training_is_left_out(splits):
+    train, test = splits
+    others = Features(test.x, np.where(test.y == 4, 9, test.y))
+    (result,) = evaluate(train, others, **ABOUT, protocols=["knn-v1"])
+    assert result.dataset["test"] == 96
+    assert list(result.details["left_out"]) == ["24 of 120 images of the test split"]
+
+
+def test_a_single_class_is_refused(splits):
+    train, test = splits
+    one = Features(train.x, np.zeros(len(train), np.int64))
+    with pytest.raises(DataError, match="single class: at least two classes are needed"):
+        evaluate(one, Features(test.x, np.zeros(len(test), np.int64)), **ABOUT)
+
+
+@pytest.mark.parametrize("protocol", ["few-label-v1", "bayes-heads-v1"])
+def test_a_rare_class_leaves_out_only_what_needs_more(splits, protocol):
+    train, test = splits
+    kept = (train.y != 2) | (np.cumsum(train.y == 2) <= 3)
+    (result,) = evaluate(train.subset(kept), test, **ABOUT, protocols=[protocol])
+    assert {name.rsplit("_", 1)[1] for name in result.figures} == {"1"}
+    assert result.details["left_out"] == {
+        "accuracy_5": "class 2 has 3 training images",
+        "accuracy_10": "class 2 has 3 training images",
+    }
+
+
+def test_a_small_bank_and_features_that_are_all_alike_have_figures(splits):
+    train, test = splits
+    few = train.subset(np.arange(len(train)) < 7)
+    (result,) = evaluate(few, test, **ABOUT, protocols=["knn-v1"])
+    assert result.settings["k"] == 7
+    alike = Features(np.ones_like(train.x), train.y), Features(np.ones_like(test.x), test.y)
+    for result in evaluate(*alike, **ABOUT):
+        assert all(0 <= f.value <= 1 for f in result.figures.values())
 
 
 def test_splits_that_do_not_fit(splits):

@@ -7,10 +7,11 @@ import pytest
 import torch
 from commandline import run_cli
 from vje_pyro.experiments.ood import ood_run
+from vje_pyro.experiments.partial import LeftOut
 from vje_pyro.experiments.uncertainty import posterior_spread, uncertainty_run
 
 from vje_pyro import load
-from vje_pyro.errors import DataError
+from vje_pyro.errors import VJEError
 from vje_pyro.evaluation import Result
 from vje_pyro.evaluation.corruptions import CORRUPTIONS
 from vje_pyro.evaluation.labelled_detectors import PYTORCH_OOD
@@ -74,7 +75,7 @@ def test_the_run_itself_is_no_outlier_set(run_dir, sets):
     np.savez(sets / "own.npz", x=images)
     (sets / "own" / "ood").mkdir(parents=True, exist_ok=True)
     (sets / "own.npz").rename(sets / "own" / "ood" / "again.npz")
-    with pytest.raises(DataError, match="again is no out-of-distribution set"):
+    with pytest.raises(VJEError, match="again is no out-of-distribution set"):
         ood_run(run, ["again"], sets / "own")
 
 
@@ -129,11 +130,17 @@ def test_posterior_spread_is_that_of_the_method(run_dir):
     assert posterior_spread(run, split)["posterior"] == pytest.approx(expected.numpy(), abs=1e-6)
 
 
-def test_unlabelled_data_are_refused(run_dir):
+def test_without_labels_the_errors_are_left_out_and_the_rest_is_written(run_dir, tmp_path):
     run = load(run_dir)
     run.source.split("train").labels.fill_(-1)
-    with pytest.raises(DataError, match="have no label"):
-        uncertainty_run(run, num_images=10)
+    with pytest.raises(LeftOut, match=r"aurc.*no image of the train split has a label") as raised:
+        uncertainty_run(run, num_images=10, folder=tmp_path)
+    result = Result.read(tmp_path / "uncertainty-v2.json")
+    assert result == raised.value.results
+    assert "calibration_angle" in result.figures
+    assert any(name.startswith("severity_") for name in result.figures)
+    assert not any(name.startswith("aurc") for name in result.figures)
+    assert "no image of the train split" in str(result.details["left_out"])
 
 
 def test_results_name_no_folder_of_sets(results, sets):

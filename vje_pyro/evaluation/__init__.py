@@ -4,7 +4,7 @@ from vje_pyro.evaluation.bootstrap import bootstrap_accuracy, t_interval
 from vje_pyro.evaluation.detection import detection_figures, detection_metrics
 from vje_pyro.evaluation.features import Features, extract, pixels
 from vje_pyro.evaluation.knn import knn_accuracy, knn_predict
-from vje_pyro.evaluation.ood import evaluate_ood
+from vje_pyro.evaluation.ood import OutOfDistribution
 from vje_pyro.evaluation.population import Population
 from vje_pyro.evaluation.protocols import DEFAULT, PROTOCOLS, evaluate
 from vje_pyro.evaluation.result import Figure, Result
@@ -16,6 +16,7 @@ __all__ = [
     "PROTOCOLS",
     "Features",
     "Figure",
+    "OutOfDistribution",
     "Population",
     "Result",
     "Scorer",
@@ -23,7 +24,6 @@ __all__ = [
     "detection_figures",
     "detection_metrics",
     "evaluate",
-    "evaluate_ood",
     "extract",
     "knn_accuracy",
     "knn_predict",

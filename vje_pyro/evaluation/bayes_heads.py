@@ -17,7 +17,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from vje_pyro.errors import DataError
 from vje_pyro.evaluation.calibration import expected_calibration_error
 from vje_pyro.evaluation.features import Features
-from vje_pyro.evaluation.few_label import DRAWS, LABELS_PER_CLASS, draw
+from vje_pyro.evaluation.few_label import DRAWS, draw, possible
 from vje_pyro.evaluation.linear import fit_classifier
 from vje_pyro.heads import GaussianHead, LaplaceHead
 from vje_pyro.heads.head import UNLABELLED
@@ -50,7 +50,6 @@ def few_label_scores(train: Features, test: Features) -> dict[str, list[float]]:
 
     Raises:
         DataError: If a class of the test split is not in the training split.
-        ValueError: As :func:`~vje_pyro.evaluation.few_label.draw`.
     """
     classes = np.unique(train.y)
     if len(unknown := np.setdiff1d(test.y, classes)):
@@ -63,7 +62,7 @@ def few_label_scores(train: Features, test: Features) -> dict[str, list[float]]:
             runs.append((f"{name}-posterior", predictor, train.posterior, test.posterior))
     scores: dict[str, list[float]] = defaultdict(list)
     with threadpool_limits(limits=1):  # see few_label
-        for count in LABELS_PER_CLASS:
+        for count in possible(train.y):
             for seed in range(DRAWS):
                 y = np.full_like(train.y, UNLABELLED)
                 chosen = draw(train.y, count, seed)

@@ -32,7 +32,7 @@ class KNNDistance:
     """
 
     def __init__(self, bank: NDArray[np.float32], k: int | None = None) -> None:
-        self.k = min(default_k(len(bank)), len(bank)) if k is None else k
+        self.k = default_k(len(bank)) if k is None else k
         if not 1 <= self.k <= len(bank):
             raise ValueError(f"k must be between 1 and the bank's {len(bank)} images, got {k}.")
         self.bank = normalize(torch.from_numpy(bank), dim=1)

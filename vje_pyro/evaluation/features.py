@@ -56,6 +56,13 @@ class Features:
     def __len__(self) -> int:
         return len(self.x)
 
+    def subset(self, chosen: NDArray[np.bool_]) -> "Features":
+        """The images where ``chosen`` ``(N,)`` is true; the digest stays that of the split."""
+        posterior = self.posterior
+        if posterior is not None:
+            posterior = posterior[0][chosen], posterior[1][chosen]
+        return Features(self.x[chosen], self.y[chosen], self.digest, posterior)
+
 
 def extract(
     method: nn.Module,

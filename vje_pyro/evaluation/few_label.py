@@ -18,6 +18,12 @@ LABELS_PER_CLASS = (1, 5, 10)
 DRAWS = 10
 
 
+def possible(labels: Labels) -> list[int]:
+    """Those of :data:`LABELS_PER_CLASS` that every class has."""
+    rarest = np.unique(labels, return_counts=True)[1].min()
+    return [m for m in LABELS_PER_CLASS if m <= rarest]
+
+
 def draw(labels: Labels, per_class: int, seed: int) -> NDArray[np.int64]:
     """Indices of ``per_class`` random images of every class, shape ``(classes * per_class,)``.
 

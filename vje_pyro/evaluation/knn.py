@@ -16,8 +16,8 @@ _SIMILARITIES = 1 << 25
 
 
 def default_k(num_train: int) -> int:
-    """Neighbours of knn-v1: 200, or 20 for a bank of fewer than 20,000 images."""
-    return 200 if num_train >= 20_000 else 20
+    """Neighbours of knn-v1: 200, or 20 for a bank of fewer than 20,000 images; at most all."""
+    return 200 if num_train >= 20_000 else min(20, num_train)
 
 
 @torch.no_grad()

@@ -35,73 +35,85 @@ def ood_figures(inliers: OutlierScores, outliers: OutlierScores) -> dict[str, Fi
     }
 
 
-def evaluate_ood(
-    scorer: Scorer,
-    train: Split,
-    test: Split,
-    outliers: Mapping[str, Split],
-    *,
-    dataset: str,
-    seed: int = 0,
-    config: Mapping[str, Any] | None = None,
-) -> dict[str, Result]:
-    """Run ood-v1 for every set; results by its name, not yet written.
+class OutOfDistribution:
+    """ood-v1 of a run: called with a set, it gives that set's result.
 
     Args:
         scorer: Fitted on ``train``.
         train: Training images.
         test: Inliers: the test split.
-        outliers: Sets by name.
         dataset: Name of the data set that is in distribution.
         seed: Seed of the training run, for the result.
         config: Configuration of the training run, for the result.
 
     Raises:
-        DataError: If a set is the run's own data, or there are no images.
+        DataError: If there are no images.
         NonFiniteError: If a score is NaN.
     """
-    known = _pixel_digests(train) | _pixel_digests(test)
-    shared = {name: check_foreign(name, split, known) for name, split in outliers.items()}
-    inlier_scores = scorer(test)
-    false_alarms = _alarms(scorer, inlier_scores)
-    results = {}
-    for name, split in outliers.items():
+
+    def __init__(
+        self,
+        scorer: Scorer,
+        train: Split,
+        test: Split,
+        *,
+        dataset: str,
+        seed: int = 0,
+        config: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.scorer, self.train, self.test = scorer, train, test
+        self.dataset, self.seed, self.config = dataset, seed, dict(config or {})
+        self.known = _pixel_digests(train) | _pixel_digests(test)
+        self.inliers = scorer(test)
+        self.false_alarms = _alarms(scorer, self.inliers)
+
+    def __call__(self, name: str, split: Split) -> Result:
+        """The result of a set, not yet written.
+
+        Args:
+            name: Of the set.
+            split: Its images.
+
+        Raises:
+            DataError: If the set is the run's own data, or has no images.
+            NonFiniteError: If a score is NaN.
+        """
         start = time.perf_counter()
-        scores = scorer(split)
-        results[name] = Result(
+        shared = check_foreign(name, split, self.known)
+        scores = self.scorer(split)
+        parts = {"train": self.train, "test": self.test, "out": split}
+        return Result(
             protocol="ood-v1",
             dataset={
-                "name": dataset,
+                "name": self.dataset,
                 "out": name,
-                "train": len(train),
-                "test": len(test),
+                "train": len(self.train),
+                "test": len(self.test),
                 "outliers": len(split),
-                "digest": {part: s.digest() for part, s in
-                           (("train", train), ("test", test), ("out", split))},
+                "digest": {part: images.digest() for part, images in parts.items()},
             },
-            method=type(scorer.method).__name__,
+            method=type(self.scorer.method).__name__,
             features="encoder",
-            figures=ood_figures(inlier_scores, scores),
-            seed=seed,
+            figures=ood_figures(self.inliers, scores),
+            seed=self.seed,
             settings={
                 "positives": "outliers",
-                "views": scorer.num_views,
+                "views": self.scorer.num_views,
                 "latent_samples": NUM_SAMPLES,
                 "bank": BANK,
                 "resamples": RESAMPLES,
-                "seed": scorer.seed,
+                "seed": self.scorer.seed,
             },
-            config=dict(config or {}),
+            config=self.config,
             details={
-                "images_also_in_distribution": shared[name],
+                "images_also_in_distribution": shared,
                 "alarm_level": ALARM_LEVEL,
-                "false_alarms": false_alarms,
-                "alarms": _alarms(scorer, scores),
+                "false_alarms": self.false_alarms,
+                "alarms": _alarms(self.scorer, scores),
             },
-            device=str(scorer.device),
+            device=str(self.scorer.device),
             wall_time_s=round(time.perf_counter() - start, 3),
-        )  # fmt: skip
-    return results
+        )
 
 
 def _alarms(scorer: Scorer, scores: OutlierScores) -> dict[str, float]:

@@ -63,7 +63,9 @@ def linear_sgd_v1(train: Features, test: Features, device: torch.device) -> Scor
 
 def few_label_v1(train: Features, test: Features, device: torch.device) -> Scores:
     """The linear probe with 1, 5 and 10 labels per class (on the CPU)."""
-    accuracies = few_label.few_label_accuracies(train.x, train.y, test.x, test.y)
+    accuracies = few_label.few_label_accuracies(
+        train.x, train.y, test.x, test.y, labels_per_class=few_label.possible(train.y)
+    )
     settings = {
         "C": linear.C,
         "tolerance": linear.TOLERANCE,
@@ -73,7 +75,16 @@ def few_label_v1(train: Features, test: Features, device: torch.device) -> Score
     figures = {
         f"accuracy_{m}": t_interval(values, over="draws") for m, values in accuracies.items()
     }
-    return Scores(figures, settings, {f"draws_{m}": values for m, values in accuracies.items()})
+    details = {f"draws_{m}": values for m, values in accuracies.items()}
+    return Scores(figures, settings, details | _too_rare(train))
+
+
+def _too_rare(train: Features) -> dict[str, dict[str, str]]:
+    """The labels per class that some class does not have, as a detail; nothing if all have."""
+    classes, counts = np.unique(train.y, return_counts=True)
+    why = f"class {classes[counts.argmin()]} has {counts.min()} training images"
+    missing = [m for m in few_label.LABELS_PER_CLASS if m not in few_label.possible(train.y)]
+    return {"left_out": {f"accuracy_{m}": why for m in missing}} if missing else {}
 
 
 def bayes_heads_v1(train: Features, test: Features, device: torch.device) -> Scores:
@@ -86,7 +97,8 @@ def bayes_heads_v1(train: Features, test: Features, device: torch.device) -> Sco
         "C": linear.C,
     }
     figures = {name: t_interval(values, over="draws") for name, values in draws.items()}
-    return Scores(figures, settings, {f"draws_{name}": values for name, values in draws.items()})
+    details = {f"draws_{name}": values for name, values in draws.items()}
+    return Scores(figures, settings, details | _too_rare(train))
 
 
 PROTOCOLS: dict[str, Protocol] = {
@@ -127,12 +139,12 @@ def evaluate(
 
     Raises:
         ValueError: If a protocol is unknown, or the splits are too small for it.
-        DataError: If a label is missing, or the splits do not fit together.
+        DataError: If the splits cannot be used (:func:`usable`).
     """
     unknown = [name for name in protocols if name not in PROTOCOLS]
     if unknown:
         raise ValueError(f"unknown protocols {unknown}; choose from {list(PROTOCOLS)}")
-    check_splits(train, test)
+    train, test, left_out = usable(train, test)
     device = torch.device(device)
     description = {
         "name": dataset,
@@ -155,7 +167,7 @@ def evaluate(
                 seed=seed,
                 settings=scores.settings,
                 config=dict(config or {}),
-                details={"dimension": train.x.shape[1], **scores.details},
+                details={"dimension": train.x.shape[1], **scores.details, **_all(left_out, scores)},
                 device=str(device),
                 wall_time_s=round(time.perf_counter() - start, 3),
             )
@@ -163,23 +175,46 @@ def evaluate(
     return results
 
 
-def check_splits(train: Features, test: Features) -> None:
-    """Refuse splits that are empty, lack a label or do not fit together.
+def usable(train: Features, test: Features) -> tuple[Features, Features, dict[str, str]]:
+    """The images whose class is known and among those of the training split.
+
+    Returns:
+        Both splits, and why images are left out, by the split's name.
 
     Raises:
-        DataError: It says which.
+        DataError: If a split is empty, has no such image, holds fewer than two classes to train on,
+            or the two do not fit together.
     """
-    for name, split in (("train", train), ("test", test)):
-        if len(split) == 0:
-            raise DataError(f"the {name} split is empty")
-        unlabelled = int(np.count_nonzero(split.y < 0))
-        if unlabelled:
-            raise DataError(
-                f"{unlabelled} of {len(split)} images of the {name} split have no label; the "
-                "protocols need labels: use a labelled split, or only embed these images"
-            )
     if train.x.shape[1] != test.x.shape[1]:
         raise DataError(
             f"train features have {train.x.shape[1]} dimensions and test features "
             f"{test.x.shape[1]}: they come from different encoders or image sizes"
         )
+    classes = np.unique(train.y[train.y >= 0])
+    left_out, parts = {}, []
+    for name, split in (("train", train), ("test", test)):
+        if len(split) == 0:
+            raise DataError(f"the {name} split is empty")
+        known = np.isin(split.y, classes)
+        if not known.any():
+            raise DataError(
+                f"no image of the {name} split has a label that can be used; the protocols need "
+                "labels: use a labelled split, or only embed these images"
+            )
+        if not known.all():
+            count = int(np.count_nonzero(~known))
+            left_out[f"{count} of {len(split)} images of the {name} split"] = (
+                "they have no label of the training split's classes"
+            )
+        parts.append(split if known.all() else split.subset(known))
+    if len(classes) < 2:
+        raise DataError(
+            "the training split has a single class: at least two classes are needed to classify"
+        )
+    return parts[0], parts[1], left_out
+
+
+def _all(left_out: dict[str, str], scores: Scores) -> dict[str, dict[str, str]]:
+    """All that is left out, as a detail; nothing where nothing is."""
+    every = left_out | scores.details.get("left_out", {})
+    return {"left_out": every} if every else {}
