@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from vje_pyro.experiments.arguments import add_results_argument, add_run_arguments, load_run
 from vje_pyro.experiments.diagnose import split_pairs
@@ -214,7 +215,9 @@ def _neighbour_figures(
     scores: OutlierScores, test: Features
 ) -> tuple[dict[str, Figure], dict[str, Any]]:
     """``r-auroc_NAME``, or why there is none; and recall@1 as a detail."""
-    wrong = nearest_neighbour_errors(test.x, test.y)
+    labelled = test.y >= 0
+    scores = {name: values[labelled] for name, values in scores.items()}
+    wrong = nearest_neighbour_errors(test.x[labelled], test.y[labelled])
     details: dict[str, Any] = {"recall_at_1": float(1 - wrong.mean())}
     try:
         return r_auroc_figures(scores, wrong), details

@@ -75,6 +75,7 @@ def test_every_odd_configuration_trains_or_is_refused_in_one_line(tmp_path):
     counts, faults = Counter(), []
     for number in range(CASES):
         base, odd = case(draw)
+        print(number, odd, end=" ", flush=True)  # what a crash of the process leaves
         try:
             train(composed([*base, *odd]), tmp_path / str(number))
             outcome = "trained"
@@ -86,7 +87,7 @@ def test_every_odd_configuration_trains_or_is_refused_in_one_line(tmp_path):
             outcome = "tracebacks"
             faults.append(f"{base} {odd}: {error!r}")
         counts[outcome] += 1
-        print(number, outcome, odd, flush=True)
+        print(outcome, flush=True)
     RESULT.parent.mkdir(parents=True, exist_ok=True)
     names = ("refused", "trained", "tracebacks")
     result = {

@@ -1,4 +1,4 @@
-"""Commands on data that cannot give all: what can be had is written, the rest is left out by name."""
+"""Commands on data that cannot give all: what can be had is written, the rest is named."""
 
 import json
 import os
@@ -14,7 +14,7 @@ from vje_pyro.evaluation import Result
 
 TRAIN = (
     *TINY, "data=folder", "data.image_size=8", "loader.batch_size=4", "loader.num_workers=0",
-    "training.max_steps=1", "monitor.bank=4", "monitor.queries=1",
+    "training.max_steps=1", "monitor.bank=4", "monitor.queries=2",
 )  # fmt: skip
 
 

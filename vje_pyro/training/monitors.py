@@ -10,10 +10,11 @@ References:
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
 
 import torch
 import torch.nn.functional as F
+from annotated_types import Ge
 from torch import Tensor, nn
 
 from vje_pyro.distributions._common import Directional
@@ -82,7 +83,7 @@ def monitor_split(size: int, bank: int, queries: int, seed: int) -> tuple[Tensor
     Args:
         size: Images in the split.
         bank: Most images to take for the bank.
-        queries: Most images to take as queries; never more than a fifth of the split.
+        queries: Most images to take as queries; never more than a fifth of the split, or 2.
         seed: Seed of the draw.
 
     Returns:
@@ -91,13 +92,13 @@ def monitor_split(size: int, bank: int, queries: int, seed: int) -> tuple[Tensor
     Raises:
         ValueError: Fewer than 5 images, or nothing to be drawn.
     """
-    if size < 5 or bank < 1 or queries < 1:
+    if size < 5 or bank < 1 or queries < 2:  # the spread of one is unknown
         raise ValueError(
-            f"monitoring needs at least 5 images, 1 for the bank and 1 query; got {size} images, "
+            f"monitoring needs at least 5 images, 1 for the bank and 2 queries; got {size} images, "
             f"bank={bank}, queries={queries}"
         )
     order = torch.randperm(size, generator=torch.Generator().manual_seed(seed))
-    queries = min(queries, size // 5)
+    queries = min(queries, max(2, size // 5))
     return order[queries : queries + bank], order[:queries]
 
 
@@ -126,7 +127,7 @@ class Monitor:
         *,
         score: Score | None = None,
         bank: PositiveInt = 4000,
-        queries: PositiveInt = 1000,
+        queries: Annotated[PositiveInt, Ge(2)] = 1000,
         seed: Seed = 0,
         every_epochs: PositiveInt = 1,
         batch_size: PositiveInt = 512,
