@@ -90,8 +90,8 @@ def one_class(
     if not scores:
         parts.finish(scores)
     # A study that an older version began lacks the scores that came later.
-    tables = list(scores.values())
-    shared = [name for name in tables[0] if all(name in t for t in tables)] if tables else []
+    first, *others = scores.values()
+    shared = [name for name in first if all(name in table for table in others)]
     scores = {label: {name: table[name] for name in shared} for label, table in scores.items()}
     result = Result(
         protocol="one-class-v1",

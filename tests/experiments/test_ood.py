@@ -11,7 +11,7 @@ from vje_pyro.experiments.partial import LeftOut
 from vje_pyro.experiments.uncertainty import posterior_spread, uncertainty_run
 
 from vje_pyro import load
-from vje_pyro.errors import VJEError
+from vje_pyro.errors import DataError, VJEError
 from vje_pyro.evaluation import Result
 from vje_pyro.evaluation.corruptions import CORRUPTIONS
 from vje_pyro.evaluation.labelled_detectors import PYTORCH_OOD
