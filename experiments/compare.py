@@ -56,7 +56,9 @@ def train_seed(
         arguments += overrides
     if trust:
         arguments += ["--trust", *trust]
-    done = subprocess.run([sys.executable, "-m", "vje_pyro", "train", *arguments], check=False)
+    # -P: nothing is imported from the folder that the command is given in.
+    command = [sys.executable, "-P", "-m", "vje_pyro", "train", *arguments]
+    done = subprocess.run(command, check=False)
     if done.returncode:
         raise VJEError(
             f"training in {run_dir} ended with exit code {done.returncode}; mend what it says, "

@@ -83,8 +83,8 @@ def train(
     if not resume:
         check(config)
     RunDir(run_dir).check(resume)
-    device = config.device
     with explained("training cannot start"):
+        device = config.device
         fabric = make_fabric(device)
         check_batch(config.loader.batch_size, fabric.world_size, config.training.accumulate)
         number = processes_to_start(fabric)
@@ -345,9 +345,12 @@ def resume(run: str | Path, overrides: Sequence[str] = (), trust: Sequence[str] 
     own = OmegaConf.from_dotlist(list(overrides))
     keys = [override.split("=")[0] for override in overrides]
     stored = checked(info["config"], [*trust, *own.get("trust", ())], replaced=keys)
-    config = OmegaConf.merge(stored, own)
-    assert isinstance(config, DictConfig)
-    check(config, only=[*keys, "seed", "training"])
+    with explained("the run's configuration cannot be used"):
+        config = OmegaConf.merge(stored, own)
+        assert isinstance(config, DictConfig)
+        # Components check their own; an older run has fewer keys of the device.
+        compiled = ["device.compile"] if OmegaConf.select(config, "device.compile") else []
+        check(config, only=[*keys, *compiled, "seed", "training", "loader"])
     return train(config, run, resume=True, data_digest=None if insists else info["data_digest"])
 
 

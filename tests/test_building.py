@@ -233,3 +233,12 @@ def test_the_walk_leaves_the_file_s_content_as_it_is(stored):
 def test_a_configuration_is_a_group(config):
     with pytest.raises(CheckpointError, match="not a group of keys"):
         checked(config)
+
+
+def test_keys_are_shown_as_one_line_of_plain_text():
+    config = {"method": {"a\n\x1b[31mred": {"_target_": "os.system"}, "b" * 5000: 1}}
+    with pytest.raises(CheckpointError) as refusal:
+        checked(config)
+    assert "a??[31mred" in str(refusal.value)
+    assert len(str(refusal.value)) < 1000
+    assert str(refusal.value).isprintable()

@@ -193,14 +193,19 @@ class _Walk:
             )  # fmt: skip
             raise CheckpointError(
                 f"the run's configuration names {name!r}, which is outside of the components of "
-                f"vje-pyro and of the trusted packages {self.packages} ({where}).{advice}"
+                f"vje-pyro and of the trusted packages {self.packages} ({_shown(where)}).{advice}"
             )
         _require_class(name, package, where)
         return name
 
 
 def _refuse(where: str, what: str) -> NoReturn:
-    raise CheckpointError(f"the run's configuration is refused: {where or 'config'} {what}.")
+    raise CheckpointError(f"the run's configuration is refused: {_shown(where)} {what}.")
+
+
+def _shown(where: str) -> str:
+    """A key for a terminal, which a stranger may have chosen."""
+    return "".join(c if c.isprintable() else "?" for c in where[:200]) or "config"
 
 
 def _require_class(name: str, package: str, where: str) -> None:
@@ -209,8 +214,8 @@ def _require_class(name: str, package: str, where: str) -> None:
         found = resolve_name(name)
     except Exception as error:  # what importing the package can raise
         raise CheckpointError(
-            f"the run's configuration names {name!r} ({where}), which cannot be found ({error}): "
-            f"was it written by another version of {package}?"
+            f"the run's configuration names {name!r} ({_shown(where)}), which cannot be "
+            f"found ({error}): was it written by another version of {package}?"
         ) from error
     home = str(getattr(found, "__module__", ""))
     if not inspect.isclass(found) or not f"{home}.".startswith(f"{package}."):

@@ -118,6 +118,36 @@ def test_a_checkpoint_that_stands_for_a_lost_run_json_is_data_too(run_dir, tmp_p
     refused(capfd, path, tmp_path / "out", "vje_pyro.building.build")
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("device", None),
+        ("device.compile", {"a": 1}),
+        ("loader", []),
+        ("training.epochs", "x"),
+        ("seed", None),
+        ("optimizer", {"_target_": "vje_pyro.data.Digits"}),
+    ],
+)
+def test_what_no_run_has_is_one_line_on_resuming(strange, capfd, key, value):
+    assert run_cli("train", f"resume={strange(key, value)}") == 2
+    error = capfd.readouterr().err.strip()
+    assert error.startswith("error: ")
+    assert "Traceback" not in error
+
+
+def test_a_run_of_an_older_version_is_resumed(strange):
+    path = strange(
+        "monitor", {"_target_": "vje_pyro.training.monitors.no_monitor", "_partial_": True}
+    )
+    info = json.loads((path / "run.json").read_text())
+    for key in ("compile", "sync_batch_norm", "activation_checkpointing", "timeout_s"):
+        del info["config"]["device"][key]
+    del info["config"]["trust"]
+    (path / "run.json").write_text(json.dumps(info))
+    assert run_cli("train", f"resume={path}") == 0
+
+
 def test_init_from_takes_weights_and_makes_nothing_of_the_configuration(strange, tmp_path):
     path = strange("method.encoder", HIDDEN["builder"])
     assert run_cli("train", *SHORT, f"init_from={path}", f"run_dir={tmp_path / 'new'}") == 0
