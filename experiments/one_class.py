@@ -89,10 +89,16 @@ def one_class(
             scores[label] = _class_scores(folder / f"class{label}", config, label, count)
     if not scores:
         parts.finish(scores)
+    labelled = (test.labels >= 0).numpy()
+    if not labelled.all():
+        unknown_ones = f"{(~labelled).sum()} of {len(test)} images of the test split"
+        parts.left_out[unknown_ones] = "they have no label of the training split's classes"
     # A study that an older version began lacks the scores that came later.
     first, *others = scores.values()
     shared = [name for name in first if all(name in table for table in others)]
-    scores = {label: {name: table[name] for name in shared} for label, table in scores.items()}
+    scores = {
+        label: {name: table[name][labelled] for name in shared} for label, table in scores.items()
+    }
     result = Result(
         protocol="one-class-v1",
         dataset={
@@ -104,7 +110,7 @@ def one_class(
         },
         method=str(config.method._target_).rsplit(".", 1)[-1],
         features="encoder",
-        figures=one_class_figures(scores, test.labels.numpy()),
+        figures=one_class_figures(scores, test.labels.numpy()[labelled]),
         seed=config.seed,
         settings={
             "positives": "outliers",

@@ -62,6 +62,7 @@ def ood_run(
         scorer, train, test, dataset=run.source.name, seed=run.info["seed"], config=run.config
     )
     parts, results = Parts(), {}
+    parts.left_out |= scorer.left_out
     for name, path in outliers.items():
         with parts.part(name):
             results[name] = detect(name, read_outliers(path, root, run.source))

@@ -164,7 +164,8 @@ class _Checker:
             yield f"{name}._target_={_shown(target)}: cannot be used ({first_line(error)})"
             return
         keys = _parameters(constructor, given)
-        if node.get("_partial_") or "_args_" in node:
+        is_partial = "_partial_" in _raw(node) and _raw(node)["_partial_"] is not False
+        if is_partial or "_args_" in node:
             keys = _Keys(keys.hints, frozenset(), keys.is_open)
         yield from self.group(node, keys, f"{name}.")
 

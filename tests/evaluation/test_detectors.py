@@ -7,7 +7,7 @@ from scipy.special import softmax
 from scipy.stats import entropy
 
 from vje_pyro.errors import VJEError
-from vje_pyro.evaluation import Features
+from vje_pyro.evaluation import Features, scorer
 from vje_pyro.evaluation import labelled_detectors as labelled
 from vje_pyro.evaluation.detectors import KNNDistance, Mahalanobis
 from vje_pyro.evaluation.linear import fit_linear
@@ -103,3 +103,14 @@ def test_without_the_extra(monkeypatch, caplog):
     monkeypatch.setattr("vje_pyro.evaluation.scorer.has_pytorch_ood", lambda: False)
     assert list(feature_detectors(train)) == ["knn", "mahalanobis", "niw", "probe-entropy"]
     assert "vje-pyro[ood]" in caplog.text
+
+
+def test_what_cannot_be_fitted_is_named_where_that_is_asked(monkeypatch):
+    monkeypatch.setattr(scorer, "has_pytorch_ood", lambda: False)
+    alike = Features(np.ones((12, 4), np.float32), np.arange(12) % 2)
+    left_out = {}
+    detectors = feature_detectors(alike, left_out=left_out)
+    assert {"knn", "mahalanobis", "probe-entropy"} <= set(detectors)
+    assert list(left_out) == ["niw"]
+    with pytest.raises(ValueError, match="not positive definite"):
+        feature_detectors(alike)

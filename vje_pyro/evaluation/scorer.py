@@ -3,8 +3,8 @@
 import logging
 import math
 from collections import defaultdict
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -13,11 +13,13 @@ from torch import Tensor, nn
 from vje_pyro.data.arrays import ImageArray
 from vje_pyro.data.files import ImageFiles
 from vje_pyro.data.loaders import batches
+from vje_pyro.errors import first_line
 from vje_pyro.evaluation.density_of_states import DENSITY_OF_STATES, DensityOfStates, states
 from vje_pyro.evaluation.detection import OutlierScores, check_scores
 from vje_pyro.evaluation.detectors import FEATURE_DETECTORS, Detector
 from vje_pyro.evaluation.features import Features, extract
 from vje_pyro.evaluation.labelled_detectors import (
+    PYTORCH_OOD,
     has_pytorch_ood,
     probe_entropy,
     pytorch_ood_detectors,
@@ -35,6 +37,7 @@ logger = logging.getLogger(__name__)
 Split = ImageArray | ImageFiles
 Transform = Callable[[Tensor], Tensor]
 Density = Callable[[Tensor], OutlierScores]
+T = TypeVar("T")
 
 NUM_VIEWS = 4
 HELD_OUT = 0.2
@@ -60,7 +63,8 @@ class Scorer:
         make_views: From uint8 images ``(B, C, H, W)`` to normalised views ``(V, B, C, H, W)``;
             None leaves out what needs views.
         num_views: Random views of an image.
-        labelled: Use the training labels.
+        labelled: Use the training labels. Detectors that cannot be fitted are in ``left_out``, by
+            name with the reason.
         seed: Of the views, the latent samples and the choice of training images.
         calibration: Images in distribution that p-values are read from; training images that the
             densities are not made from if None. Those that training has not seen are better: an
@@ -84,7 +88,10 @@ class Scorer:
         self.method, self.normalize, self.make_views = method, normalize, make_views
         self.num_views, self.seed = num_views, seed
         self.device = next(method.parameters()).device
-        self.detectors = feature_detectors(extract(method, train, normalize), labelled)
+        self.left_out: dict[str, str] = {}
+        self.detectors = feature_detectors(
+            extract(method, train, normalize), labelled, self.left_out
+        )
         self.densities: list[Density] = []
         self.dose: DensityOfStates | None = None
         if hasattr(method, "infer"):
@@ -98,18 +105,20 @@ class Scorer:
             for part in (order[:count], order[count : count + BANK])
         )
         embeddings = self._encode(bank)
+        makers: dict[str, Callable[[], Density]] = {
+            "posterior-gaussian": lambda: PosteriorGaussian(self.method, embeddings),
+            "latent density": lambda: LatentDensity(self.method, embeddings),
+        }
+        if has_programs(self.method):
+            others = self._encode(held_out)
+            makers["population"] = lambda: Population(self.method, embeddings, others)
         with evaluating(self.method):
-            self.densities = [
-                PosteriorGaussian(self.method, embeddings),
-                LatentDensity(self.method, embeddings),
-            ]
-            if has_programs(self.method):
-                self.densities.append(Population(self.method, embeddings, self._encode(held_out)))
+            self.densities = list(_fitted(makers, self.left_out).values())
         if hasattr(self.method, "log_likelihood"):
-            others = held_out if calibration is None else calibration
-            self.dose = DensityOfStates(
-                self._over(bank, self._states), self._over(others, self._states)
-            )
+            judged = held_out if calibration is None else calibration
+            known, new = self._over(bank, self._states), self._over(judged, self._states)
+            made = _fitted({DENSITY_OF_STATES: lambda: DensityOfStates(known, new)}, self.left_out)
+            self.dose = made.get(DENSITY_OF_STATES)
 
     def _encode(self, split: Split) -> Tensor:
         features = extract(self.method, split, self.normalize, features="batch-norm")
@@ -178,24 +187,44 @@ def random_views(make_views: Transform, images: Tensor, num_views: int) -> Tenso
     return made[: max(2, num_views)]
 
 
-def feature_detectors(train: Features, labelled: bool = True) -> dict[str, Detector]:
+def feature_detectors(
+    train: Features, labelled: bool = True, left_out: dict[str, str] | None = None
+) -> dict[str, Detector]:
     """Detectors fitted on training features, by the name of their score.
 
     Args:
         train: Training features.
         labelled: Use their labels, if every image has one and there are two classes or more.
+        left_out: Is told the detectors that cannot be fitted, such as those that need features
+            that vary, and why.
     """
-    detectors: dict[str, Detector] = {
-        name: make(train.x) for name, make in FEATURE_DETECTORS.items()
+    makers: dict[str, Callable[[], dict[str, Detector]]] = {
+        name: lambda name=name, make=make: {name: make(train.x)}  # type: ignore[misc]
+        for name, make in (FEATURE_DETECTORS | {"niw": PredictiveDensity}).items()
     }
-    detectors["niw"] = PredictiveDensity(train.x)
-    if not labelled or (train.y < 0).any() or len(np.unique(train.y)) < 2:
-        return detectors
-    probe = fit_linear(train.x, train.y)
-    detectors["probe-entropy"] = probe_entropy(probe)
-    if not has_pytorch_ood():
-        logger.warning(
-            "the detectors of pytorch-ood are left out: pip install 'vje-pyro[ood]' adds them"
-        )
-        return detectors
-    return detectors | pytorch_ood_detectors(train, probe)
+    if labelled and (train.y >= 0).all() and len(np.unique(train.y)) >= 2:
+        probe = fit_linear(train.x, train.y)
+        makers["probe-entropy"] = lambda: {"probe-entropy": probe_entropy(probe)}
+        if has_pytorch_ood():
+            makers[", ".join(PYTORCH_OOD)] = lambda: pytorch_ood_detectors(train, probe)
+        else:
+            logger.warning(
+                "the detectors of pytorch-ood are left out: pip install 'vje-pyro[ood]' adds them"
+            )
+    detectors: dict[str, Detector] = {}
+    for made in _fitted(makers, left_out).values():
+        detectors |= made
+    return detectors
+
+
+def _fitted(makers: Mapping[str, Callable[[], T]], left_out: dict[str, str] | None) -> dict[str, T]:
+    """What can be made; why not, of the others."""
+    made = {}
+    for name, make in makers.items():
+        try:
+            made[name] = make()
+        except (ValueError, RuntimeError) as error:  # of linear algebra, in NumPy's and torch's way
+            if left_out is None:
+                raise
+            left_out[name] = first_line(error)
+    return made
