@@ -16,7 +16,7 @@ from lightning_fabric import Fabric
 from omegaconf import DictConfig, OmegaConf
 from vje_pyro.experiments.arguments import take_trust
 from vje_pyro.experiments.reporting import reported
-from vje_pyro.experiments.schema import check
+from vje_pyro.experiments.schema import check, check_overrides
 
 from vje_pyro.atomic import open_to_append
 from vje_pyro.building import build, checked
@@ -366,6 +366,8 @@ def main() -> None:
     runs = [word.removeprefix("resume=") for word in words if word.startswith("resume=")]
     if not runs:
         sys.argv[1:] = words  # what a user writes needs no trust; Hydra does not know the option
+        with reported():
+            check_overrides(words, str(CONFIG_DIR))
         _from_hydra()
         return
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)

@@ -118,7 +118,7 @@ class Views(nn.Module):
         image_size: ImageSize,
         mean: Sequence[float],
         std: Sequence[float],
-        num_views: PositiveInt = 2,
+        num_views: Annotated[PositiveInt, Le(64)] = 2,
         crop_scale: Sequence[PositiveFloat] = (0.2, 1.0),
         crop_ratio: Sequence[PositiveFloat] = (3 / 4, 4 / 3),
         flip: Probability = 0.5,
