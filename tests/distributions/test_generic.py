@@ -9,6 +9,8 @@ from sphere_quadrature import cell_on_sphere, sphere_grid, weighted_draws
 from table import DIRECTIONS, RADII, ROWS
 from torch.nn.functional import normalize
 
+from vje_pyro.distributions._isotropic import Isotropic
+
 DOUBLE = torch.float64
 
 
@@ -124,6 +126,53 @@ def test_gradients_match_finite_differences(row):
     assert torch.autograd.gradcheck(log_prob, (value, *tensors), atol=1e-5, fast_mode=True)
 
 
+SECOND = [
+    pytest.param(row, dim, scale, own, id=f"{row.id}-{dim}-{scale}-{own}")
+    for row in ROWS
+    for dim in ((3, 20) if row.kind == "direction" else (1,))
+    for scale, own in ((0.4, 1.0), (3.0, 0.5), (0.1, 50.0))
+    if own == 1.0 or dim < 20
+]
+
+
+@pytest.mark.parametrize(("row", "dim", "scale", "own"), SECOND)
+def test_second_derivatives_match_finite_differences(row, dim, scale, own):
+    """The Hessian along a line through value and parameters, and as ``torch.autograd`` forms it."""
+    torch.manual_seed(4)
+    names, tensors = differentiable(row, dim=dim, scale=scale)
+    with torch.no_grad():
+        for name in row.own:
+            tensors[names.index(name)].fill_(own)
+    value = row.parameters(dim, seed=1)["loc"].requires_grad_()
+    points = [value, *tensors]
+
+    def log_prob(*points):
+        value, *tensors = points
+        value = normalize(value, dim=-1) if row.kind == "direction" else value
+        return law(row, names, tensors).log_prob(value)
+
+    # A step along a random line in the logarithm of what is positive.
+    line = [torch.randn_like(x) * (1 if x.dim() and i < 2 else x) for i, x in enumerate(points)]
+    line = [x.detach() for x in line]
+
+    def gradient(t, create_graph=False):
+        moved = [x + t * dx for x, dx in zip(points, line, strict=True)]
+        return torch.autograd.grad(log_prob(*moved), points, create_graph=create_graph)
+
+    along = sum((g * dx).sum() for g, dx in zip(gradient(0.0, True), line, strict=True))
+    exact = torch.autograd.grad(along, points)
+    h = 1e-4
+    for name, x, high, low in zip(["value", *names], exact, gradient(h), gradient(-h), strict=True):
+        size = 1 + torch.maximum(high.abs().max(), x.abs().max()).item()
+        torch.testing.assert_close(
+            x,
+            (high - low) / (2 * h),
+            rtol=0,
+            atol=1e-5 * size,
+            msg=lambda m, name=name: f"{name}: {m}",
+        )
+
+
 @of([row for row in ROWS if row.rsample])
 def test_pathwise_gradients_are_those_of_the_expectation(row):
     """Of E f, from draws one by one and from the derivative of the integral of f times density."""
@@ -232,6 +281,34 @@ def test_single_precision_agrees_with_double(row, dim):
     torch.testing.assert_close(
         single.log_prob(rounded).double(), double.log_prob(value), atol=2e-3, rtol=2e-6
     )
+
+
+@of([row for row in ROWS if row.own or issubclass(row.cls, Isotropic)])
+@pytest.mark.parametrize("dim", [3, 64])
+def test_single_precision_holds_for_every_df_and_concentration(row, dim):
+    """Of the same numbers. A quadratic form of about D keeps 1e-6 of itself in single precision."""
+    exponents = torch.linspace(-2, 8, 21)
+    own = 10**exponents
+    loc = row.parameters(dim, dtype=torch.float32, batch=(21,))["loc"]
+    # Values within a few widths of the law.
+    width = torch.full((21,), 0.3)
+    if not row.own:
+        parameters, width = {"concentration": own}, own.rsqrt().clamp(max=1.0)
+    else:
+        scale = 0.3 if row.kind == "radius" else 0.3 * torch.ones(21, dim)
+        parameters = {"scale": scale} | dict.fromkeys(row.own, own)
+    noise = row.parameters(dim, dtype=torch.float32, batch=(21,), seed=1)["loc"]
+    if row.kind == "direction":
+        value = normalize(loc + width[:, None] * noise, dim=-1)
+    else:
+        value = loc + width * (noise - 2)
+    parameters |= {"loc": loc}
+    laws = [
+        row.build({k: torch.as_tensor(x).to(t) for k, x in parameters.items()}, validate_args=False)
+        for t in (torch.float32, DOUBLE)
+    ]
+    single, double = laws[0].log_prob(value), laws[1].log_prob(value.double())
+    torch.testing.assert_close(single.double(), double, rtol=2e-6, atol=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,8 @@ integrand does not oscillate before it has decayed and a midpoint rule gives abo
 *relative* to the probability, however small it is.
 
 The integral does not depend on its path. So the saddle point need only be near, and a gradient is
-the same integral with ∂K in the integrand: it comes from the same pass, and nothing else is kept.
+the same integral with ∂K in the integrand: it comes from the same pass, and nothing of the size of
+all nodes and coordinates is kept.
 
 Source: inversion as in Imhof (1961), "Computing the distribution of quadratic forms in normal
 variables"; contour through the saddle point as in Rice (1980), "Distribution of quadratic forms in
@@ -20,18 +21,17 @@ normal random variables"; the O(D) determinant is this project's.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from vje_pyro.distributions._common import Shape
 
 # The path, y = width · sinh(v), ends where the integrand in v has fallen to exp(−_DECAY).
 _DECAY = 27.0
-_V_MAX = 60.0  # even a single coordinate with df = 0.3 has decayed there
+_V_MAX = 60.0  # even a single coordinate with df = 0.01 has decayed there
 
 # The bound must be exact, as the saddle point may be 1e-10 of it away. The saddle point and the end
 # of the path may be a percent off.
@@ -224,7 +224,7 @@ def log_ball_probability(
             scale matrix that diag(scale⁻²) induces there (the conditional distribution).
 
     Returns:
-        Two float64 tensors of the broadcast batch shape, differentiable in every argument, once.
+        Two float64 tensors of the broadcast batch shape, differentiable in every argument.
     """
     shapes = [scale.shape[:-1], radius.shape]
     shapes += [] if df is None else [df.shape]
@@ -241,7 +241,8 @@ def log_ball_probability(
     form = _Form(covariance, flat(radius).square(), None if df is None else flat(df))
     s, steps, lower = _path(form)
     log_tail = _LogIntegral.apply(s, steps, *covariance, *form[1:])
-    log_tail = log_tail.clamp(max=-torch.finfo(torch.float64).tiny)
+    # The tail is the rarer event, if not by far. Clamped, its complement has finite derivatives.
+    log_tail = log_tail.clamp(max=-torch.finfo(torch.float64).eps)
     log_other = torch.log(-torch.expm1(log_tail))
     inside = torch.where(lower, log_tail, log_other)
     outside = torch.where(lower, log_other, log_tail)
@@ -252,35 +253,39 @@ class _LogIntegral(torch.autograd.Function):
     """Log of Im ∫ exp(K)/s ds / π, shape (n,), at nodes s and with steps ds/s, (n, m)."""
 
     @staticmethod
-    def forward(
-        ctx: Any,
-        s: Tensor,
-        steps: Tensor,
-        variance: Tensor,
-        weight: Tensor,
-        top_variance: Tensor,
-        top_weight: Tensor,
-        square: Tensor,
-        df: Tensor | None,
-    ) -> Tensor:
-        """By blocks of data: what is found for every datum, node and coordinate stays small."""
-        form = _Form(_Covariance(variance, weight, top_variance, top_weight), square, df)
-        cells = _BLOCK if s.device.type == "cpu" else _GPU_BLOCK
-        block = max(1, cells // (s.shape[1] * variance.shape[1]))
-        parts = [slice(i, i + block) for i in range(0, max(1, len(s)), block)]
-        with_gradient = any(ctx.needs_input_grad)
-        results = [_integrate(s[i], steps[i], form.rows(i), with_gradient) for i in parts]
-        log_integral, *gradients = (torch.cat(x) for x in zip(*results, strict=True))
-        ctx.save_for_backward(*gradients)
+    def forward(ctx: Any, s: Tensor, steps: Tensor, *form: Tensor | None) -> Tensor:
+        """With the gradients in the form's tensors, which come from the same pass."""
+        log_integral, *gradients = _integrate_blocks(s, steps, form, any(ctx.needs_input_grad))
+        ctx.num_gradients = len(gradients)
+        ctx.save_for_backward(*gradients, s, steps, *form)
         return log_integral
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        """The gradients found on the way, times that of the integral."""
-        gradients = [grad.reshape(-1, *[1] * (x.dim() - 1)) * x for x in ctx.saved_tensors]
+        """The gradients found on the way, times that of the integral.
+
+        For a second derivative they are found anew, as functions of the form: the nodes are right
+        for any form nearby, so the derivative of the rule is the rule of the derivative.
+        """
+        gradients = ctx.saved_tensors[: ctx.num_gradients]
+        if torch.is_grad_enabled():  # by create_graph
+            s, steps, *form = ctx.saved_tensors[ctx.num_gradients :]
+            gradients = _integrate_blocks(s, steps, form, True)[1:]
+        gradients = [grad.reshape(-1, *[1] * (x.dim() - 1)) * x for x in gradients]
         no_df = [None] * (6 - len(gradients))
         return None, None, *gradients, *no_df
+
+
+def _integrate_blocks(
+    s: Tensor, steps: Tensor, tensors: Sequence[Any], with_gradient: bool
+) -> list[Tensor]:
+    """:func:`_integrate` by blocks: what is found for a datum, node and coordinate stays small."""
+    form = _Form(_Covariance(*tensors[:4]), *tensors[4:])
+    cells = _BLOCK if s.device.type == "cpu" else _GPU_BLOCK
+    block = max(1, cells // (s.shape[1] * form.covariance.variance.shape[1]))
+    parts = [slice(i, i + block) for i in range(0, max(1, len(s)), block)]
+    results = [_integrate(s[i], steps[i], form.rows(i), with_gradient) for i in parts]
+    return [torch.cat(x) for x in zip(*results, strict=True)]
 
 
 def _integrate(s: Tensor, steps: Tensor, form: _Form, with_gradient: bool) -> tuple[Tensor, ...]:
@@ -360,4 +365,7 @@ def _saddle_point(form: _Form) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     pole = square / (1 + 2 * saddle * square * inverse_df)
     d2 = -2 * k2 + 2 * pole.pow(2) * inverse_df + saddle.pow(-2)  # of K − log|s|
     d3 = 4 * k3 - 8 * pole.pow(3) * inverse_df.pow(2)  # of K
-    return saddle, d2.rsqrt(), d3 / (3 * d2), lower
+    bend = d3 / (3 * d2)
+    # Where the path bends within the width of the peak, as it does around the singularity of few
+    # degrees of freedom, the nodes must be as dense as it bends.
+    return saddle, torch.minimum(d2.rsqrt(), 1 / bend.abs()), bend, lower

@@ -1,4 +1,6 @@
-"""A ratio of Gamma functions of large arguments, without the cancellation of their logarithms."""
+"""Ratios of Gamma functions of large arguments, without the cancellation of their logarithms."""
+
+import math
 
 import torch
 from torch import Tensor
@@ -35,3 +37,27 @@ def log_gamma_ratio(x: Tensor, step: float) -> tuple[Tensor, Tensor]:
         value = value + c * (y**-power - x**-power)
         slope = slope - c * power * (y ** -(power + 1) - x ** -(power + 1))
     return value, slope
+
+
+# From x = 5000 on, the first term of Stirling's series is right to the last digit of float64.
+_MANY_DF = 1e4
+
+
+def log_student_t_normalizer(df: Tensor, dim: int) -> Tensor:
+    """Log density of a standard Student-t vector at its location, for any degrees of freedom.
+
+    It is log Γ((ν+d)/2)/Γ(ν/2) − (d/2) log(νπ), written as the normal vector's −(d/2) log 2π and
+    a rest that vanishes for many degrees of freedom ν.
+
+    Args:
+        df: Degrees of freedom, positive, any shape.
+        dim: Dimension d of the vector.
+
+    Returns:
+        A float64 tensor of the shape of ``df``, differentiable.
+    """
+    x, step = df.double() / 2, dim / 2
+    y = x + step
+    few = torch.lgamma(y) - torch.lgamma(x) - step * x.log()
+    many = (y - 0.5) * torch.log1p(step / x) - step + (1 / y - 1 / x) / 12
+    return torch.where(df < _MANY_DF, few, many) - step * math.log(2 * math.pi)

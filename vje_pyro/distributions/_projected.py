@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from vje_pyro.distributions._common import Directional, Shape
+from vje_pyro.distributions._gamma_ratio import log_student_t_normalizer
 from vje_pyro.distributions._radial_integral import log_radial_integral
 
 
@@ -36,7 +37,10 @@ class ProjectedDirection(Directional):
         excess = (loc - beta[..., None] * target).square().sum(-1)
         integral = log_radial_integral(dim, a, beta, excess, self.df)
         log_scale = self.scale.log().sum(-1, dtype=torch.float64)
-        return (integral + _log_normalizer(dim, self.df) - log_scale).to(value.dtype)
+        if self.df is None:
+            return (integral - 0.5 * dim * math.log(2 * math.pi) - log_scale).to(value.dtype)
+        log_normalizer = log_student_t_normalizer(self.df, dim)
+        return (integral + log_normalizer - log_scale).to(value.dtype)
 
     def rsample(self, sample_shape: Shape = ()) -> Tensor:
         """Exact draws with pathwise gradients, shape ``sample + batch_shape + (D,)``."""
@@ -48,12 +52,3 @@ class ProjectedDirection(Directional):
             gamma = torch._standard_gamma(df / 2).clamp(min=torch.finfo(df.dtype).tiny)
             loc = loc * (2 * gamma / df).sqrt()[..., None]
         return normalize(loc + noise, dim=-1)
-
-
-def _log_normalizer(dim: int, df: Tensor | None) -> Tensor | float:
-    """Log of the density at the location for unit scales, in float64: the Gammas cancel."""
-    if df is None:
-        return -0.5 * dim * math.log(2 * math.pi)
-    nu = df.double()
-    log_gammas = torch.lgamma((nu + dim) / 2) - torch.lgamma(nu / 2)
-    return log_gammas - 0.5 * dim * torch.log(nu * math.pi)

@@ -1,13 +1,12 @@
 """A Student-t law of a radius: the radial factor of VJE."""
 
-import math
-
 import torch
 from pyro.distributions import TorchDistribution, constraints
 from torch import Tensor
 
 from vje_pyro.distributions._ball_probability import log_ball_probability
 from vje_pyro.distributions._common import Shape, positive_finite, tensor_like
+from vje_pyro.distributions._gamma_ratio import log_student_t_normalizer
 from vje_pyro.ranges import PositiveFloat
 
 
@@ -99,9 +98,7 @@ class RadialStudentT(TorchDistribution):
         # Written out: torch's class makes a chi-square law too, whose constant waits for a GPU.
         df, residual = self.df, (value - self.loc) / self.scale
         log_prob = (
-            torch.lgamma((df + 1) / 2)
-            - torch.lgamma(df / 2)
-            - (math.pi * df).log() / 2
+            log_student_t_normalizer(df, 1).to(self.loc.dtype)
             - self.scale.log()
             - (df + 1) / 2 * torch.log1p(residual.square() / df)
         )

@@ -1,12 +1,11 @@
 """A heavy-tailed Student-t subdensity for directions: the directional factor of VJE."""
 
-import math
-
 import torch
 from torch import Tensor
 
 from vje_pyro.distributions._chord import ChordDirection
 from vje_pyro.distributions._common import positive_finite
+from vje_pyro.distributions._gamma_ratio import log_student_t_normalizer
 from vje_pyro.ranges import PositiveFloat
 
 
@@ -81,11 +80,5 @@ class SphericalStudentT(ChordDirection):
 
     def _log_kernel(self, quadratic: Tensor) -> Tensor:
         df, dim = self.df, self.event_shape[0] - 1
-        return _log_normalizer(df, dim) - 0.5 * (df + dim) * torch.log1p(quadratic / df)
-
-
-def _log_normalizer(df: Tensor, dim: int) -> Tensor:
-    """Log of Γ((ν+d)/2) / (Γ(ν/2) (νπ)^{d/2}), in float64: the Gammas cancel for large ν."""
-    nu = df.double()
-    log_gammas = torch.lgamma((nu + dim) / 2) - torch.lgamma(nu / 2)
-    return (log_gammas - 0.5 * dim * torch.log(nu * math.pi)).to(df.dtype)
+        log_normalizer = log_student_t_normalizer(df, dim).to(quadratic.dtype)
+        return log_normalizer - 0.5 * (df + dim) * torch.log1p(quadratic / df)
