@@ -65,6 +65,7 @@ results: $(VENV)/.installed
 	$(BIN)/python benchmarks/recipe_table.py
 	$(BIN)/python benchmarks/methods_table.py
 	$(BIN)/python benchmarks/performance_table.py
+	$(BIN)/python benchmarks/campaigns_table.py
 
 # Installed anew only when the requirements change.
 $(VENV)/.installed: pyproject.toml constraints.txt

@@ -20,8 +20,8 @@ def reported() -> Iterator[None]:
     except VJEError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
-    except (OSError, MemoryError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and not _is_shortage(error):
+    except (OSError, MemoryError, RuntimeError, ImportError) as error:
+        if isinstance(error, RuntimeError | ImportError) and not _is_shortage(error):
             raise
         print(f"error: {_refusal(error)}", file=sys.stderr)
         sys.exit(2)
@@ -30,15 +30,17 @@ def reported() -> Iterator[None]:
         sys.exit(getattr(interrupt, "exit_code", 130))
 
 
-# The words for them in errors of torch, which raises RuntimeError for all.
+# The words for them in errors of torch and of the loader, which have one class for all.
 _SHORTAGES = [
     os.strerror(number)
     for number in (errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ENOSPC, errno.EDQUOT)
 ]
 
+_OF_MEMORY = ("out of memory", "allocate memory", "failed to map segment")
 
-def _is_shortage(error: RuntimeError) -> bool:
-    return any(words in str(error) for words in (*_SHORTAGES, "out of memory", "allocate memory"))
+
+def _is_shortage(error: Exception) -> bool:
+    return any(words in str(error) for words in (*_SHORTAGES, *_OF_MEMORY))
 
 
 def _refusal(error: Exception) -> str:

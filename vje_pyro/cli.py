@@ -47,11 +47,11 @@ def main() -> None:
     if arguments[0] not in _COMMANDS:
         print(f"error: no command {arguments[0]!r}\n\n{_USAGE}", file=sys.stderr)
         sys.exit(2)
-    module = importlib.import_module(f"vje_pyro.experiments.{_COMMANDS[arguments[0]][0]}")
     from vje_pyro.experiments.reporting import reported
 
-    # As if the script itself had been started: Hydra reads sys.argv, and the processes of a
-    # distributed run are started from it.
-    sys.argv = [str(module.__file__), *arguments[1:]]
     with reported():
+        module = importlib.import_module(f"vje_pyro.experiments.{_COMMANDS[arguments[0]][0]}")
+        # As if the script itself had been started: Hydra reads sys.argv, and the processes of a
+        # distributed run are started from it.
+        sys.argv = [str(module.__file__), *arguments[1:]]
         module.main()

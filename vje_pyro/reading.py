@@ -7,8 +7,8 @@ Whatever is wrong with a file, and whatever the library below makes of it, the e
 import csv
 import io
 import json
-import math
 import stat
+import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -21,7 +21,7 @@ from pydantic import TypeAdapter, ValidationError
 from vje_pyro.errors import CheckpointError
 
 MAX_BYTES = 1 << 28
-"""The largest text file that is read; those of a run have a thousandth of it."""
+"""The largest file that is read, and the most that it may unpack to; a run's are far smaller."""
 
 MAX_DEPTH = 32
 """How deep lists and mappings may be nested; configurations have less than ten levels."""
@@ -146,17 +146,19 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
     Raises:
         CheckpointError: The file is missing or damaged.
     """
-    data = read_bytes(path, limit=None)
+    data = read_bytes(path)
     try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            unpacked = sum(member.file_size for member in archive.infolist())
+        if unpacked > MAX_BYTES:
+            raise ValueError(f"it would unpack to {unpacked:,} bytes")
         with np.load(io.BytesIO(data), allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
-    except MemoryError:
-        raise
     except Exception as error:  # zip, zlib and NumPy have errors of many kinds
         raise damaged(path, error, "Give the command that wrote it again.") from error
 
 
-def read_bytes(path: Path, missing: str = "", limit: int | None = MAX_BYTES) -> bytes:
+def read_bytes(path: Path, missing: str = "", limit: int = MAX_BYTES) -> bytes:
     """The content of a regular file.
 
     Args:
@@ -171,7 +173,7 @@ def read_bytes(path: Path, missing: str = "", limit: int | None = MAX_BYTES) -> 
         found = path.stat()
         if not stat.S_ISREG(found.st_mode):  # one would wait for a pipe forever
             raise CheckpointError(f"{path} is not a file.")
-        if found.st_size > (limit or math.inf):
+        if found.st_size > limit:
             raise CheckpointError(f"{path} has {found.st_size:,} bytes: too many to be a run's.")
         return path.read_bytes()
     except (FileNotFoundError, NotADirectoryError) as error:

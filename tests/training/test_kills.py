@@ -24,10 +24,10 @@ def go_on(toy, path):
     """One of the two commands works, and the error of the other names it; says which."""
     try:
         toy.train(path, loader=toy.ToyLoader(size=32), **SETTINGS)
-    except CheckpointError as error:
-        assert f"vje train resume={path}" in str(error)
-    else:
         return "anew"
+    except CheckpointError as error:
+        said = str(error)
+    assert f"vje train resume={path}" in said
     toy.train(path, loader=toy.ToyLoader(size=32), resume=True, **SETTINGS)
     return "resumed"
 
