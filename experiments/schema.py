@@ -70,6 +70,9 @@ class Config(TypedDict):
     likelihood: NotRequired[Likelihood]
     prior: NotRequired[Component]
     aggregate: NotRequired[Component | None]
+    objective: NotRequired[Component]
+    latents: NotRequired[Component | None]
+    alignment: NotRequired[Component | None]
     method: Component
     optimizer: Component
     schedule: Component

@@ -2,7 +2,15 @@
 
 from vje_pyro.guides.affine_coupling_flow import AffineCouplingFlow
 from vje_pyro.guides.amortised import AmortisedGuide, Inferred
+from vje_pyro.guides.conjugate_normal import ConjugateNormal
 from vje_pyro.guides.diagonal_normal import DiagonalNormal
 from vje_pyro.guides.low_rank_normal import LowRankNormal
 
-__all__ = ["AffineCouplingFlow", "AmortisedGuide", "DiagonalNormal", "Inferred", "LowRankNormal"]
+__all__ = [
+    "AffineCouplingFlow",
+    "AmortisedGuide",
+    "ConjugateNormal",
+    "DiagonalNormal",
+    "Inferred",
+    "LowRankNormal",
+]

@@ -5,7 +5,6 @@ from abc import ABC, abstractmethod
 from itertools import pairwise
 from typing import NamedTuple
 
-import pyro
 import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
@@ -61,7 +60,7 @@ class BoundedScale(nn.Module):
 
 
 class AmortisedGuide(BoundedScale, ABC):
-    """Base of the guides: subclasses say how they infer, this class is the Pyro program.
+    """Base of the guides: subclasses say how they infer; the method samples z from it.
 
     Arguments and errors are those of :class:`BoundedScale`.
     """
@@ -69,13 +68,6 @@ class AmortisedGuide(BoundedScale, ABC):
     @abstractmethod
     def infer(self, source: Tensor) -> Inferred:
         """Posterior and directional scale of source embeddings ``(N, D)``."""
-
-    def forward(
-        self, posterior: TorchDistribution, scale: Tensor, target: Tensor | None = None
-    ) -> Tensor:
-        """The Pyro guide: samples site ``z`` of every datum; the rest is the model's alone."""
-        with pyro.plate("data", posterior.batch_shape[-1], dim=-1):
-            return pyro.sample("z", posterior)
 
 
 def perceptron(

@@ -2,6 +2,7 @@
 
 from vje_pyro.models.barlow_twins import BarlowTwins
 from vje_pyro.models.byol import BYOL
+from vje_pyro.models.global_latents import GlobalLatents
 from vje_pyro.models.lejepa import LeJEPA
 from vje_pyro.models.mc_infonce import MCInfoNCE
 from vje_pyro.models.moco_v3 import MoCoV3
@@ -17,6 +18,7 @@ __all__ = [
     "VJE",
     "VSSL",
     "BarlowTwins",
+    "GlobalLatents",
     "LeJEPA",
     "MCInfoNCE",
     "MoCoV3",

@@ -15,12 +15,12 @@ from vje_pyro.guides.amortised import Inferred, perceptron
 from vje_pyro.models._concentration import Concentration
 
 from vje_pyro.distributions import PowerSpherical, SphericalUniform
-from vje_pyro.inference import SymmetricELBO, ordered_pairs
+from vje_pyro.inference import SymmetricELBO, ViewPrograms, ordered_pairs
 from vje_pyro.method import Loss
 from vje_pyro.ranges import NonNegativeFloat, Width
 
 
-class VISimSiam(nn.Module):
+class VISimSiam(ViewPrograms):
     r"""From one view, predict a law of the direction that the other view's projection takes.
 
     The latent z is a direction on :math:`S^{P-1}`. With f the encoder, g the projector, h the
@@ -95,7 +95,7 @@ class VISimSiam(nn.Module):
         self.beta = beta
         self.elbo = SymmetricELBO()
 
-    def model(self, posterior: TorchDistribution, target: Tensor | None = None) -> None:
+    def generate(self, posterior: TorchDistribution, target: Tensor | None = None) -> None:
         """The Pyro model of a plate of pairs; without targets it generates directions.
 
         Args:
@@ -107,7 +107,7 @@ class VISimSiam(nn.Module):
             pyro.sample("direction", posterior, obs=direction)
             pyro.factor("concentration", -self.beta * self._information(posterior))
 
-    def guide(self, posterior: TorchDistribution, target: Tensor | None = None) -> None:
+    def approximate(self, posterior: TorchDistribution, target: Tensor | None = None) -> None:
         """The Pyro guide, empty: z is observed, because the other branch gives a point."""
 
     def prior(self) -> SphericalUniform:
@@ -136,7 +136,9 @@ class VISimSiam(nn.Module):
             posterior = self.law(loc=loc, concentration=self.concentration(embeddings))
             return Inferred(posterior, posterior.scale)
 
-    def pairs(self, views: Tensor) -> tuple[TorchDistribution, Tensor]:
+    def pairs(
+        self, views: Tensor, labels: Tensor | None = None
+    ) -> tuple[TorchDistribution, Tensor]:
         """Predicted law and target of every ordered pair of views: both programs' arguments.
 
         From views ``(V, B, C, H, W)`` the plate holds all V (V − 1) B ordered pairs.

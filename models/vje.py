@@ -3,6 +3,7 @@
 import logging
 import math
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import partial
 from typing import Any, Literal
 
@@ -13,20 +14,30 @@ from torch import Tensor, nn
 from torch.distributions import kl_divergence
 from torch.nn.functional import normalize
 from vje_pyro.guides import AmortisedGuide, Inferred
+from vje_pyro.models.global_latents import GlobalLatents
 
+from vje_pyro.distributions._common import unit_vector
 from vje_pyro.distributions.moments import moments
 from vje_pyro.encoders import EMATeacher, cosine_momentum
-from vje_pyro.inference import CompiledProgram, SymmetricELBO, ordered_pairs
+from vje_pyro.inference import (
+    CompiledProgram,
+    Conditional,
+    Evidence,
+    Objective,
+    SymmetricELBO,
+    ViewPrograms,
+    product_of_experts,
+)
 from vje_pyro.method import Loss, evaluating
 from vje_pyro.priors import NormalPrior, Prior
-from vje_pyro.ranges import NonNegativeFloat, Particles, PositiveFloat, Probability
+from vje_pyro.ranges import NonNegativeFloat, Particles, PositiveFloat, PositiveInt, Probability
 
 logger = logging.getLogger(__name__)
 
 Likelihood = Callable[..., TorchDistribution]
 
 
-class VJE(nn.Module):
+class VJE(ViewPrograms):
     r"""A latent z generates the direction and the radius of the other view's embedding.
 
     For the source embedding :math:`s_i` and the target embedding :math:`s_j` of one image, with
@@ -41,8 +52,9 @@ class VJE(nn.Module):
 
     Prior, guide and both factors are components: any of them can be another.
 
-    :meth:`model` and :meth:`guide` are Pyro programs on (posterior, scale, target); :meth:`pairs`
-    makes these from views, and runs the encoder once per view. To train with torch::
+    :meth:`model` and :meth:`guide` are Pyro programs on views, and also on what :meth:`pairs` reads
+    from them, which runs the encoder once per view: posterior, scale and target. To train with
+    torch::
 
         loss = method.loss(views).total            # what the trainer does
         elbo = SymmetricELBO()(method.model, method.guide)
@@ -51,7 +63,13 @@ class VJE(nn.Module):
     and with classic Pyro::
 
         svi = pyro.infer.SVI(method.model, method.guide, optim, loss=SymmetricELBO())
-        svi.step(*method.pairs(views))
+        svi.step(views)
+
+    ``objective`` says which views the posterior of an image sees and which it explains: one latent
+    can explain all views of its image. The bound's data are embeddings that the encoder makes.
+    Where one latent explains views that its posterior has seen, an exact posterior leaves the
+    encoder no gradient: the mean already is where the density of the data is highest. There
+    ``alignment`` trains the encoder, and the bound is that of a model of its embeddings.
 
     Source: Oji & Fieguth, "Joint Embedding Variational Bayes" (arXiv 2602.05639), whose abstract
     asks for these parts; the exact factors and the scale :math:`\sigma/\sqrt D` are this project's.
@@ -77,6 +95,15 @@ class VJE(nn.Module):
             guide and this prior, else sampled, which is then said in the log.
         reference_radius: Radius of z that σ is divided by to become the scale of the direction;
             None is √D, the radius that the standard normal prior gives z.
+        objective: :class:`~vje_pyro.inference.Conditional`, the paper's, if None;
+            :class:`~vje_pyro.inference.Joint`, :class:`~vje_pyro.inference.Subsets` or
+            :class:`~vje_pyro.inference.Predictive`.
+        latents: Parameters of the laws that are inferred with z; None fixes all of them.
+        alignment: Another VJE of the same embeddings (its encoder is
+            :class:`~vje_pyro.encoders.Identity`), whose bound trains the encoder; the own bound
+            then has no gradient into it. None trains the encoder by the own bound.
+        num_data: Images of the whole data set, where there are global latents: what a mini-batch
+            says of these is scaled up to it. None takes the mini-batch for the whole.
 
     Raises:
         ValueError: If D is below 3, ``beta`` is negative, ``reference_radius`` is not positive, or
@@ -99,6 +126,10 @@ class VJE(nn.Module):
         target_momentum: Probability | None = None,
         kl: Literal["auto", "analytic", "sample"] = "auto",
         reference_radius: PositiveFloat | None = None,
+        objective: Objective | None = None,
+        latents: GlobalLatents | None = None,
+        alignment: nn.Module | None = None,
+        num_data: PositiveInt | None = None,
     ) -> None:
         super().__init__()
         self.num_features: int = encoder.num_features  # type: ignore[assignment]
@@ -128,7 +159,12 @@ class VJE(nn.Module):
         _check_likelihoods(direction, radius, self.num_features)
         self.direction = direction
         self.radius = radius
-        self.elbo = SymmetricELBO(beta, num_particles, self._choose_kl() if kl == "auto" else kl)
+        self.objective = objective or Conditional()
+        self.latents = latents
+        self.alignment = alignment
+        self.num_data = num_data
+        kl = self._choose_kl() if kl == "auto" else kl
+        self.elbo = self.objective.bound(beta, num_particles, kl)
         self.aggregate = aggregate
         self.target_grad = target_grad
         self.target_momentum = target_momentum
@@ -137,31 +173,55 @@ class VJE(nn.Module):
         self.teacher_norm = norm(track_running_stats=False) if self.norm and self.teacher else None
         self._compiled_head: CompiledProgram | None = None
 
-    def model(
+    def generate(
         self, posterior: TorchDistribution, scale: Tensor, target: Tensor | None = None
     ) -> None:
-        """The Pyro model of a plate of data; without targets it generates them.
+        """The model of a plate of data; without targets it generates them.
 
         Args:
             posterior: Not used: model and guide take the same arguments.
-            scale: Scale of the directional factor in units of z, ``(N, D)``.
-            target: Target embeddings ``(N, D)``.
+            scale: Scale of the directional factor in units of z, ``(N, D)``; or ``(T, N, D)`` for
+                T views of each datum, in a plate ``view`` inside that of the data.
+            target: Target embeddings, of the same shape.
         """
-        observed = None if target is None else (normalize(target, dim=-1), target.norm(dim=-1))
-        u, r = observed or (None, None)
-        with pyro.plate("data", len(scale), dim=-1):
+        observed: tuple[Any, ...] = (None, None)
+        if target is not None:
+            observed = normalize(target, dim=-1), target.norm(dim=-1)
+        laws = self.latents.sample_prior() if self.latents else {"direction": {}, "radius": {}}
+        views = pyro.plate("view", len(scale), dim=-2) if scale.dim() == 3 else nullcontext()
+        with self._plate(scale):
             z = pyro.sample("z", self.prior_distribution())
-            norm = z.norm(dim=-1)
-            direction = self.direction(loc=z / norm[..., None], scale=scale / self.reference_radius)
-            pyro.sample("direction", direction, obs=u)
-            if self.radius is not None:
-                pyro.sample("radius", self.radius(loc=norm), obs=r)
+            # At 0, where an automatic guide may start, the direction is the first axis.
+            loc, norm = unit_vector(z), z.norm(dim=-1).clamp(min=torch.finfo(z.dtype).tiny)
+            with views:
+                direction = self._direction(loc, scale, **laws["direction"])
+                pyro.sample("direction", direction, obs=observed[0])
+                if self.radius is not None:
+                    pyro.sample("radius", self.radius(loc=norm, **laws["radius"]), obs=observed[1])
 
-    def guide(
+    def _direction(self, loc: Tensor, scale: Tensor, **parameters: Tensor) -> TorchDistribution:
+        factor = parameters.pop("scale", None)
+        scale = scale / self.reference_radius
+        if factor is not None:
+            scale = factor[..., None] * scale
+        return self.direction(loc=loc, scale=scale, **parameters)
+
+    def _plate(self, scale: Tensor) -> pyro.plate:
+        """The data of a step, as a part of ``num_data`` where that is known."""
+        number = scale.shape[-2]
+        if self.num_data is None:
+            return pyro.plate("data", number, dim=-1)
+        part = torch.arange(number, device=scale.device)
+        return pyro.plate("data", self.num_data, subsample=part, dim=-1)
+
+    def approximate(
         self, posterior: TorchDistribution, scale: Tensor, target: Tensor | None = None
     ) -> Tensor:
-        """The Pyro guide: z of every datum from its posterior."""
-        return self.inference(posterior, scale, target)
+        """The guide: z of every datum from its posterior, and the global latents from theirs."""
+        if self.latents:
+            self.latents.sample_guide()
+        with self._plate(scale):
+            return pyro.sample("z", posterior)
 
     def prior_distribution(self) -> TorchDistribution:
         """``p(z)``: batch shape ``()``, event shape ``(D,)``."""
@@ -195,13 +255,18 @@ class VJE(nn.Module):
         """Encoder output before the batch norm, ``(B, D)`` float32: the features to use."""
         return self.encoder(images).float()
 
-    def pairs(self, views: Tensor) -> tuple[TorchDistribution, Tensor, Tensor]:
-        """Posterior, directional scale and target of every ordered pair of views.
+    def pairs(self, views: Tensor, labels: Tensor | None = None) -> tuple[Any, ...]:
+        """Posterior, directional scale and target of a plate of data, as the objective makes it.
 
         These are the arguments of both Pyro programs. From views ``(V, B, C, H, W)`` the plate
-        holds all V (V − 1) B ordered pairs.
+        of the conditional objective holds all V (V − 1) B ordered pairs; that of the joint one B
+        images of V views each. Labels ``(B,)`` are not used: a model of them overrides this.
         """
-        return self._pairs(*self._sources_and_targets(views))
+        return self.evidence(*self._sources_and_targets(views))
+
+    def evidence(self, sources: Tensor, targets: Tensor) -> Evidence:
+        """The same from the views' embeddings, ``(V, B, D)`` each."""
+        return self.objective.evidence(self.infer, sources, targets, self.prior_distribution())
 
     def _sources_and_targets(self, views: Tensor) -> tuple[Tensor, Tensor]:
         """Embeddings of the views to infer from and to observe, both ``(V, B, D)``."""
@@ -221,10 +286,6 @@ class VJE(nn.Module):
             momentum = cosine_momentum(self.target_momentum or 0.0, progress)
             self.teacher.update(self.encoder, momentum)
 
-    def _pairs(self, sources: Tensor, targets: Tensor) -> tuple[TorchDistribution, Tensor, Tensor]:
-        posterior, scale = self.infer(ordered_pairs(sources)[0])
-        return posterior, scale, ordered_pairs(targets)[1]
-
     def infer(self, embeddings: Tensor) -> Inferred:
         """Posterior and directional scale of source embeddings s, ``(N, D)``."""
         with torch.autocast(embeddings.device.type, enabled=False):
@@ -237,7 +298,12 @@ class VJE(nn.Module):
         ``aggregate`` regulariser, it is added to the total and is a part without unit.
         """
         sources, targets = self._sources_and_targets(views)
-        total, parts, monitors = (self._compiled_head or self.head)(sources, targets)
+        observed = sources if self.alignment is None else sources.detach()
+        total, parts, monitors = (self._compiled_head or self.head)(observed, targets)
+        if self.alignment is not None:
+            bound, _, _ = self.alignment.head(sources, targets)
+            parts["alignment"] = bound.detach()
+            total = total + bound
         if self.aggregate is not None:
             regulariser = _in_float32(self.aggregate, sources.flatten(0, 1))
             parts["aggregate"] = regulariser.detach()
@@ -252,13 +318,14 @@ class VJE(nn.Module):
         Returns:
             Minus the symmetric ELBO per dimension, its parts, and the monitors.
         """
-        posterior, scale, target = self._pairs(sources, targets)
+        posterior, scale, target = self.evidence(sources, targets)
         with torch.autocast(target.device.type, enabled=False):
             terms = self.elbo.terms(self.model, self.guide, posterior, scale, target)
             elbo = self.elbo.per_datum(terms).mean()
         parts = {"elbo": elbo.detach()} | {k: v.detach().mean() for k, v in terms.items()}
-        monitors = self._monitors(scale.detach(), target.detach(), len(targets))
-        return -elbo / self.num_features, parts, monitors
+        # Per dimension of what a datum explains.
+        explained = self.num_features * (len(target) if target.dim() == 3 else 1)
+        return -elbo / explained, parts, self._monitors(scale.detach(), targets.detach())
 
     def compile_head(self, backend: str = "inductor") -> None:
         """From now on, training steps run :meth:`head` compiled: the same numbers, in fewer passes.
@@ -273,12 +340,9 @@ class VJE(nn.Module):
         return super().__getstate__() | {"_compiled_head": None}
 
     @torch.no_grad()
-    def _monitors(self, scale: Tensor, target: Tensor, num_views: int) -> dict[str, Tensor]:
-        """Angle between the views' embeddings in degrees, and the spread of the scale."""
-        # Blocks of B data are ordered by shift and view: the first two are different views.
-        batch = len(target) // (num_views * (num_views - 1))
-        first, second = target[:batch], target[batch : 2 * batch]
-        cosine = torch.cosine_similarity(first, second, dim=-1).clamp(-1, 1)
+    def _monitors(self, scale: Tensor, targets: Tensor) -> dict[str, Tensor]:
+        """Angle between the first views' embeddings in degrees, and the spread of the scale."""
+        cosine = torch.cosine_similarity(targets[0], targets[1], dim=-1).clamp(-1, 1)
         return {
             "angle": torch.rad2deg(torch.acos(cosine)).mean(),
             "scale_mean": scale.mean(),
@@ -289,6 +353,20 @@ class VJE(nn.Module):
     def posterior(self, images: Tensor) -> TorchDistribution:
         """``q(z | image)`` of normalised images: batch shape ``(B,)``, event shape ``(D,)``."""
         return self.infer(self.encode(images)).posterior
+
+    def posterior_of_views(self, views: Tensor) -> TorchDistribution:
+        """``q(z | views)`` of several views of each image: batch shape ``(B,)``, event ``(D,)``.
+
+        Args:
+            views: Normalised views ``(V, B, C, H, W)``.
+
+        Raises:
+            ValueError: If guide or prior are not diagonal normal.
+        """
+        sources = torch.stack([self.encode(view) for view in views])
+        present = torch.ones(len(views), 1, 1, dtype=torch.bool, device=sources.device)
+        experts = self.infer(sources.flatten(0, 1)).posterior
+        return product_of_experts(experts, self.prior_distribution(), present)
 
     def uncertainty(self, images: Tensor) -> Tensor:
         """Spread of the posterior of normalised images ``(B, C, H, W)``: higher is less certain.

@@ -13,14 +13,14 @@ from vje_pyro.guides.amortised import BoundedScale, Inferred, perceptron
 
 from vje_pyro.distributions import VonMisesFisher
 from vje_pyro.encoders import EMATeacher, cosine_momentum
-from vje_pyro.inference import SymmetricELBO, ordered_pairs
+from vje_pyro.inference import SymmetricELBO, ViewPrograms, ordered_pairs
 from vje_pyro.method import Loss
 from vje_pyro.ranges import NonNegativeFloat, Particles, PositiveFloat, Probability, Width
 
 FORMS = ("gaussian", "cosine")
 
 
-class VSSL(nn.Module):
+class VSSL(ViewPrograms):
     r"""A student infers the latent of one view; a teacher, from another view, is its prior.
 
     With :math:`\mu_s, \sigma_s` from the student and :math:`\mu_t, \sigma_t` from the teacher,
@@ -40,7 +40,7 @@ class VSSL(nn.Module):
 
     .. math:: p(\mu_t(x_1) \mid z) = N(g(z), diag\,\sigma_s^2(x_2)).
 
-    :meth:`model` draws z from the teacher's Normal and :meth:`guide` from the student's.
+    The model draws z from the teacher's Normal, and the guide from the student's.
 
     **Cosine forms.** With ``kl="cosine"`` the means of both Gaussians are brought to length √P, so
     that with equal scales of one size the KL is :math:`P(1 - \cos(\mu_s, \mu_t))/\sigma^2`. With
@@ -122,7 +122,7 @@ class VSSL(nn.Module):
         """Move the teacher towards the student; the training loop calls this."""
         self.teacher.update(self._student(), cosine_momentum(self.momentum, progress))
 
-    def model(
+    def generate(
         self,
         posterior: TorchDistribution,
         prior: TorchDistribution,
@@ -146,7 +146,7 @@ class VSSL(nn.Module):
             else:
                 pyro.sample("denoised", Normal(clean, posterior.stddev).to_event(1), obs=target)
 
-    def guide(
+    def approximate(
         self,
         posterior: TorchDistribution,
         prior: TorchDistribution,
@@ -178,7 +178,9 @@ class VSSL(nn.Module):
             loc = self.radius * normalize(loc, dim=-1)
         return Independent(Normal(loc, scale), 1)
 
-    def pairs(self, views: Tensor) -> tuple[TorchDistribution, TorchDistribution, Tensor]:
+    def pairs(
+        self, views: Tensor, labels: Tensor | None = None
+    ) -> tuple[TorchDistribution, TorchDistribution, Tensor]:
         """Posterior, prior and target of every ordered pair of views: both programs' arguments.
 
         From views ``(V, B, C, H, W)`` the plate holds all V (V − 1) B ordered pairs. Student and

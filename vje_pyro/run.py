@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from pyro.distributions import TorchDistribution
+from pyro.distributions import Independent, Normal, TorchDistribution
 from sklearn.base import BaseEstimator, TransformerMixin
 from torch import Tensor
 
@@ -109,17 +109,40 @@ class Representation(TransformerMixin, BaseEstimator):
         """Embeddings ``(N, D)``, float32, on the CPU."""
         return self._map(self.method.embed, images)
 
-    def posterior(self, images: Any) -> TorchDistribution:
+    def posterior(
+        self, images: Any, num_views: int | None = None, seed: int = 0
+    ) -> TorchDistribution:
         """``q(z | image)``: a Pyro distribution of batch shape ``(N,)`` and event shape ``(D,)``.
 
+        Args:
+            images: As everywhere.
+            num_views: Random views of each image, as in training, that the posterior sees
+                together: more views, a narrower posterior. None gives it the image itself.
+            seed: Of the views.
+
         Raises:
-            VJEError: If the method has no posterior.
+            VJEError: If the method has no posterior, or none of several views.
+            ValueError: If ``num_views`` is below 1.
         """
         self._require("posterior")
-        embeddings = self._map(self.method.encode, images)
-        with torch.inference_mode():
-            posterior: TorchDistribution = self.method.infer(embeddings.to(self.device)).posterior
-        return posterior
+        if num_views is None:
+            embeddings = self._map(self.method.encode, images)
+            with torch.inference_mode():
+                q: TorchDistribution = self.method.infer(embeddings.to(self.device)).posterior
+            return q
+        self._require("posterior_of_views")
+        if num_views < 1:
+            raise ValueError(f"num_views must be at least 1, got {num_views}.")
+        parts = []
+        make_views = self.views.to(self.device)
+        with torch.random.fork_rng(), torch.inference_mode():
+            torch.manual_seed(seed)
+            for batch in self._uint8(images).split(_BATCH_SIZE):
+                pairs = [make_views(batch.to(self.device)) for _ in range(0, num_views, 2)]
+                views = torch.cat(pairs)[:num_views]
+                parts.append(self.method.posterior_of_views(views))
+            loc, scale = (torch.cat(x) for x in zip(*((q.mean, q.stddev) for q in parts)))
+            return Independent(Normal(loc, scale), 1)
 
     def log_likelihood(
         self, source: Any, target: Any = None, num_samples: int = 16

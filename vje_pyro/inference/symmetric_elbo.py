@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterable
 from typing import Any
 
-import pyro
 import torch
 from pyro import poutine
 from pyro.distributions.util import scale_and_mask
@@ -12,6 +11,14 @@ from pyro.infer.util import is_validation_enabled, torch_item
 from pyro.util import check_model_guide_match
 from torch import Tensor, nn
 from torch.distributions import kl_divergence
+
+from vje_pyro.inference.programs import listener, register
+
+PLATE = "data"
+"""Name of the plate that the ELBO is averaged over."""
+
+_NESTING = 2
+"""Plates of a program: the data, and inside it the views of an image."""
 
 
 def ordered_pairs(embeddings: Tensor) -> tuple[Tensor, Tensor]:
@@ -50,8 +57,11 @@ class SymmetricELBO(ELBO):
 
     .. math::
 
-        \mathcal L = \frac1N \sum_{n=1}^N \Big( \sum_j E_q \log p(x_{nj} \mid z_n)
+        \mathcal L = \frac1N \sum_{n=1}^N \Big( \sum_j E_q \log p(x_{nj} \mid z_n, \theta)
                      - \beta\, KL\big(q(z_n)\,\|\,p(z_n)\big) \Big)
+                     - \frac\beta N KL\big(q(\theta)\,\|\,p(\theta)\big)
+
+    with global latents θ, if there are any.
 
     It is symmetric when the plate holds both orders of every pair (:func:`ordered_pairs`). It knows
     sites, not models: observed sites give the expected log-likelihoods, latent sites the KL.
@@ -59,8 +69,9 @@ class SymmetricELBO(ELBO):
     registered, this class raises; and nothing in it moves a value to the host.
 
     The training path is ``SymmetricELBO()(model, guide)``, a module to be used with a torch
-    optimiser. With classic ``pyro.infer.SVI``, pass bound methods or modules as model and guide:
-    their module's parameters, the encoder's among them, are registered with Pyro.
+    optimiser. With classic ``pyro.infer.SVI``, parameters have to be registered with Pyro: those of
+    :class:`~vje_pyro.inference.ViewPrograms` are, and those of modules whose bound methods are
+    model and guide. Training that would train nothing is an error.
 
     Source: symmetric conditional ELBO of Oji & Fieguth (arXiv 2602.05639); the analytic KL as in
     Kingma & Welling (arXiv 1312.6114), β as in Higgins et al. (ICLR 2017).
@@ -81,7 +92,7 @@ class SymmetricELBO(ELBO):
             raise ValueError(f"num_particles must be at least 1, got {num_particles}.")
         if kl not in ("analytic", "sample"):
             raise ValueError(f"kl must be 'analytic' or 'sample', got {kl!r}.")
-        super().__init__(num_particles, max_plate_nesting=1, vectorize_particles=True)
+        super().__init__(num_particles, max_plate_nesting=_NESTING, vectorize_particles=True)
         self.beta = beta
         self.kl = kl
 
@@ -98,23 +109,36 @@ class SymmetricELBO(ELBO):
         """ELBO terms of every datum, in nats, each of shape ``(N,)``, means over the particles.
 
         The keys are the names of the observed sites (their expected log-likelihoods) and ``"kl"``
-        (not multiplied by beta).
+        (not multiplied by beta). A site in further plates inside that of the data, such as the
+        views of an image, is summed over them. A site outside the plate of the data belongs to the
+        bound once: every datum has its share, one over the size of the whole data set.
 
         Raises:
             NotImplementedError: If no analytic KL is registered for a latent site and
                 ``kl="analytic"``.
+            ValueError: If no site is in a plate named ``data``.
         """
+        terms = self.particle_terms(model, guide, *args, **kwargs)
+        return {name: value.mean(0) for name, value in terms.items()}
+
+    def particle_terms(self, model: Callable, guide: Callable, *args: Any, **kwargs: Any) -> dict:
+        """The same of every particle, ``(S, N)``, or ``(1, N)`` where they are one for all."""
         ((model_trace, guide_trace),) = self._get_traces(model, guide, args, kwargs)
+        sites = {name: site for name, site in model_trace.nodes.items() if _is_random(site)}
+        frame = next((f for f in map(_data_frame, sites.values()) if f), None)
+        if frame is None:
+            raise ValueError(
+                f"no site of the model is in pyro.plate('{PLATE}', …), whose data the symmetric "
+                f"ELBO averages over; the sites are {list(sites)}."
+            )
         terms: dict[str, Tensor] = {}
-        kl: Tensor | float = 0.0
-        for name, site in model_trace.nodes.items():
-            if not _is_random(site):
-                continue
+        kl = torch.zeros(1, 1)
+        for name, site in sites.items():
             if site["is_observed"]:
-                terms[name] = self._mean_over_particles(_log_prob(site))
+                terms[name] = self._per_datum(_log_prob(site), site, frame)
             elif name in guide_trace.nodes:
-                kl = kl + self._mean_over_particles(self._kl(guide_trace.nodes[name], site))
-        terms["kl"] = torch.as_tensor(kl)
+                kl = kl + self._per_datum(self._kl(guide_trace.nodes[name], site), site, frame)
+        terms["kl"] = kl
         return terms
 
     def _kl(self, guide_site: dict, model_site: dict) -> Tensor:
@@ -130,8 +154,17 @@ class SymmetricELBO(ELBO):
             ) from None
         return scale_and_mask(kl, model_site["scale"], model_site["mask"])
 
-    def _mean_over_particles(self, log_prob: Tensor) -> Tensor:
-        return log_prob.mean(0) if self.num_particles > 1 else log_prob
+    def _per_datum(self, value: Tensor, site: dict, data: Any) -> Tensor:
+        """Share of every datum of the plate in a site's value, ``(S, N)`` or ``(1, N)``."""
+        # The particles' plate is outside of all others.
+        if value.dim() <= _NESTING:
+            value = value[None]
+        if _data_frame(site) is None:
+            return (value.flatten(1).sum(1, keepdim=True) / data.full_size).expand(-1, data.size)
+        value = value.expand(*value.shape[:-1], data.size)
+        # Summed over the views; the plate scales a mini-batch up to the whole data set.
+        share = data.size / data.full_size
+        return share * value.reshape(len(value), -1, data.size).sum(1)
 
     def per_datum(self, terms: dict[str, Tensor]) -> Tensor:
         """ELBO of every datum, shape ``(N,)``, from :meth:`terms`."""
@@ -151,10 +184,14 @@ class SymmetricELBO(ELBO):
     def loss_and_grads(self, model: Callable, guide: Callable, *args: Any, **kwargs: Any) -> float:
         """Called by ``pyro.infer.SVI``: the loss as a number, after a backward pass."""
         for module in _owners((model, guide)):
-            # SVI steps only the parameters that it sees as param sites. Embeddings are computed
-            # before model and guide run, so the encoder would silently stay as it is.
-            _register(module)
+            register(module)
         loss = self.differentiable_loss(model, guide, *args, **kwargs)
+        svi = listener()
+        if svi is not None and not svi.trace.nodes:
+            raise ValueError(
+                "nothing would be trained: neither model nor guide has a parameter that Pyro knows "
+                "of. Register their modules with pyro.module inside the program."
+            )
         loss.backward(retain_graph=self.retain_graph)
         return torch_item(loss)
 
@@ -166,18 +203,9 @@ def _is_random(site: dict) -> bool:
     return type(site["fn"]).__name__ != "_Subsample"
 
 
-def _register(module: nn.Module) -> None:
-    """Makes what is trained param sites under the class name, as ``pyro.module`` does."""
-    store, name = pyro.get_param_store(), type(module).__name__
-    for key, parameter in module.named_parameters():
-        held = dict.get(store._params, f"{name}$$${key}", parameter)
-        if held is not parameter:
-            raise ValueError(
-                f"Pyro's parameter store already holds another {name} (parameter '{key}'), and SVI "
-                f"would train that one: call pyro.clear_param_store() before training a new model."
-            )
-        if parameter.requires_grad:
-            pyro.param(f"{name}$$${key}", parameter)
+def _data_frame(site: dict) -> Any:
+    """The plate of the data that a site is in, or None."""
+    return next((f for f in site["cond_indep_stack"] if f.name == PLATE), None)
 
 
 def _log_prob(site: dict) -> Tensor:

@@ -1,0 +1,55 @@
+"""The amortised diagonal Gaussian guide whose variance is conjugate to the likelihood's."""
+
+from pyro.distributions import Independent, Normal
+from torch import Tensor
+from vje_pyro.guides.amortised import AmortisedGuide, Inferred, perceptron
+
+
+class ConjugateNormal(AmortisedGuide):
+    r"""One output v(s): variance of the likelihood, and by conjugacy that of the posterior.
+
+    .. math::
+
+        q(z \mid s) = N\Big(\mu(s),\ diag\,\frac{v(s)}{1 + v(s)}\Big), \qquad
+        \text{scale of the direction} = \sqrt{v(s)}
+
+    An observation of z with variance v turns the prior N(0, 1) of a feature into a posterior of
+    variance v/(1 + v); k of them, by the product of experts, into one of :math:`v/(k + v)`. So the
+    two are shared, as :class:`DiagonalNormal` shares them, but in the ratio that a linear Gaussian
+    model has. The prior has to be the standard normal.
+
+    Args:
+        num_features: Embedding dimension D, which is also the dimension of z.
+        hidden_features: Width of the hidden layers.
+        num_layers: Number of hidden layers; 0 makes the network linear.
+        min_scale: Lower bound of √v, positive.
+        max_scale: Upper bound of √v.
+
+    Raises:
+        ValueError: If a size is not positive or the bounds are not ``0 < min < max``.
+
+    Source: this project; the shared variance is that of Oji & Fieguth (arXiv 2602.05639).
+
+    Example:
+        >>> import torch
+        >>> posterior, scale = ConjugateNormal(4).eval().infer(torch.zeros(1, 4))
+        >>> bool(torch.allclose(posterior.variance, scale**2 / (1 + scale**2)))
+        True
+    """
+
+    def __init__(
+        self,
+        num_features: int,
+        hidden_features: int = 512,
+        num_layers: int = 1,
+        min_scale: float = 1e-3,
+        max_scale: float = 1e2,
+    ) -> None:
+        super().__init__(min_scale, max_scale)
+        self.network = perceptron(num_features, hidden_features, num_layers, 2 * num_features)
+
+    def infer(self, source: Tensor) -> Inferred:
+        """Posterior and directional scale of source embeddings ``(N, D)``."""
+        loc, raw = self.network(source).chunk(2, dim=-1)
+        scale = self.bounded_scale(raw)
+        return Inferred(Independent(Normal(loc, scale * (1 + scale.square()).rsqrt()), 1), scale)
