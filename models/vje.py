@@ -163,8 +163,8 @@ class VJE(ViewPrograms):
         self.latents = latents
         self.alignment = alignment
         self.num_data = num_data
-        kl = self._choose_kl() if kl == "auto" else kl
-        self.elbo = self.objective.bound(beta, num_particles, kl)
+        estimate = self._choose_kl() if kl == "auto" else kl
+        self.elbo = self.objective.bound(beta, num_particles, estimate)
         self.aggregate = aggregate
         self.target_grad = target_grad
         self.target_momentum = target_momentum
@@ -194,17 +194,18 @@ class VJE(ViewPrograms):
             # At 0, where an automatic guide may start, the direction is the first axis.
             loc, norm = unit_vector(z), z.norm(dim=-1).clamp(min=torch.finfo(z.dtype).tiny)
             with views:
-                direction = self._direction(loc, scale, **laws["direction"])
+                direction = self._direction(loc, scale, laws["direction"])
                 pyro.sample("direction", direction, obs=observed[0])
                 if self.radius is not None:
                     pyro.sample("radius", self.radius(loc=norm, **laws["radius"]), obs=observed[1])
 
-    def _direction(self, loc: Tensor, scale: Tensor, **parameters: Tensor) -> TorchDistribution:
-        factor = parameters.pop("scale", None)
-        scale = scale / self.reference_radius
-        if factor is not None:
-            scale = factor[..., None] * scale
-        return self.direction(loc=loc, scale=scale, **parameters)
+    def _direction(
+        self, loc: Tensor, scale: Tensor, parameters: dict[str, Tensor]
+    ) -> TorchDistribution:
+        """The directional law, with the global latents among its parameters."""
+        others = {name: value for name, value in parameters.items() if name != "scale"}
+        factor = parameters["scale"][..., None] if "scale" in parameters else 1.0
+        return self.direction(loc=loc, scale=factor * (scale / self.reference_radius), **others)
 
     def _plate(self, scale: Tensor) -> pyro.plate:
         """The data of a step, as a part of ``num_data`` where that is known."""
@@ -301,7 +302,7 @@ class VJE(ViewPrograms):
         observed = sources if self.alignment is None else sources.detach()
         total, parts, monitors = (self._compiled_head or self.head)(observed, targets)
         if self.alignment is not None:
-            bound, _, _ = self.alignment.head(sources, targets)
+            bound, _, _ = self.alignment.head(sources, targets)  # type: ignore[operator]
             parts["alignment"] = bound.detach()
             total = total + bound
         if self.aggregate is not None:

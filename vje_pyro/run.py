@@ -141,7 +141,9 @@ class Representation(TransformerMixin, BaseEstimator):
                 pairs = [make_views(batch.to(self.device)) for _ in range(0, num_views, 2)]
                 views = torch.cat(pairs)[:num_views]
                 parts.append(self.method.posterior_of_views(views))
-            loc, scale = (torch.cat(x) for x in zip(*((q.mean, q.stddev) for q in parts)))
+            loc, scale = (
+                torch.cat(x) for x in zip(*((q.mean, q.stddev) for q in parts), strict=True)
+            )
             return Independent(Normal(loc, scale), 1)
 
     def log_likelihood(

@@ -4,7 +4,6 @@ from abc import abstractmethod
 from typing import Any
 
 import pyro
-import torch
 from pyro.poutine.runtime import _PYRO_STACK
 from pyro.poutine.trace_messenger import TraceMessenger
 from torch import Tensor, nn

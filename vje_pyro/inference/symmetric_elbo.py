@@ -160,7 +160,9 @@ class SymmetricELBO(ELBO):
         if value.dim() <= _NESTING:
             value = value[None]
         if _data_frame(site) is None:
-            return (value.flatten(1).sum(1, keepdim=True) / data.full_size).expand(-1, data.size)
+            return (value.reshape(len(value), -1).sum(1, keepdim=True) / data.full_size).expand(
+                -1, data.size
+            )
         value = value.expand(*value.shape[:-1], data.size)
         # Summed over the views; the plate scales a mini-batch up to the whole data set.
         share = data.size / data.full_size
