@@ -161,6 +161,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for path in paths:
             with parts.part(str(path)):
                 measure(path, options.features, options.protocols, options.data_root, options.trust)
+    if len(parts.left_out) == sum(map(len, runs.values())):
+        parts.finish(None)  # not one run could be measured: there is nothing to compare
     contenders = [read_contender(label, paths, options.features) for label, paths in runs.items()]
     print(compare(contenders, options.title, options.out, options.force))
     print(f"comparison in {options.out}/comparison.{{md,tex,html,json}}")

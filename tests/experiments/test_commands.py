@@ -37,7 +37,7 @@ def test_evaluate_writes_results_and_prints_them(run_dir, capsys):
 
 def test_bayesian_heads_of_a_run_read_its_posteriors(run_dir, monkeypatch):
     monkeypatch.setattr("vje_pyro.evaluation.bayes_heads.DRAWS", 2)
-    monkeypatch.setattr("vje_pyro.evaluation.bayes_heads.LABELS_PER_CLASS", (10,))
+    monkeypatch.setattr("vje_pyro.evaluation.few_label.LABELS_PER_CLASS", (10,))
     assert run_cli("evaluate", run_dir, "--protocols", "bayes-heads-v1") == 0
     file = run_dir / "results" / "bayes-heads-v1-encoder.json"
     figures = Result.read(file).figures
