@@ -24,6 +24,7 @@ from torch import Tensor
 from torchvision.transforms.functional import gaussian_blur
 
 from vje_pyro import load
+from vje_pyro.atomic import write_atomic
 from vje_pyro.data import ImageArray
 from vje_pyro.evaluation.detection import OutlierScores, detection_metrics
 from vje_pyro.evaluation.scorer import Scorer
@@ -137,7 +138,7 @@ def main() -> None:
         }
         options.out.mkdir(parents=True, exist_ok=True)
         name = f"{Path(path).parent.name}-seed{run.info['seed']}.json"
-        (options.out / name).write_text(json.dumps(content, indent=2) + "\n")
+        write_atomic(options.out / name, json.dumps(content, indent=2) + "\n")
         for score, row in table.items():
             print(f"{score:28}" + "".join(f"{name} {value:.3f}  " for name, value in row.items()))
 

@@ -22,6 +22,7 @@ import torchvision
 from torch import Tensor, nn
 from torchvision.transforms import v2
 
+from vje_pyro.atomic import write_atomic
 from vje_pyro.data import Views
 
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
@@ -141,7 +142,7 @@ def main() -> None:
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    args.out.write_text(json.dumps(result, indent=2) + "\n")
+    write_atomic(args.out, json.dumps(result, indent=2) + "\n")
     for name, value in medians.items():
         print(f"{name:24s} {value:8.1f} ms   {result['times_ours'][name]:6.1f} times ours")
     print(args.out)

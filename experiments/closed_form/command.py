@@ -13,6 +13,7 @@ from vje_pyro.experiments.closed_form.experiment import (
 )
 from vje_pyro.experiments.closed_form.plot import draw
 
+from vje_pyro.atomic import make_folder
 from vje_pyro.data import CIFAR10, DataSource, Digits
 
 DATA = ("digits", "cifar10")
@@ -48,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         alphas=options.alphas,
         seeds=options.seeds,
     )
-    options.out.mkdir(parents=True, exist_ok=True)
+    make_folder(options.out)
     path = write_result(options.out, source, settings, measured)
     draw(measured, path.with_suffix(".svg"))
     _print(measured)

@@ -8,6 +8,8 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
+from vje_pyro.atomic import replacing
+
 COLOURS = {"reconstruction": "tab:orange", "joint_embedding": "tab:blue"}
 PANELS = {
     "accuracy": "accuracy of a linear probe",
@@ -43,7 +45,8 @@ def draw(result: dict[str, Any], path: Path) -> None:
     axes[0, 0].xaxis.set_minor_locator(NullLocator())
     axes[0, 0].plot([], [], color="0.3", ls="--", lw=1, label="predicted threshold")
     axes[0, 0].legend(frameon=False, loc="lower right")
-    figure.savefig(path, metadata={"Date": None})
+    with replacing(path) as (file, _):
+        figure.savefig(file, format=path.suffix[1:], metadata={"Date": None})
 
 
 def _curve(panel: Axes, points: list[dict[str, Any]], quantity: str, method: str) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from vje_pyro.atomic import make_folder, replacing, write_atomic
 from vje_pyro.data.decoding import CorruptImage
 from vje_pyro.data.files import ImageFiles
 from vje_pyro.data.folders import ImageFolder
@@ -47,21 +48,22 @@ def pack_folder(
     root = Path(root)
     if next(root.glob(f"{name}-*.tar"), None) is not None:
         raise DataError(f"{root} has shards {name}-*.tar already: remove them, or set another name")
-    root.mkdir(parents=True, exist_ok=True)
+    make_folder(root)
     files = ImageFolder(str(folder)).split("pretrain")
     assert isinstance(files, ImageFiles)  # not in memory
     classes = known_classes(root)
     if files.classes and not classes:
         classes = files.classes
-        (root / CLASSES_NAME).write_text("".join(f"{c}\n" for c in classes), encoding="utf-8")
+        write_atomic(root / CLASSES_NAME, "".join(f"{c}\n" for c in classes))
     if unknown := [c for c in files.classes if c not in classes]:
         raise DataError(f"{folder} has the classes {unknown[:5]}, which {CLASSES_NAME} of {root} "
                         "has not: pack the images with all classes first")  # fmt: skip
     order = np.random.default_rng(seed).permutation(len(files))
     for number, start in enumerate(range(0, len(order), per_shard)):
-        with tarfile.open(
-            root / f"{name}-{number:06d}.tar", "w", format=tarfile.USTAR_FORMAT
-        ) as tar:
+        with (
+            replacing(root / f"{name}-{number:06d}.tar") as (file, _),
+            tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as tar,
+        ):
             for place, index in enumerate(order[start : start + per_shard], start):
                 try:
                     content = files.content(index)

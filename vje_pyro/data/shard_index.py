@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from vje_pyro.atomic import replacing
 from vje_pyro.data.shards import is_remote, join, read_all, webdataset
 from vje_pyro.errors import DataError
 
@@ -109,10 +110,14 @@ class ShardIndex:
         return hasher.hexdigest()
 
     def save(self, path: str | Path) -> None:
-        """Write the index, a compressed ``.npz``."""
+        """Write the index, a compressed ``.npz``, whole or not at all.
+
+        Raises:
+            WriteError: If the file cannot be written.
+        """
         arrays = {name: getattr(self, name) for name in _ARRAYS}
         arrays |= {name: np.array(getattr(self, name), dtype=str) for name in ("shards", "classes")}
-        with open(path, "wb") as file:
+        with replacing(Path(path)) as (file, _):
             np.savez_compressed(file, **arrays)
 
     @classmethod
