@@ -71,3 +71,8 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(WriteError, match=r"Cannot make the folder .*file"):
         make_folder(tmp_path / "file" / "folder")
+
+
+def test_text_that_utf8_has_no_bytes_for_is_escaped(tmp_path):
+    write_atomic(tmp_path / "file", "caf\udce9")
+    assert (tmp_path / "file").read_bytes() == b"caf\\udce9"

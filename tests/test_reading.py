@@ -89,6 +89,7 @@ def test_what_is_no_file_is_refused(tmp_path):
         (b"a,a\n1,2\n", "a column occurs twice"),
         (b"a\n\xff\n", "utf-8"),
         (b'a\n"x\n', "unexpected end"),
+        (b"\xef\xbb\xbfa\n1\n", "byte order mark"),
     ],
 )
 def test_damaged_csv_is_refused_by_name(tmp_path, content, message):

@@ -16,15 +16,16 @@ FLAGS = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os,
 
 
 def write_atomic(path: Path, data: bytes | str) -> None:
-    """Write ``data`` (text as UTF-8) beside ``path``, force it to disk, rename it into place.
+    """Write ``data`` beside ``path``, force it to disk, rename it into place.
 
+    Text is written as UTF-8; what that has no bytes for (undecodable names of files) is escaped.
     A crash at any moment leaves either the old file or the new one, never a mixture.
 
     Raises:
         WriteError: The directory is missing or not writable, or the disk is full. The file that
             was there before is untouched.
     """
-    data = data.encode() if isinstance(data, str) else data
+    data = data.encode(errors="backslashreplace") if isinstance(data, str) else data
     with replacing(path, len(data)) as (file, _):
         file.write(data)
 

@@ -127,6 +127,8 @@ def read_csv(path: Path, keep_unfinished: bool = False) -> list[dict[str, str]]:
     """
     try:
         text = read_bytes(path).decode()
+        if text.startswith("\ufeff"):
+            raise ValueError("it begins with a byte order mark")
         whole = text if keep_unfinished else text[: text.rfind("\n") + 1]
         names, *rows = csv.reader(io.StringIO(whole, newline=""), strict=True) if whole else [[]]
         if len(set(names)) < len(names):

@@ -34,7 +34,7 @@ from vje_pyro.report.comparison import read_contender
 from vje_pyro.training.checkpoint import load_checkpoint
 
 CASES = 1000
-REPORTS = 0.1
+REPORTS = 0.25
 """Share of the cases in which the whole report is written too."""
 
 RESULT = Path(__file__).parents[2] / "docs/results/campaigns/damage.json"

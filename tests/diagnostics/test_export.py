@@ -224,6 +224,10 @@ def test_files_that_are_not_ours_are_refused(data, tmp_path):
     arviz_adapter.write_netcdf(arviz_adapter.build({}, {}, schema), tmp_path / "newer.nc")
     with pytest.raises(VJEError, match="version 99"):
         load_netcdf(tmp_path / "newer.nc")
+    schema["schema_version"] = [1, 2]
+    arviz_adapter.write_netcdf(arviz_adapter.build({}, {}, schema), tmp_path / "several.nc")
+    with pytest.raises(VJEError, match=r"version \[1, 2\]"):
+        load_netcdf(tmp_path / "several.nc")
     schema["schema_version"] = export.SCHEMA_VERSION
     arviz_adapter.write_netcdf(arviz_adapter.build({}, {}, schema), tmp_path / "empty.nc")
     with pytest.raises(VJEError, match="lacks the groups"):

@@ -10,6 +10,7 @@ import pyro.distributions as dist
 import pytest
 import torch
 
+from vje_pyro.errors import CheckpointError
 from vje_pyro.report import facts, gallery, plots, projection
 from vje_pyro.report.collect import measure, read_log
 from vje_pyro.report.sections import _scale, has_standard_prior
@@ -24,6 +25,17 @@ def test_log_that_was_cut_off_in_a_line_is_read(tmp_path: Path) -> None:
     assert log.last("elbo") == 3
     assert log.get("kl") is None
     assert log.get("absent") is None
+
+
+@pytest.mark.parametrize(
+    ("content", "needed", "message"),
+    [("step\nx\n", (), "step.0: "), ("step\n1\n", ("time",), r"it has no columns \['time'\]")],
+)
+def test_damaged_log_is_refused(tmp_path: Path, content: str, needed: Any, message: str) -> None:
+    path = tmp_path / "steps.csv"
+    path.write_text(content)
+    with pytest.raises(CheckpointError, match=rf"steps\.csv is damaged: .*{message}"):
+        read_log(path, needed)
 
 
 @pytest.mark.parametrize("content", [None, "", "step,elbo\n"])

@@ -113,8 +113,9 @@ def read_group(data: Any, name: str) -> dict[str, np.ndarray]:
 
 
 def read_attributes(data: Any) -> dict[str, Any]:
-    """Attributes of the whole, as Python's own numbers and texts."""
-    return {k: v.item() if isinstance(v, np.generic) else v for k, v in data.attrs.items()}
+    """Attributes of the whole, as Python's own numbers, texts and lists."""
+    arrays = np.generic | np.ndarray
+    return {k: v.tolist() if isinstance(v, arrays) else v for k, v in data.attrs.items()}
 
 
 def write_netcdf(data: Any, path: Path) -> None:

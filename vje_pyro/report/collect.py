@@ -1,6 +1,6 @@
 """What a report needs from a run: its logs, its results and what the method says about images."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -111,10 +111,14 @@ class Sample:
         return select_images(self.data, chosen, self.channels, self.image_size)[0][0]
 
 
-def read_log(path: Path) -> Log | None:
+def read_log(path: Path, needed: Collection[str] = ()) -> Log | None:
     """Reads a CSV log of the trainer; None where there is none or it has no rows.
 
     A last line that a killed process left half written is read as far as it goes.
+
+    Args:
+        path: The file.
+        needed: Columns that it must have.
 
     Raises:
         CheckpointError: The file is damaged.
@@ -125,14 +129,14 @@ def read_log(path: Path) -> Log | None:
     if not rows:
         return None
     names = [name for name in rows[0] if name != "alarms"]
-    columns = {}
-    for name in names:
-        try:
-            numbers = validate(list[float], [row.get(name) or "nan" for row in rows])
-        except ValueError as error:
-            advice = "Move it away to go on without it."
-            raise damaged(path, ValueError(f"column {name}: {error}"), advice) from error
-        columns[name] = np.array(numbers)
+    texts = {name: [row.get(name) or "nan" for row in rows] for name in names}
+    try:
+        if missing := sorted(set(needed) - set(names)):
+            raise ValueError(f"it has no columns {missing}")
+        numbers = validate(dict[str, list[float]], texts)
+    except ValueError as error:
+        raise damaged(path, error, "Move it away to go on without it.") from error
+    columns = {name: np.array(column) for name, column in numbers.items()}
     return Log(columns, tuple((row.get("alarms") or "").strip() for row in rows))
 
 

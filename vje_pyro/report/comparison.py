@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from vje_pyro.errors import VJEError
+from vje_pyro.errors import CheckpointError, VJEError
 from vje_pyro.evaluation.bootstrap import t_interval
 from vje_pyro.evaluation.result import Figure, Result
 from vje_pyro.evaluation.seeds import check_comparable, over_seeds
@@ -91,14 +91,14 @@ def read_contender(label: str, runs: Sequence[str | Path], features: str = "enco
                 f"{label}: {paths[0]} and {path} differ in {changed[:5]}: give them different "
                 "labels, or only runs that differ in the seed"
             )
-    logs = [tuple(read_log(path / "logs" / f"{name}.csv") for name in ("steps", "epochs"))
-            for path in paths]  # fmt: skip
+    steps = [read_log(path / "logs" / "steps.csv") for path in paths]
+    epochs = [read_log(path / "logs" / "epochs.csv", needed=("epoch", "time")) for path in paths]
     return Contender(
         label=label,
         seeds=tuple(info["seed"] for info in infos),
         figures=_figures(label, paths, features),
-        logged=_logged([s for s, _ in logs], [e for _, e in logs], configs[0]),
-        curves=_curves([epochs for _, epochs in logs if epochs is not None]),
+        logged=_logged(steps, epochs, configs[0]),
+        curves=_curves([log for log in epochs if log is not None]),
         config=configs[0],
     )
 
@@ -194,7 +194,7 @@ def _logged(
     steps: Sequence[Log | None], epochs: Sequence[Log | None], config: Mapping[str, Any]
 ) -> dict[str, Figure]:
     rates = [log.get("images_per_second") for log in steps if log is not None]
-    batch = float(config["loader.batch_size"])
+    batch = _batch_size(config)
     columns: dict[str, list[Any]] = {
         "rankme": [log.last("rankme") for log in epochs if log is not None],
         "step_ms": [1000 * batch / np.nanmedian(rate) for rate in rates if rate is not None],
@@ -209,6 +209,13 @@ def _logged(
         elif known:
             logged[name] = Figure(known[0], known[0], known[0], 1, "one run")
     return logged
+
+
+def _batch_size(config: Mapping[str, Any]) -> float:
+    size = config.get("loader.batch_size")
+    if not isinstance(size, int):
+        raise CheckpointError(f"run.json says loader.batch_size={size!r}, which is no number.")
+    return float(size)
 
 
 def _curves(logs: Sequence[Log]) -> dict[str, Curve]:
