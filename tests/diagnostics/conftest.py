@@ -98,13 +98,11 @@ def untrained_pairs():
     def make(guide, num_images=12, **components):
         with torch.random.fork_rng():
             torch.manual_seed(0)
-            vje = VJE(
-                Encoder(),
-                guide=partial(guide, hidden_features=16),
-                direction=partial(SphericalStudentT, df=1.0),
-                radius=partial(RadialStudentT, scale=1.0, df=1.0),
-                **components,
-            )
+            laws = {
+                "direction": partial(SphericalStudentT, df=1.0),
+                "radius": partial(RadialStudentT, scale=1.0, df=1.0),
+            }
+            vje = VJE(Encoder(), partial(guide, hidden_features=16), **(laws | components))
             embeddings = torch.randn(1, num_images, D) + 0.2 * torch.randn(2, num_images, D)
         return Pairs(
             method=vje.eval().requires_grad_(False),

@@ -1,9 +1,26 @@
+import math
+from functools import partial
+
 import pytest
 import torch
 from torch import nn
 from torch.testing import assert_close
+from vje_pyro.guides import DiagonalNormal
+from vje_pyro.models import GlobalLatents
 
-from vje_pyro.diagnostics import Pairs, require_posterior, view_pairs
+from vje_pyro.diagnostics import (
+    Pairs,
+    amortisation_gap,
+    compare_with_nuts,
+    importance_weights,
+    predictive_check,
+    require_posterior,
+    simulation_based_calibration,
+    to_arviz,
+    view_pairs,
+)
+from vje_pyro.diagnostics._programs import log_density
+from vje_pyro.distributions import RadialStudentT, SphericalStudentT
 from vje_pyro.errors import VJEError
 
 
@@ -92,3 +109,35 @@ def test_what_does_not_fit_is_refused(pairs, method, images, make_views):
             make(method=method)
     finally:
         method.eval()
+
+
+def test_global_latents_are_held_at_their_posterior_means(untrained_pairs):
+    latents = GlobalLatents(direction_df=(1.0, 0.5), radius_scale=(0.0, 0.5))
+    with torch.no_grad():
+        latents.loc += torch.tensor([0.3, -0.2])
+    pairs = untrained_pairs(DiagonalNormal, latents=latents)
+    fixed = untrained_pairs(
+        DiagonalNormal,
+        direction=partial(SphericalStudentT, df=math.exp(1.3)),
+        radius=partial(RadialStudentT, scale=math.exp(-0.2), df=1.0),
+    )
+    z = {"z": torch.randn(5, 2 * len(pairs), pairs.num_features)}
+    ours, theirs = (log_density(p.method.model, p.arguments(), z) for p in (pairs, fixed))
+    assert_close(ours, theirs, rtol=1e-4, atol=1e-3)
+    assert importance_weights(pairs, 100).pareto_k.isfinite().all()
+    angle, expected = (predictive_check(p).angle.draws.mean() for p in (pairs, fixed))
+    assert_close(angle, expected, rtol=0.05, atol=0.0)
+    run = compare_with_nuts(pairs, 4, num_data=1, num_chains=2, num_warmup=5, max_tree_depth=3)
+    assert run.mean.isfinite().all()
+    assert amortisation_gap(pairs, num_steps=2).gap.isfinite().all()
+    assert simulation_based_calibration(pairs, "guide", num_simulations=50).num_draws > 0
+    assert to_arviz(pairs, num_samples=5) is not None
+
+
+def test_a_global_latent_without_a_guide_site_is_named(untrained_pairs):
+    class Forgetful(GlobalLatents):
+        def sample_guide(self):
+            return {}
+
+    with pytest.raises(VJEError, match=r"global latents \['log_direction_df'\], which the guide"):
+        untrained_pairs(DiagonalNormal, latents=Forgetful(direction_df=(1.0, 0.5)))

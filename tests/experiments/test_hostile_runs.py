@@ -74,7 +74,8 @@ def refused(capfd, path, out, pattern=None):
             code = run_cli(*command.format(run=path, out=out).split())
         error = capfd.readouterr().err.strip()
         assert code == 2, command
-        assert error.startswith("error: ") and "the run's configuration" in error, command
+        assert error.startswith("error: "), command
+        assert "the run's configuration" in error, command
         assert "\n" not in error
         assert pattern is None or pattern in error
     with watch.watching(), pytest.raises(CheckpointError):

@@ -10,6 +10,7 @@ import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
+from vje_pyro.diagnostics._programs import hold_globals
 from vje_pyro.distributions.moments import moments
 from vje_pyro.errors import VJEError
 from vje_pyro.method import evaluating
@@ -25,7 +26,8 @@ class Pairs:
     everything that has 2N entries.
 
     Args:
-        method: A probabilistic method in evaluation mode, its parameters without gradient.
+        method: A probabilistic method in evaluation mode, its parameters without gradient. Global
+            latents are held at the means that its guide gives them.
         embeddings: What the guide reads and the likelihood scores, ``(2, N, D)`` float32.
         labels: Classes ``(N,)``, int64, -1 where unlabelled.
         classes: Names of the classes.
@@ -61,6 +63,13 @@ class Pairs:
                 f"the {type(self.method).__name__} is in training mode, where its batch norms "
                 f"change with every use: call method.eval() first."
             )
+
+        object.__setattr__(self, "method", hold_globals(self.method, self._first()))
+
+    def _first(self) -> tuple[Any, ...]:
+        with torch.no_grad():
+            posterior, scale = self.method.infer(self.embeddings[0, :1])
+        return posterior, scale, self.embeddings[1, :1]
 
     def __len__(self) -> int:
         return self.embeddings.shape[1]
