@@ -32,6 +32,7 @@ from vje_pyro.data import (
     Views,
 )
 from vje_pyro.data.digest import quick_digest
+from vje_pyro.encoders.pointwise import gather_before_pointwise
 from vje_pyro.errors import DataError, VJEError, explained, first_line
 from vje_pyro.evaluation import knn_accuracy
 from vje_pyro.training.activation_checkpointing import checkpoint_activations
@@ -105,6 +106,7 @@ def _train(config: DictConfig, run_dir: RunDir, resume: bool, data_digest: str |
     with explained("training cannot start"):
         torch.manual_seed(config.seed)  # the weights at the start; steps are seeded one by one
         method = build(config.method).to(memory_format=torch.channels_last)
+        gather_before_pointwise(method)
         if config.init_from is not None and not resume:
             load_weights(config.init_from, method)
         if config.device.get("sync_batch_norm"):

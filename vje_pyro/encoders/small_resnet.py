@@ -9,6 +9,7 @@ from annotated_types import MinLen
 from torch import Tensor, cat, nn
 from torch.nn.functional import linear
 
+from vje_pyro.encoders.pointwise import gather_before_pointwise
 from vje_pyro.ranges import PositiveInt, Width
 
 
@@ -42,6 +43,7 @@ class SmallResNet(nn.Module):
         self.stem = nn.Sequential(*_conv_norm(in_channels, stem_width), nn.ReLU(inplace=True))
         widths_in = [stem_width, *widths[:-1]]
         self.stages = nn.Sequential(*(_Block(i, o) for i, o in zip(widths_in, widths, strict=True)))
+        gather_before_pointwise(self)
 
     def forward(self, images: Tensor) -> Tensor:
         """Embeddings ``(B, D)`` of images ``(B, C, H, W)``."""
