@@ -38,7 +38,7 @@ from vje_pyro.evaluation import knn_accuracy
 from vje_pyro.training.activation_checkpointing import checkpoint_activations
 from vje_pyro.training.checkpoint import load_weights
 from vje_pyro.training.compiling import compile_method
-from vje_pyro.training.devices import check_batch, make_fabric
+from vje_pyro.training.devices import check_batch, check_cores, make_fabric
 from vje_pyro.training.loop import FitResult, Loader, fit
 from vje_pyro.training.monitors import Monitor
 from vje_pyro.training.optim import param_groups
@@ -89,7 +89,11 @@ def train(
         fabric = make_fabric(device)
         check_batch(config.loader.batch_size, fabric.world_size, config.training.accumulate)
         number = processes_to_start(fabric)
-    config = _merged(config, {"run_dir": str(run_dir)})  # not one that each process dates itself
+        check_cores(number, fabric.device.type)
+    if number == 1 and fabric.world_size > 1:  # a launcher's processes have each dated their own
+        _launch(fabric)
+        run_dir = fabric.broadcast(str(run_dir))
+    config = _merged(config, {"run_dir": str(run_dir)})
     directory = RunDir(run_dir)
     with _logged(directory, resume) if fabric.is_global_zero else nullcontext():
         return run_together(

@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 
 from vje_pyro.errors import VJEError
 from vje_pyro.training import devices
-from vje_pyro.training.devices import check_batch, make_fabric
+from vje_pyro.training.devices import check_batch, check_cores, make_fabric
 from vje_pyro.training.processes import LostProcessError, processes_to_start, run_together
 
 
@@ -57,16 +57,46 @@ def test_only_distributed_data_parallel(strategy):
 
 
 def test_nonsense_is_reported_by_fabric_as_our_error():
-    with pytest.raises(VJEError, match="cannot be used"):
-        make_fabric(device(devices=0))
+    with pytest.raises(VJEError, match=r"num_nodes.*cannot be used"):
+        make_fabric(device(num_nodes=0))
 
 
-def test_another_number_of_processes_than_torchrun_started(monkeypatch):
-    monkeypatch.setattr(devices.dist, "is_torchelastic_launched", lambda: True)
-    monkeypatch.setenv("WORLD_SIZE", "4")
-    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
-    with pytest.raises(VJEError, match=r"started 4 .* set device.devices=2 device.num_nodes=2"):
-        make_fabric(device())
+@pytest.mark.parametrize("count", [0, -1, 1.5, True, None, "x", [0, 1], []])
+def test_no_number_of_processes_on_a_cpu(count):
+    with pytest.raises(VJEError, match=r"device.devices=.* is no choice .* from 1 on, or auto"):
+        make_fabric(device(devices=count))
+
+
+@pytest.mark.parametrize(("count", "number"), [(2, 2), ("auto", 1)])
+def test_numbers_of_processes_on_a_cpu(count, number):
+    assert make_fabric(device(devices=count)).world_size == number
+
+
+@pytest.mark.parametrize("chosen", [[0, 3], [0, 0], [-1], ["0"]])
+def test_gpus_that_are_not_there(monkeypatch, chosen):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(VJEError, match=r"the 2 GPU\(s\) that torch can see .* are \[0, 1\]"):
+        make_fabric(device(accelerator="cuda", devices=chosen))
+
+
+@pytest.mark.parametrize(
+    ("chosen", "read"), [("auto", 2), (-1, 2), (2, 2), ([0, 1], [0, 1]), ([1], [1])]
+)
+def test_ways_to_choose_gpus(monkeypatch, chosen, read):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert devices._devices(device(devices=chosen).devices, "cuda") == read
+
+
+def test_processes_that_share_cores(monkeypatch, caplog):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1}, raising=False)
+    check_cores(2, "cpu")
+    check_cores(100, "cuda")
+    assert not caplog.messages
+    check_cores(8, "cpu")
+    assert "8 processes share 2 CPU core(s)" in caplog.text
+    with pytest.raises(VJEError, match=r"device.devices=9, but .* has 2 CPU core.*devices=2"):
+        check_cores(9, "cpu")
 
 
 @pytest.mark.usefixtures("no_launcher")

@@ -1,20 +1,24 @@
 """The devices that a run computes on, and how a batch is shared among their processes."""
 
+import logging
 import os
 from datetime import timedelta
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from lightning_fabric import Fabric
 from lightning_fabric.strategies import DDPStrategy
 from lightning_fabric.utilities.exceptions import MisconfigurationException
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from vje_pyro.errors import VJEError
+from vje_pyro.training.launchers import cluster_environment, launch
+
+logger = logging.getLogger(__name__)
 
 STRATEGIES = ("auto", "ddp")
 TIMEOUT_S = 600
+MAX_PROCESSES_PER_CORE = 4
 
 
 def make_fabric(device: DictConfig) -> Fabric:
@@ -36,15 +40,20 @@ def make_fabric(device: DictConfig) -> Fabric:
     precision = device.precision
     if precision == "auto":
         precision = "bf16-mixed" if _has_fast_bfloat16(accelerator) else "32-true"
-    _check(device, accelerator)
-    choice = {"accelerator": accelerator, "devices": device.devices, "num_nodes": device.num_nodes}
+    _check_strategy(device.strategy)
+    devices = _devices(device.devices, accelerator)
+    started = launch()
+    if started is not None:
+        started.check(len(devices) if isinstance(devices, list) else devices, device.num_nodes)
+    choice = {"accelerator": accelerator, "devices": devices, "num_nodes": device.num_nodes}
     try:
+        choice["plugins"] = cluster_environment(started)
         fabric = Fabric(**choice, strategy=device.strategy, precision=precision)
         if isinstance(fabric.strategy, DDPStrategy):
             fabric = Fabric(**choice, strategy=_ddp(device), precision=precision)
     except (ValueError, RuntimeError, TypeError, MisconfigurationException) as error:
-        raise VJEError(f"device={dict(device)} cannot be used: {error}") from error
-    _check_started(fabric, device)
+        why = " ".join(str(error).split())
+        raise VJEError(f"device={dict(device)} cannot be used: {why}") from error
     return fabric
 
 
@@ -54,33 +63,67 @@ def _ddp(device: Any) -> DDPStrategy:
     return DDPStrategy(timeout=timeout, gradient_as_bucket_view=True)
 
 
-def _check(device: Any, accelerator: str) -> None:
-    if device.strategy not in STRATEGIES:
-        why = " (DataParallel splits Pyro's plates)" if device.strategy == "dp" else ""
+def _check_strategy(strategy: str) -> None:
+    if strategy not in STRATEGIES:
+        why = " (DataParallel splits Pyro's plates)" if strategy == "dp" else ""
         raise VJEError(
-            f"device.strategy={device.strategy} is not supported{why}: choose one of {STRATEGIES}; "
+            f"device.strategy={strategy} is not supported{why}: choose one of {STRATEGIES}; "
             "each trains several devices with DistributedDataParallel."
         )
-    there = torch.cuda.device_count() if accelerator == "cuda" else None
-    if there is not None and isinstance(device.devices, int) and device.devices > there:
+
+
+def _devices(chosen: Any, accelerator: str) -> int | list[int]:
+    """The number of devices, or their indices, as ``device.devices`` may say it."""
+    devices = OmegaConf.to_container(chosen) if OmegaConf.is_config(chosen) else chosen
+    gpus = torch.cuda.device_count() if accelerator == "cuda" else 1
+    if devices == "auto" or (devices == -1 and accelerator != "cpu"):
+        return gpus
+    if type(devices) is int and devices >= 1:
+        if accelerator == "cuda" and devices > gpus:
+            raise VJEError(
+                f"device.devices={devices}, but this machine has {gpus} GPU(s) that torch can "
+                f"see: set device.devices={gpus}, or check CUDA_VISIBLE_DEVICES."
+            )
+        return devices
+    if isinstance(devices, list) and accelerator != "cpu" and devices:
+        if set(devices) <= set(range(gpus)) and len(set(devices)) == len(devices):
+            return devices
         raise VJEError(
-            f"device.devices={device.devices}, but this machine has {there} GPU(s) that torch can "
-            f"see: set device.devices={there}, or check CUDA_VISIBLE_DEVICES."
+            f"device.devices={devices}, but the {gpus} GPU(s) that torch can see on this machine "
+            f"are {list(range(gpus))}: name each at most once, or check CUDA_VISIBLE_DEVICES."
         )
+    more = "" if accelerator == "cpu" else ", a list of their indices, or -1 for all"
+    raise VJEError(
+        f"device.devices={chosen!r} is no choice of devices of the accelerator {accelerator}: "
+        f"give their number (of processes on a CPU), from 1 on{more}, or auto."
+    )
 
 
-def _check_started(fabric: Fabric, device: Any) -> None:
-    """Processes that torchrun started must be those of this run."""
-    if not dist.is_torchelastic_launched():
+def check_cores(processes: int, accelerator: str) -> None:
+    """Say that processes on a CPU share its cores; refuse far too many, before any is started.
+
+    Args:
+        processes: That are to be started on this machine.
+        accelerator: Only a ``cpu`` is shared.
+
+    Raises:
+        VJEError: More than :data:`MAX_PROCESSES_PER_CORE` of them have to share a core.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    if accelerator != "cpu" or cores is None or processes <= cores:
         return
-    started = int(os.environ["WORLD_SIZE"])
-    if started != fabric.world_size:
-        local = int(os.environ.get("LOCAL_WORLD_SIZE", started))
+    if processes > MAX_PROCESSES_PER_CORE * cores:
         raise VJEError(
-            f"torchrun started {started} processes, but device.devices={device.devices} and "
-            f"device.num_nodes={device.num_nodes} make {fabric.world_size}: set "
-            f"device.devices={local} device.num_nodes={started // local}."
+            f"device.devices={processes}, but this machine has {cores} CPU core(s) for them: set "
+            f"device.devices={cores} or less."
         )
+    logger.warning(
+        "%d processes share %d CPU core(s): starting them and every step take longer than with "
+        "device.devices=%d.",
+        processes,
+        cores,
+        cores,
+    )
 
 
 def check_batch(batch_size: int, world_size: int, accumulate: int) -> None:

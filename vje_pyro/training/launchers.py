@@ -1,0 +1,142 @@
+"""Who started this process, and how many beside it: torchrun, SLURM, MPI, LSF or Kubeflow."""
+
+import os
+import re
+from dataclasses import dataclass
+
+import torch.distributed as dist
+from lightning_fabric.plugins.environments import (
+    ClusterEnvironment,
+    KubeflowEnvironment,
+    LightningEnvironment,
+    LSFEnvironment,
+    MPIEnvironment,
+    SLURMEnvironment,
+    TorchElasticEnvironment,
+)
+from lightning_fabric.plugins.environments.mpi import _MPI4PY_AVAILABLE
+
+from vje_pyro.errors import VJEError
+
+
+@dataclass(frozen=True)
+class Launch:
+    """Processes that a launcher has started.
+
+    Args:
+        by: The launcher.
+        number: Processes, on all machines.
+        per_machine: Processes on this machine.
+        environment: What tells Fabric each process's rank, and where they meet.
+    """
+
+    by: str
+    number: int
+    per_machine: int
+    environment: type[ClusterEnvironment]
+
+    def check(self, devices: int, num_nodes: int) -> None:
+        """Raise :class:`VJEError` unless the configuration asks for just these processes."""
+        split = self.per_machine < self.number and devices != self.per_machine
+        if devices * num_nodes != self.number or split:
+            machines = max(1, self.number // self.per_machine)
+            raise VJEError(
+                f"{self.by} started {self.number} processes, but device.devices and "
+                f"device.num_nodes ask for {devices} × {num_nodes}: set "
+                f"device.devices={self.per_machine} device.num_nodes={machines}, or start as many "
+                f"as are asked for."
+            )
+        if self.environment is MPIEnvironment and not _MPI4PY_AVAILABLE:
+            raise VJEError(
+                f"{self.by} started {self.number} processes, but without the package mpi4py they "
+                f"cannot meet: pip install mpi4py, or start them with torchrun or srun."
+            )
+
+
+def launch() -> Launch | None:
+    """The launch that this process is part of; None where it was started alone.
+
+    Raises:
+        VJEError: A launcher's variable that should hold a number holds none.
+    """
+    # torchrun and mpirun also run inside a SLURM job, whose variables then say less.
+    found = (detect() for detect in (_torchrun, _mpi, _slurm, _lsf, _pmi, _kubeflow))
+    return next((one for one in found if one is not None), None)
+
+
+def cluster_environment(launch: Launch | None) -> ClusterEnvironment:
+    """What tells Fabric the rank of this process, and where the processes meet."""
+    if launch is None:
+        return LightningEnvironment()
+    if launch.number == launch.per_machine:
+        os.environ.setdefault("MASTER_ADDR", "127.0.0.1")
+    if launch.environment is SLURMEnvironment:  # what Fabric asks for and srun does not always set
+        os.environ.setdefault("SLURM_NTASKS_PER_NODE", str(launch.per_machine))
+        rank = _number("SLURM_PROCID") or 0
+        os.environ.setdefault("SLURM_NODEID", str(rank // launch.per_machine))
+        os.environ.setdefault("SLURM_LOCALID", str(rank % launch.per_machine))
+    return launch.environment()
+
+
+def _torchrun() -> Launch | None:
+    if not dist.is_torchelastic_launched():
+        return None
+    number = _number("WORLD_SIZE") or 1
+    per_machine = _number("LOCAL_WORLD_SIZE") or number
+    return Launch("torchrun", number, per_machine, TorchElasticEnvironment)
+
+
+def _mpi() -> Launch | None:
+    for by, name in (("Open MPI", "OMPI_COMM_WORLD"), ("MVAPICH", "MV2_COMM_WORLD")):
+        if several := _several(f"{name}_SIZE"):
+            local = _number(f"{name}_LOCAL_SIZE") or several
+            return Launch(by, several, local, MPIEnvironment)
+    return None
+
+
+def _slurm() -> Launch | None:
+    # In a shell that salloc has opened the number is that of the job, and no task has been started.
+    interactive = os.environ.get("SLURM_JOB_NAME") in ("bash", "interactive")
+    several = _several("SLURM_NTASKS")
+    if several is None or interactive or "SLURM_PROCID" not in os.environ:
+        return None
+    per_machine = _number("SLURM_NTASKS_PER_NODE") or several // (_number("SLURM_NNODES") or 1)
+    return Launch("SLURM", several, max(1, per_machine), SLURMEnvironment)
+
+
+def _lsf() -> Launch | None:
+    several = _several("JSM_NAMESPACE_SIZE")
+    local = _number("JSM_NAMESPACE_LOCAL_SIZE") or several or 1
+    return None if several is None else Launch("jsrun", several, local, LSFEnvironment)
+
+
+def _pmi() -> Launch | None:
+    several = _several("PMI_SIZE")
+    local = _number("MPI_LOCALNRANKS") or several or 1
+    return None if several is None else Launch("MPI", several, local, MPIEnvironment)
+
+
+def _kubeflow() -> Launch | None:
+    """The variables of torch.distributed alone: set by Kubeflow, DeepSpeed or by hand."""
+    several = _several("WORLD_SIZE")
+    if several is None or "RANK" not in os.environ:
+        return None
+    if "LOCAL_RANK" not in os.environ:
+        return Launch("Kubeflow (WORLD_SIZE)", several, 1, KubeflowEnvironment)
+    local = _number("LOCAL_WORLD_SIZE") or several
+    return Launch("A launcher (WORLD_SIZE)", several, local, TorchElasticEnvironment)
+
+
+def _several(name: str) -> int | None:
+    """More processes than one; a launcher's only process is as good as one started alone."""
+    number = _number(name)
+    return number if number is not None and number > 1 else None
+
+
+def _number(name: str) -> int | None:
+    value = os.environ.get(name)
+    if value is None:
+        return None
+    if not re.fullmatch(r"[0-9]+", value):
+        raise VJEError(f"{name}={value} is no number of processes: unset it, or set it right.")
+    return int(value)
