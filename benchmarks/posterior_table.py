@@ -4,8 +4,8 @@ docs/objectives.md, under the objectives.
     python benchmarks/posterior_table.py           # rewrite it
     python benchmarks/posterior_table.py --check   # exit 1 if that would change the page
 
-The files are those of ``benchmarks/posterior.py``: for both VJE of the study of methods, and for the
-runs of docs/objectives.md.
+The files are those of ``benchmarks/posterior.py``: for both VJE of the study of methods, and for
+the runs of docs/objectives.md.
 """
 
 import json
@@ -49,9 +49,7 @@ ROWS: dict[str, tuple[str, ...]] = {
 """Where each row is in the checks of a file."""
 
 
-def posterior_table(
-    results: Path = DOCS / "results", studies: Mapping[str, str] = STUDIES
-) -> str:
+def posterior_table(results: Path = DOCS / "results", studies: Mapping[str, str] = STUDIES) -> str:
     """A row for each figure, a column for each of the models."""
     read = {
         name: [json.loads(file.read_text())["checks"] for file in sorted(files)]

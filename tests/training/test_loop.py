@@ -54,7 +54,7 @@ def test_a_run_leaves_what_it_should(tmp_path, toy):
     assert record["seed"] == 0
     assert record["resumed"] == []
     assert set(record) == {
-        "config", "seed", "versions", "commit", "command", "created", "resumed",
+        "data_digest", "config", "seed", "versions", "commit", "command", "created", "resumed",
     }  # fmt: skip
 
 
