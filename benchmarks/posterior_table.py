@@ -1,18 +1,15 @@
-"""Rewrite the tables of the posterior: docs/aggregate.md, without and with the aggregate term, and
-docs/objectives.md, under the objectives.
+"""Rewrite the table of docs/aggregate.md: the posterior without and with the aggregate term.
 
     python benchmarks/posterior_table.py           # rewrite it
     python benchmarks/posterior_table.py --check   # exit 1 if that would change the page
 
-The files are those of ``benchmarks/posterior.py``: for both VJE of the study of methods, and for
-the runs of docs/objectives.md.
+The files are those of ``benchmarks/posterior.py`` for both VJE of the study of methods.
 """
 
 import json
 import sys
-from collections.abc import Mapping
 from dataclasses import fields
-from functools import partial, reduce
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +20,6 @@ from vje_pyro.evaluation.seeds import over_seeds
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 STUDIES = {"plain": "methods-vje", "recommended": "methods-vje-recommended"}
-OBJECTIVES = {
-    "conditional (recommended)": "methods-vje-recommended",
-    "joint": "objective-joint",
-    "predictive": "objective-predictive",
-}
 
 LEVELS = {f"{100 * float(level):.0f} %": level for level in ("0.5", "0.8", "0.95")}
 ROWS: dict[str, tuple[str, ...]] = {
@@ -49,11 +41,11 @@ ROWS: dict[str, tuple[str, ...]] = {
 """Where each row is in the checks of a file."""
 
 
-def posterior_table(results: Path = DOCS / "results", studies: Mapping[str, str] = STUDIES) -> str:
-    """A row for each figure, a column for each of the models."""
+def posterior_table(results: Path = DOCS / "results") -> str:
+    """A row for each figure, a column for each of the two models."""
     read = {
         name: [json.loads(file.read_text())["checks"] for file in sorted(files)]
-        for name, study in studies.items()
+        for name, study in STUDIES.items()
         if (files := list((results / "diagnostics").glob(f"{study}-seed*.json")))
     }
     if not read:
@@ -79,10 +71,7 @@ def cell(seeds: list[dict[str, Any]], where: tuple[str, ...]) -> str:
     return f"{figure.value:.4g} [{figure.low:.4g}, {figure.high:.4g}]{mark}"
 
 
-TABLES = {
-    "posterior": ("aggregate.md", posterior_table),
-    "objectives": ("objectives.md", partial(posterior_table, studies=OBJECTIVES)),
-}
+TABLES = {"posterior": ("aggregate.md", posterior_table)}
 
 
 def main(arguments: list[str] | None = None) -> int:
