@@ -114,10 +114,8 @@ def _compare(data: Data) -> Any:
         radius = normalized(radius, loc=torch.ones(()))
     student_t = partial(SphericalStudentT, df=1.0)
     candidates = {
-        "SphericalStudentT": Likelihood(partial(student_t, normalized=True), radius, student_t),
-        "SphericalNormal": Likelihood(
-            partial(SphericalNormal, normalized=True), radius, SphericalNormal
-        ),
+        "SphericalStudentT": Likelihood(partial(student_t, normalized=True), radius),
+        "SphericalNormal": Likelihood(partial(SphericalNormal, normalized=True), radius),
         "ProjectedStudentT": Likelihood(partial(ProjectedStudentT, df=1.0), radius),
         "ProjectedNormal": Likelihood(ProjectedNormal, radius),
         "VonMisesFisher": Likelihood(VonMisesFisher, radius),

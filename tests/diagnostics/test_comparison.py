@@ -16,8 +16,11 @@ from vje_pyro.diagnostics.comparison import (
 )
 from vje_pyro.distributions import (
     PowerSpherical,
+    ProjectedNormal,
+    ProjectedStudentT,
     RadialLogNormal,
     RadialStudentT,
+    SphericalNormal,
     SphericalStudentT,
     VonMisesFisher,
 )
@@ -32,17 +35,25 @@ POWER = Likelihood(PowerSpherical, RADIUS)
 
 
 def student(df):
-    """Scored with the density, fitted with its subdensity, which is cheaper."""
-    direction = partial(SphericalStudentT, df=df)
-    return Likelihood(partial(direction, normalized=True), RADIUS, fit_direction=direction)
+    return Likelihood(partial(SphericalStudentT, df=df, normalized=True), RADIUS)
 
 
-def simulated(pairs, df, num_images, split, seed):
+LAWS = {
+    "power": PowerSpherical,
+    "fisher": VonMisesFisher,
+    "projected normal": ProjectedNormal,
+    "projected heavy": partial(ProjectedStudentT, df=1.0),
+    "heavy": partial(SphericalStudentT, df=1.0, normalized=True),
+    "normal": partial(SphericalNormal, normalized=True),
+}
+
+
+def simulated(pairs, law, num_images, split, seed, scale=0.1):
     """Pairs whose second view is a draw around the first, of a scale that the radius tells."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         first = normalize(torch.randn(num_images, D), dim=-1)
-        second = SphericalStudentT(first, 0.1, df).sample()
+        second = law(first, scale).sample()
         radius = 3 + 0.1 * torch.randn(2, num_images, 1)
     ids = torch.arange(num_images)
     embeddings = radius * torch.stack([first, second])
@@ -65,11 +76,21 @@ def _method(pairs, likelihood):
 
 @pytest.mark.parametrize("truth", [1.0, 50.0])
 def test_the_likelihood_that_made_the_data_is_preferred(pairs, truth):
-    train = simulated(pairs, truth, 400, "train", seed=1)
-    heldout = simulated(pairs, truth, 150, "test", seed=2)
-    candidates = {"heavy": student(1.0), "light": student(50.0)}
+    laws = {df: partial(ProjectedStudentT, df=df) for df in (1.0, 50.0)}
+    train = simulated(pairs, laws[truth], 400, "train", seed=1)
+    heldout = simulated(pairs, laws[truth], 150, "test", seed=2)
+    candidates = {
+        "heavy": Likelihood(laws[1.0], RADIUS),
+        "light": Likelihood(laws[50.0], RADIUS),
+    }
     comparison = compare_likelihoods(
-        train, heldout, candidates, GUIDE, num_samples=20, num_steps=250, learning_rate=1e-2
+        train,
+        heldout,
+        candidates,
+        GUIDE,
+        num_samples=20,
+        num_steps=250,
+        learning_rate=1e-2,
     )
     right, wrong = ("heavy", "light") if truth == 1 else ("light", "heavy")
     assert comparison.best == right
@@ -77,6 +98,71 @@ def test_the_likelihood_that_made_the_data_is_preferred(pairs, truth):
     difference = comparison.difference(wrong, "direction")
     assert difference["high"] < 0
     assert comparison.table[right]["weight"] > 0.5
+
+
+def compared(pairs, truth, names, num_steps):
+    """Models of the laws of these names, on data that the law ``truth`` made."""
+    train = simulated(pairs, LAWS[truth], 400, "train", seed=1, scale=0.2)
+    heldout = simulated(pairs, LAWS[truth], 300, "test", seed=2, scale=0.2)
+    return compare_likelihoods(
+        train,
+        heldout,
+        {name: Likelihood(LAWS[name], RADIUS) for name in names},
+        GUIDE,
+        num_samples=20,
+        num_steps=num_steps,
+        batch_size=128,
+        learning_rate=1e-2,
+    )
+
+
+@pytest.mark.parametrize(
+    ("truth", "wrong"), [("power", "projected heavy"), ("projected heavy", "power")]
+)
+def test_of_heavy_and_light_tails_the_true_ones_win_conclusively(pairs, truth, wrong):
+    comparison = compared(pairs, truth, (truth, wrong), num_steps=400)
+    assert comparison.best == truth
+    assert comparison.is_conclusive(truth)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("truth", LAWS)
+def test_no_law_wins_conclusively_over_the_one_that_made_the_data(pairs, truth):
+    comparison = compared(pairs, truth, LAWS, num_steps=150)
+    assert comparison.best == truth or not comparison.is_conclusive(truth)
+
+
+def test_a_difference_within_the_errors_of_the_fit_is_not_conclusive(scored):
+    worse = scored | {"fisher": replace(scored["fisher"], joint=scored["fisher"].joint - 5)}
+    comparison = compare_scores(worse)
+    assert comparison.best == "power"
+    high = comparison.difference("fisher")["high"]
+    assert high < 0
+    for errors, conclusive in (
+        ({}, True),
+        ({"fisher": -high - 0.01}, True),
+        ({"fisher": -high + 0.01}, False),
+    ):
+        judged = replace(comparison, fit_errors=errors)
+        assert judged.is_conclusive("power") == judged.is_conclusive("fisher") == conclusive
+        row = judged.summary()["fisher"]
+        assert row["conclusive"] == conclusive
+        assert row["fit_error"] == errors.get("fisher")
+    same = compare_scores(dict.fromkeys(scored, scored["power"]))
+    assert not any(row["conclusive"] for row in same.summary().values())
+
+
+def test_a_fit_that_was_stopped_early_or_knows_its_data_too_well_has_errors(pairs):
+    candidates = {"power": POWER, "fisher": Likelihood(VonMisesFisher, RADIUS)}
+    law = LAWS["power"]
+    few, many = (simulated(pairs, law, n, "train", seed=1) for n in (20, 400))
+    heldout = simulated(pairs, law, 20, "test", seed=2)
+    arguments = {"num_samples": 20, "learning_rate": 1e-2}
+    early = compare_likelihoods(many, heldout, candidates, GUIDE, num_steps=20, **arguments)
+    known = compare_likelihoods(few, heldout, candidates, GUIDE, num_steps=100, **arguments)
+    for comparison in (early, known):
+        assert comparison.fit_errors["power"] > 0.3
+        assert not comparison.is_conclusive("power")
 
 
 def test_scores_are_the_densities_written_by_hand(pairs):
@@ -150,8 +236,9 @@ def test_refitting_leaves_the_given_method_as_it_is(pairs):
 
 
 def test_fitting_improves_the_held_out_density(pairs):
-    train = simulated(pairs, 50.0, 300, "train", seed=1)
-    heldout = simulated(pairs, 50.0, 200, "test", seed=2)
+    law = partial(SphericalStudentT, df=50.0)
+    train = simulated(pairs, law, 300, "train", seed=1)
+    heldout = simulated(pairs, law, 200, "test", seed=2)
     means = [
         heldout_scores(replace(heldout, method=refit(train, POWER, GUIDE, num_steps=n)), 20)
         .joint.mean()

@@ -289,12 +289,16 @@ def _comparison(checks: dict[str, Any], arrays: Arrays) -> Panel | None:
         value = f"{_figure(joint)} nats; stacking weight {check[name]['weight']:.2f}"
         if name != names[0]:
             value += f"; {_figure(joint['difference'])} from the best"
+            # Diagnostics that an older version wrote do not say it.
+            value += "" if check[name].get("conclusive", True) else ", not conclusive"
         rows.append((name, value))
     return {
         "title": "Which likelihood predicts best?",
         "text": "Log predictive density of held-out targets, all on this run's embeddings. The "
         "inference network was fitted anew under each likelihood. All are normalised: a "
-        "subdensity cannot be compared with a density, so its normalised twin stands for it.",
+        "subdensity cannot be compared with a density, so its normalised twin stands for it. A "
+        "difference is not conclusive where its interval holds zero or the errors of the fit may "
+        "have decided.",
         "rows": rows,
         "panels": [],
     }
