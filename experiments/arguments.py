@@ -1,6 +1,7 @@
 """Arguments that every command on a finished run takes."""
 
 import argparse
+import os
 from collections.abc import Sequence
 
 import torch
@@ -16,7 +17,10 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
         "--checkpoint", default="last", help="last (default), best, epoch_0010, or a path"
     )
     parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:1, mps")
-    parser.add_argument("--data-root", help="where the run's data set is now, if it has moved")
+    parser.add_argument(
+        "--data-root", type=os.path.expanduser,  # as in --data-root=~/x, which shells leave alone
+        help="where the run's data set is now, if it has moved",
+    )  # fmt: skip
     add_trust_argument(parser)
 
 
@@ -54,7 +58,7 @@ def take_trust(words: Sequence[str]) -> tuple[list[str], list[str]]:
 def add_results_argument(parser: argparse.ArgumentParser, *more: str, default: str) -> None:
     """Add the folder that results are written to; ``more`` are other names of the option."""
     parser.add_argument(
-        "--results", *more, dest="results", metavar="FOLDER",
+        "--results", *more, dest="results", metavar="FOLDER", type=os.path.expanduser,
         help=f"folder to write to, where the run's own cannot be written (default: {default})",
     )  # fmt: skip
 

@@ -1,6 +1,7 @@
 """Train a method on a data set: ``vje train experiment=digits [override …]``."""
 
 import logging
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -12,11 +13,16 @@ import hydra
 import pyro
 import torch
 from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from hydra.types import RunMode
 from lightning_fabric import Fabric
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 from vje_pyro.experiments.arguments import take_trust
+from vje_pyro.experiments.overrides import expanded, parsed, readable, swept_keys
 from vje_pyro.experiments.reporting import reported
 from vje_pyro.experiments.schema import check, check_overrides
+from vje_pyro.experiments.sweeps import Sweep
 
 from vje_pyro.atomic import open_to_append
 from vje_pyro.building import build, checked
@@ -83,6 +89,7 @@ def train(
     """
     if not resume:
         check(config)
+    config = expanded(config)
     RunDir(run_dir).check(resume)
     with explained("training cannot start"):
         device = config.device
@@ -348,7 +355,7 @@ def resume(run: str | Path, overrides: Sequence[str] = (), trust: Sequence[str] 
             f"{_RESUME_OVERRIDES} may differ. For a new run from these weights use "
             f"init_from={run} without resume."
         )
-    own = OmegaConf.from_dotlist(list(overrides))
+    own = parsed(overrides)
     keys = [override.split("=")[0] for override in overrides]
     stored = checked(info["config"], [*trust, *own.get("trust", ())], replaced=keys)
     with explained("the run's configuration cannot be used"):
@@ -360,25 +367,43 @@ def resume(run: str | Path, overrides: Sequence[str] = (), trust: Sequence[str] 
     return train(config, run, resume=True, data_digest=None if insists else info["data_digest"])
 
 
-@hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name="train")
-def _from_hydra(config: DictConfig) -> None:
-    with reported():
-        train(config, HydraConfig.get().runtime.output_dir)
+def _run_hydra(words: Sequence[str]) -> None:
+    words = readable(words)
+    check_overrides(words, str(CONFIG_DIR))
+    sweep = Sweep()
+
+    def job(config: DictConfig) -> None:
+        job = HydraConfig.get()
+        if job.mode != RunMode.MULTIRUN:
+            train(config, Path(config.run_dir).expanduser().absolute())
+            return
+        swept = swept_keys(words)
+        with sweep.job([o for o in job.overrides.task if o.split("=")[0] in swept]):
+            train(config, job.runtime.output_dir)
+
+    sys.argv[1:] = words
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come here, and are not printed by Hydra
+    try:
+        hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name="train")(job)()
+    except (HydraException, OmegaConfBaseException) as error:
+        raise VJEError(f"the overrides cannot be used: {first_line(error)}") from error
+    finally:
+        code = sweep.exit_code()
+    if code:
+        sys.exit(code)
 
 
 def main() -> None:
     """Entry point; Hydra reads ``sys.argv``, except to resume."""
     trust, words = take_trust(sys.argv[1:])
     runs = [word.removeprefix("resume=") for word in words if word.startswith("resume=")]
-    if not runs:
-        sys.argv[1:] = words  # what a user writes needs no trust; Hydra does not know the option
-        with reported():
-            check_overrides(words, str(CONFIG_DIR))
-        _from_hydra()
-        return
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
     with reported():
-        resume(runs[-1], [word for word in words if not word.startswith("resume=")], trust)
+        if not runs:
+            _run_hydra(words)  # what a user writes needs no trust; Hydra does not know the option
+            return
+        logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
+        others = [word for word in words if not word.startswith("resume=")]
+        resume(Path(runs[-1]).expanduser(), others, trust)
 
 
 if __name__ == "__main__":

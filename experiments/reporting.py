@@ -17,17 +17,24 @@ def reported() -> Iterator[None]:
     """
     try:
         yield
-    except VJEError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
-    except (OSError, MemoryError, RuntimeError, ImportError) as error:
-        if isinstance(error, RuntimeError | ImportError) and not _is_shortage(error):
+    except Exception as error:
+        words = for_user(error)
+        if words is None:
             raise
-        print(f"error: {_refusal(error)}", file=sys.stderr)
-        sys.exit(2)
+        print(f"error: {words}", file=sys.stderr)
+        sys.exit(error.exit_code if isinstance(error, VJEError) else 2)
     except KeyboardInterrupt as interrupt:
         print(str(interrupt) or "interrupted", file=sys.stderr)
         sys.exit(getattr(interrupt, "exit_code", 130))
+
+
+def for_user(error: Exception) -> str | None:
+    """What a user is told of an error; None of one that is a fault of the program."""
+    if isinstance(error, VJEError):
+        return str(error)
+    if isinstance(error, OSError | MemoryError):
+        return _refusal(error)
+    return _refusal(error) if _is_shortage(error) else None
 
 
 # The words for them in errors of torch and of the loader, which have one class for all.

@@ -122,7 +122,7 @@ def test_bad_input_is_one_clear_line(run_dir, tmp_path, capfd, overrides, messag
         (["training.epoch=3"], "error: training.epoch=3: there is no key training.epoch; did you "),
         (["encoder=null"], "Config group override must be a string or a list. Got NoneType"),
         (["run_dir=null"], "error: run_dir=null: must be text"),
-        (["seed=[1"], "error: the overrides cannot be used: "),
+        (["seed=[1"], "error: seed=[1 cannot be read: a text is quoted so: "),
     ],
 )
 def test_overrides_that_do_not_compose_are_one_line(tmp_path, capfd, overrides, message):

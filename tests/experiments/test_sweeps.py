@@ -1,0 +1,89 @@
+"""A sweep: where its jobs go, and what becomes of the others when one fails."""
+
+import json
+from types import SimpleNamespace
+
+import pytest
+from commandline import TINY, run_cli
+from omegaconf import OmegaConf
+from vje_pyro.experiments import pretrain
+from vje_pyro.experiments.sweeps import Sweep
+
+SHORT = (*TINY, "training.max_steps=1", "training.progress=false")
+
+
+def test_one_bad_job_ends_no_other(tmp_path, capfd):
+    folder = tmp_path / "my sweep"
+    assert run_cli("train", "-m", *SHORT, "seed=0,-1,2", f"run_dir={folder}") == 2
+    seeds = [json.loads((folder / n / "run.json").read_text())["seed"] for n in ("0", "2")]
+    assert seeds == [0, 2]
+    assert not (folder / "1" / "run.json").exists()
+    error = capfd.readouterr().err.strip().splitlines()
+    assert error == [
+        "error: seed=-1: must be at least 0",
+        "error: 1 of 3 jobs failed:",
+        "  job 1 (seed=-1): seed=-1: must be at least 0",
+    ]
+
+
+def test_an_interruption_ends_the_sweep(tmp_path, monkeypatch, capfd):
+    begun = []
+
+    def train(config, run_dir):
+        begun.append(config.seed)
+        if config.seed == 0:
+            raise ZeroDivisionError("a fault")
+        raise KeyboardInterrupt("stopped")
+
+    monkeypatch.setattr(pretrain, "train", train)
+    assert run_cli("train", "-m", *SHORT, "seed=0,1,2", f"run_dir={tmp_path}") == 130
+    assert begun == [0, 1]
+    error = capfd.readouterr().err
+    assert "Traceback" in error  # a fault of the program shows where
+    assert "  job 0 (seed=0): a fault\n" in error
+    assert error.strip().endswith("stopped")
+
+
+def test_a_sweep_without_failures_says_nothing(capfd):
+    sweep = Sweep()
+    with sweep.job(["seed=1"]):
+        pass
+    assert sweep.exit_code() == 0
+    assert capfd.readouterr().err == ""
+
+
+SLURM = {"SLURM_NTASKS": "2", "SLURM_PROCID": "1", "SLURM_JOB_NAME": "pretrain"}
+
+
+def test_two_tasks_for_one_device_are_refused_and_leave_nothing(tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    for name, value in SLURM.items():
+        monkeypatch.setenv(name, value)
+    assert run_cli("train", *SHORT) == 2
+    error = capfd.readouterr().err
+    assert "error: SLURM started 2 processes" in error
+    assert "set device.devices=2" in error
+    assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("started", [1, 2])
+def test_processes_of_a_launcher_agree_on_the_directory(started, monkeypatch, tmp_path):
+    fabric = SimpleNamespace(
+        world_size=2, is_global_zero=False, device=SimpleNamespace(type="cpu"),
+        broadcast=lambda own: str(tmp_path / "of the first"),
+    )  # fmt: skip
+    told, launched = [], []
+    monkeypatch.setattr(pretrain, "check", lambda config: None)
+    monkeypatch.setattr(pretrain, "make_fabric", lambda device: fabric)
+    monkeypatch.setattr(pretrain, "_launch", launched.append)
+    monkeypatch.setattr(pretrain, "processes_to_start", lambda fabric: started)
+    monkeypatch.setattr(pretrain, "run_together", lambda *arguments: told.append(arguments))
+    device, loader = {"num_nodes": 1}, {"batch_size": 2}
+    config = {"device": device, "loader": loader, "training": {"accumulate": 1}, "run_dir": "x"}
+    pretrain.train(OmegaConf.create(config), tmp_path / "own")
+    expected = tmp_path / ("of the first" if started == 1 else "own")
+    (arguments,) = told
+    assert arguments[2] == str(expected) or arguments[2] == expected
+    assert arguments[4].run_dir == str(expected)
+    assert arguments[5].path == expected
+    assert len(launched) == (started == 1)
