@@ -375,7 +375,8 @@ def _run_hydra(words: Sequence[str]) -> None:
     def job(config: DictConfig) -> None:
         job = HydraConfig.get()
         if job.mode != RunMode.MULTIRUN:
-            train(config, Path(config.run_dir).expanduser().absolute())
+            with reported():  # of other errors Hydra says more
+                train(config, Path(config.run_dir).expanduser().absolute())
             return
         swept = swept_keys(words)
         with sweep.job([o for o in job.overrides.task if o.split("=")[0] in swept]):

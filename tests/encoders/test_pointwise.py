@@ -72,10 +72,10 @@ def test_narrow_networks_leave_the_heap_alone():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("isa", ["AVX2", "AVX512_CORE", "DEFAULT"])
+@pytest.mark.parametrize("isa", ["AVX2", "DEFAULT"])
 def test_all_narrow_networks_leave_the_heap_alone(isa):
     widths = ",".join(map(str, range(1, 17)))
-    trained_under_a_debugging_allocator(widths, "1,2,3,4,5", "5,8,9,13,16", isa=isa)
+    trained_under_a_debugging_allocator(widths, "1,2,3,4,5", "5,9,16", isa=isa)
 
 
 @pytest.mark.slow

@@ -71,7 +71,7 @@ def fabric(devices, num_nodes=1):
 @pytest.mark.parametrize("devices", [1, 3])
 def test_another_number_than_a_launcher_started_is_refused(environment, by, devices):
     environment(LAUNCHED[by])
-    wanted = f"{by}.* started 2 processes, but .* {devices} × 1: set device.devices=2 "
+    wanted = rf"{by}.* started 2 processes, but device.devices={devices} .*: set device.devices=2 "
     with pytest.raises(VJEError, match=wanted):
         fabric(devices)
 

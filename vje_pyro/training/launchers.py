@@ -41,10 +41,10 @@ class Launch:
         if devices * num_nodes != self.number or split:
             machines = max(1, self.number // self.per_machine)
             raise VJEError(
-                f"{self.by} started {self.number} processes, but device.devices and "
-                f"device.num_nodes ask for {devices} × {num_nodes}: set "
-                f"device.devices={self.per_machine} device.num_nodes={machines}, or start as many "
-                f"as are asked for."
+                f"{self.by} started {self.number} processes, but device.devices={devices} and "
+                f"device.num_nodes={num_nodes} are {devices} on each of {num_nodes} machine(s): "
+                f"set device.devices={self.per_machine} device.num_nodes={machines}, or start as "
+                f"many as these."
             )
         if self.environment is MPIEnvironment and not _MPI4PY_AVAILABLE:
             raise VJEError(
