@@ -1,15 +1,18 @@
-"""Rewrite the table of docs/aggregate.md: the posterior without and with the aggregate term.
+"""Rewrite the tables of the posterior: docs/aggregate.md, without and with the aggregate term, and
+docs/objectives.md, under the objectives.
 
     python benchmarks/posterior_table.py           # rewrite it
     python benchmarks/posterior_table.py --check   # exit 1 if that would change the page
 
-The files are those of ``benchmarks/posterior.py`` for both VJE of the study of methods.
+The files are those of ``benchmarks/posterior.py``: for both VJE of the study of methods, and for
+the runs of docs/objectives.md.
 """
 
 import json
 import sys
+from collections.abc import Mapping
 from dataclasses import fields
-from functools import reduce
+from functools import partial, reduce
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +23,7 @@ from vje_pyro.evaluation.seeds import over_seeds
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 STUDIES = {"plain": "methods-vje", "recommended": "methods-vje-recommended"}
+OBJECTIVES = {name: f"digits-objective-{name}" for name in ("conditional", "joint", "predictive")}
 
 LEVELS = {f"{100 * float(level):.0f} %": level for level in ("0.5", "0.8", "0.95")}
 ROWS: dict[str, tuple[str, ...]] = {
@@ -41,11 +45,11 @@ ROWS: dict[str, tuple[str, ...]] = {
 """Where each row is in the checks of a file."""
 
 
-def posterior_table(results: Path = DOCS / "results") -> str:
-    """A row for each figure, a column for each of the two models."""
+def posterior_table(results: Path = DOCS / "results", studies: Mapping[str, str] = STUDIES) -> str:
+    """A row for each figure, a column for each of the models."""
     read = {
         name: [json.loads(file.read_text())["checks"] for file in sorted(files)]
-        for name, study in STUDIES.items()
+        for name, study in studies.items()
         if (files := list((results / "diagnostics").glob(f"{study}-seed*.json")))
     }
     if not read:
@@ -71,7 +75,10 @@ def cell(seeds: list[dict[str, Any]], where: tuple[str, ...]) -> str:
     return f"{figure.value:.4g} [{figure.low:.4g}, {figure.high:.4g}]{mark}"
 
 
-TABLES = {"posterior": ("aggregate.md", posterior_table)}
+TABLES = {
+    "posterior": ("aggregate.md", posterior_table),
+    "objectives": ("objectives.md", partial(posterior_table, studies=OBJECTIVES)),
+}
 
 
 def main(arguments: list[str] | None = None) -> int:
