@@ -136,9 +136,7 @@ class VISimSiam(ViewPrograms):
             posterior = self.law(loc=loc, concentration=self.concentration(embeddings))
             return Inferred(posterior, posterior.scale)
 
-    def pairs(
-        self, views: Tensor, labels: Tensor | None = None
-    ) -> tuple[TorchDistribution, Tensor]:
+    def pairs(self, views: Tensor) -> tuple[TorchDistribution, Tensor]:
         """Predicted law and target of every ordered pair of views: both programs' arguments.
 
         From views ``(V, B, C, H, W)`` the plate holds all V (V − 1) B ordered pairs.

@@ -102,8 +102,10 @@ class VJE(ViewPrograms):
         alignment: Another VJE of the same embeddings (its encoder is
             :class:`~vje_pyro.encoders.Identity`), whose bound trains the encoder; the own bound
             then has no gradient into it. None trains the encoder by the own bound.
-        num_data: Images of the whole data set, where there are global latents: what a mini-batch
-            says of these is scaled up to it. None takes the mini-batch for the whole.
+        num_data: Data of the whole data set, where there are global latents: what a mini-batch
+            says of these is scaled up to it. Of the joint objectives a datum is an image; of the
+            conditional one an ordered pair of views, and of the predictive one a view. None takes
+            the mini-batch for the whole.
 
     Raises:
         ValueError: If D is below 3, ``beta`` is negative, ``reference_radius`` is not positive, or
@@ -213,7 +215,7 @@ class VJE(ViewPrograms):
         if self.num_data is None:
             return pyro.plate("data", number, dim=-1)
         part = torch.arange(number, device=scale.device)
-        return pyro.plate("data", self.num_data, subsample=part, dim=-1)
+        return pyro.plate("data", max(self.num_data, number), subsample=part, dim=-1)
 
     def approximate(
         self, posterior: TorchDistribution, scale: Tensor, target: Tensor | None = None
@@ -256,12 +258,12 @@ class VJE(ViewPrograms):
         """Encoder output before the batch norm, ``(B, D)`` float32: the features to use."""
         return self.encoder(images).float()
 
-    def pairs(self, views: Tensor, labels: Tensor | None = None) -> tuple[Any, ...]:
+    def pairs(self, views: Tensor) -> Evidence:
         """Posterior, directional scale and target of a plate of data, as the objective makes it.
 
         These are the arguments of both Pyro programs. From views ``(V, B, C, H, W)`` the plate
         of the conditional objective holds all V (V − 1) B ordered pairs; that of the joint one B
-        images of V views each. Labels ``(B,)`` are not used: a model of them overrides this.
+        images of V views each.
         """
         return self.evidence(*self._sources_and_targets(views))
 
@@ -333,7 +335,7 @@ class VJE(ViewPrograms):
 
         The Pyro programs are recorded at the first step, so they must not change after it.
         """
-        parts = ("inference", "prior")
+        parts = ("inference", "prior", "latents")
         self._compiled_head = CompiledProgram(self, type(self).head, parts, backend)
 
     def __getstate__(self) -> dict[str, Any]:

@@ -178,9 +178,7 @@ class VSSL(ViewPrograms):
             loc = self.radius * normalize(loc, dim=-1)
         return Independent(Normal(loc, scale), 1)
 
-    def pairs(
-        self, views: Tensor, labels: Tensor | None = None
-    ) -> tuple[TorchDistribution, TorchDistribution, Tensor]:
+    def pairs(self, views: Tensor) -> tuple[TorchDistribution, TorchDistribution, Tensor]:
         """Posterior, prior and target of every ordered pair of views: both programs' arguments.
 
         From views ``(V, B, C, H, W)`` the plate holds all V (V − 1) B ordered pairs. Student and

@@ -35,6 +35,12 @@ def test_one_view_gives_back_its_own_posterior():
     torch.testing.assert_close(q.stddev, experts.stddev)
 
 
+def test_no_view_gives_the_prior():
+    q = product_of_experts(conjugate_experts(torch.randn(V, B, D), 0.5), PRIOR, ~EVERY)
+    torch.testing.assert_close(q.mean, torch.zeros(B, D))
+    torch.testing.assert_close(q.stddev, torch.ones(B, D))
+
+
 def test_a_view_that_is_missing_does_not_count():
     x = torch.randn(V, B, D)
     some = EVERY.clone()

@@ -7,8 +7,8 @@ import pyro
 import pytest
 import torch
 from small import Encoder
-from vje_pyro.guides import AffineCouplingFlow, DiagonalNormal, LowRankNormal
-from vje_pyro.models import VJE
+from vje_pyro.guides import AffineCouplingFlow, ConjugateNormal, DiagonalNormal, LowRankNormal
+from vje_pyro.models import VJE, GlobalLatents
 
 from vje_pyro.distributions import (
     ProjectedStudentT,
@@ -16,7 +16,7 @@ from vje_pyro.distributions import (
     SphericalStudentT,
     VonMisesFisher,
 )
-from vje_pyro.inference import SlicedEppsPulley
+from vje_pyro.inference import Joint, SlicedEppsPulley
 from vje_pyro.priors import MixturePrior, StudentTPrior, VampPrior
 from vje_pyro.training.compiling import compile_method
 
@@ -34,12 +34,15 @@ CASES = {
     "vamp": {"prior": VampPrior},
     "student": {"prior": StudentTPrior},
     "aggregate": {"aggregate": SlicedEppsPulley(weight=0.1)},
+    "joint": {"objective": Joint(), "guide": ConjugateNormal},
+    "latents": {"latents": GlobalLatents(radius_df=(0.0, 1.0)), "num_data": 100},
     "settings": {"beta": 0.5, "num_particles": 3, "target_grad": "flow", "reference_radius": 1.0},
 }
 
 
 def make(guide=DiagonalNormal, direction=DIRECTION, radius=RADIUS, **settings):
     torch.manual_seed(0)
+    settings = copy.deepcopy(settings)  # each method its own modules
     return VJE(Encoder(), partial(guide, hidden_features=8), direction, radius, **settings)
 
 
@@ -54,7 +57,7 @@ def step(method, views, seed):
     return figures, gradients, dict(method.named_buffers())
 
 
-FAST = ("settings",)  # the others take seconds each
+FAST = ("settings", "latents")  # the others take seconds each
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from pyro.infer import (
     TraceMeanField_ELBO,
 )
 from small import D, Encoder, gradients
+from torch._subclasses import FakeTensorMode
 from vje_pyro.guides import ConjugateNormal, DiagonalNormal
 from vje_pyro.models import VJE, GlobalLatents
 
@@ -238,3 +239,38 @@ def test_an_automatic_guide_fits_the_model(views):
     svi = SVI(method.model, guide, pyro.optim.Adam({"lr": 0.02}), loss=Trace_ELBO())
     losses = [svi.step(None, scale, target) for _ in range(100)]
     assert sum(losses[-10:]) < sum(losses[:10])
+
+
+@pytest.mark.parametrize("objective", [Conditional(), Joint(), Subsets(), Predictive()])
+def test_a_loss_stays_on_the_gpu_and_reads_no_value_back(objective, monkeypatch):
+    """On fake tensors of a GPU, one of the CPU among them or a value that is read is an error.
+
+    The backward pass needs a driver and is not tried.
+    """
+    monkeypatch.setattr("vje_pyro.models.vje._check_likelihoods", lambda *_: None)  # reads values
+    with FakeTensorMode(), pyro.validation_enabled(False):
+        with torch.device("cuda"):
+            method = make(
+                objective=objective,
+                latents=GlobalLatents(**LATENTS),
+                num_data=100,
+                num_particles=2,
+                alignment=make(1, encoder=Identity(D), direction=PowerSpherical),
+            )
+            views = torch.empty(2, B, 3, 4, 4)
+        loss = method.loss(views)
+    everything = [loss.total, *loss.parts.values(), *loss.monitors.values()]
+    assert {x.device.type for x in everything} == {"cuda"}
+
+
+@pytest.mark.parametrize("objective", [Conditional(), Joint()], ids=["conditional", "joint"])
+def test_more_data_than_the_data_set_has_are_all_of_it(objective, views):
+    few, plain = (
+        make(objective=objective, latents=GlobalLatents(**LATENTS), num_data=number)
+        for number in (2, None)
+    )
+    totals = []
+    for method in (few, plain):
+        torch.manual_seed(4)
+        totals.append(method.loss(views).total)
+    torch.testing.assert_close(*totals)

@@ -19,8 +19,8 @@ def product_of_experts(
         q(z \mid S) \propto p(z) \prod_{v \in S} \frac{q(z \mid s_v)}{p(z)},
 
     in closed form for diagonal Gaussians: the precisions beyond the prior's add up, and so do the
-    precision-weighted means. The prior counts once. One view gives back its own posterior. An
-    expert that is wider than the prior adds no precision.
+    precision-weighted means. The prior counts once. One view gives back its own posterior, and
+    none the prior. An expert that is wider than the prior adds no precision.
 
     Args:
         experts: Posterior from each view, diagonal normal: batch shape ``(V B,)``, the views one
@@ -33,7 +33,7 @@ def product_of_experts(
         Diagonal normal of batch shape ``(M B,)``, event shape ``(D,)``.
 
     Raises:
-        ValueError: If experts or prior are not diagonal normal, or a posterior sees no view.
+        ValueError: If experts or prior are not diagonal normal.
 
     Source: product of experts with the prior as one of them, Wu & Goodman (arXiv 1802.05335),
     section 2.1; here the prior is divided out of each expert, which is a posterior itself.

@@ -34,8 +34,8 @@ class ViewPrograms(nn.Module):
         return super().__getstate__() | {"_read": None}
 
     @abstractmethod
-    def pairs(self, views: Tensor, labels: Tensor | None = None) -> tuple[Any, ...]:
-        """Arguments of :meth:`generate` and :meth:`approximate` from views, and from labels."""
+    def pairs(self, views: Tensor) -> tuple[Any, ...]:
+        """Arguments of :meth:`generate` and :meth:`approximate` from views."""
 
     @abstractmethod
     def generate(self, *data: Any) -> Any:

@@ -132,13 +132,13 @@ class SymmetricELBO(ELBO):
                 f"ELBO averages over; the sites are {list(sites)}."
             )
         terms: dict[str, Tensor] = {}
-        kl = torch.zeros(1, 1)
+        kls = []
         for name, site in sites.items():
             if site["is_observed"]:
                 terms[name] = self._per_datum(_log_prob(site), site, frame)
             elif name in guide_trace.nodes:
-                kl = kl + self._per_datum(self._kl(guide_trace.nodes[name], site), site, frame)
-        terms["kl"] = kl
+                kls.append(self._per_datum(self._kl(guide_trace.nodes[name], site), site, frame))
+        terms["kl"] = sum(kls[1:], kls[0]) if kls else torch.zeros_like(next(iter(terms.values())))
         return terms
 
     def _kl(self, guide_site: dict, model_site: dict) -> Tensor:
