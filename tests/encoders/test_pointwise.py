@@ -68,24 +68,26 @@ def test_resnets_have_no_narrow_shortcut():
 
 
 def test_narrow_networks_leave_the_heap_alone():
-    trained_under_a_debugging_allocator("1,2,4,7,12", "1,5", "8,9", isa="AVX2")
+    assert trained_under_a_debugging_allocator("1,2,4,7,12", "1,5", "8,9", isa="AVX2") == "right\n"
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("isa", ["AVX2", "DEFAULT"])
 def test_all_narrow_networks_leave_the_heap_alone(isa):
     widths = ",".join(map(str, range(1, 17)))
-    trained_under_a_debugging_allocator(widths, "1,2,3,4,5", "5,9,16", isa=isa)
+    printed = trained_under_a_debugging_allocator(widths, "1,2,3,4,5", "5,9,16", isa=isa)
+    assert printed == "right\n"
 
 
 @pytest.mark.slow
 def test_these_tests_leave_the_heap_alone():
     tests = [str(Path(__file__)), str(Path(__file__).with_name("test_encoders.py"))]
-    debugged("-m", "pytest", "-q", "-p", "no:cacheprovider", *tests, isa="AVX2")
+    assert " passed" in debugged("-m", "pytest", "-q", "-p", "no:cacheprovider", *tests, isa="AVX2")
 
 
 def trained_under_a_debugging_allocator(*lists, isa):
-    assert debugged(str(Path(__file__).with_name("heap.py")), *lists, isa=isa) == "right\n"
+    """What heap.py prints of lists of widths, batches and sizes."""
+    return debugged(str(Path(__file__).with_name("heap.py")), *lists, isa=isa)
 
 
 def debugged(*arguments, isa):

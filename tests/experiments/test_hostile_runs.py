@@ -65,7 +65,7 @@ def listing(path):
     }
 
 
-def refused(capfd, path, out, pattern=None):
+def check_refused(capfd, path, out, pattern=None):
     """Give every command the run; each refuses it in one line and leaves it as it is."""
     before = listing(path)
     watch = hostile.Watch(packages=None)
@@ -102,11 +102,13 @@ HIDDEN = {
 
 @pytest.mark.parametrize("kind", HIDDEN)
 def test_a_call_that_is_hidden_in_a_run_is_never_made(strange, tmp_path, capfd, kind):
-    refused(capfd, strange("method.encoder", HIDDEN[kind]), tmp_path / "out", "method.encoder")
+    check_refused(
+        capfd, strange("method.encoder", HIDDEN[kind]), tmp_path / "out", "method.encoder"
+    )
 
 
 def test_the_same_in_a_part_that_the_command_does_not_use(strange, tmp_path, capfd):
-    refused(capfd, strange("monitor", [HIDDEN["function"]]), tmp_path / "out", "monitor[0]")
+    check_refused(capfd, strange("monitor", [HIDDEN["function"]]), tmp_path / "out", "monitor[0]")
 
 
 def test_a_checkpoint_that_stands_for_a_lost_run_json_is_data_too(run_dir, tmp_path, capfd):
@@ -116,7 +118,7 @@ def test_a_checkpoint_that_stands_for_a_lost_run_json_is_data_too(run_dir, tmp_p
     checkpoint = load_checkpoint(path / "checkpoints" / "last.safetensors")
     checkpoint.config["method"]["encoder"] = HIDDEN["builder"]
     save_checkpoint(checkpoint, path / "checkpoints" / "last.safetensors")
-    refused(capfd, path, tmp_path / "out", "vje_pyro.building.build")
+    check_refused(capfd, path, tmp_path / "out", "vje_pyro.building.build")
 
 
 @pytest.mark.parametrize(
