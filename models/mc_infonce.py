@@ -12,15 +12,15 @@ from torch import Tensor, nn
 from torch.distributions import kl_divergence
 from torch.nn.functional import normalize
 from vje_pyro.guides.amortised import Inferred
-from vje_pyro.models._concentration import Concentration
+from vje_pyro.models._concentration import Concentration, DirectionalPosterior
 from vje_pyro.models._joint_embedding import JointEmbedding, lightly, mean, require_positive
 
-from vje_pyro.distributions import PowerSpherical, SphericalUniform, VonMisesFisher
+from vje_pyro.distributions import PowerSpherical, VonMisesFisher
 from vje_pyro.distributions._common import unit_vector
 from vje_pyro.ranges import Depth, Particles, PositiveFloat, Width
 
 
-class MCInfoNCE(JointEmbedding):
+class MCInfoNCE(DirectionalPosterior, JointEmbedding):
     r"""Infer a law of directions from every view; a sample of it finds that of the other view.
 
     With f the encoder, g the projector and κ a network beside it, the posterior of the image's
@@ -152,18 +152,6 @@ class MCInfoNCE(JointEmbedding):
     def _posterior(self, outputs: Tensor) -> TorchDistribution:
         """The law of natural parameters ``(..., P)``."""
         return self.law(loc=normalize(outputs, dim=-1), concentration=outputs.norm(dim=-1))
-
-    def posterior(self, images: Tensor) -> TorchDistribution:
-        """``q(z | image)`` of normalised images: batch shape ``(B,)``, event shape ``(P,)``."""
-        return self.infer(self.encode(images)).posterior
-
-    def prior(self) -> SphericalUniform:
-        """``p(z)``, uniform on the sphere: batch shape ``()``, event shape ``(P,)``."""
-        return SphericalUniform(self.output_dim, validate_args=False)
-
-    def uncertainty(self, images: Tensor) -> Tensor:
-        """Uncertainty about the representation of normalised images, −log κ, ``(B,)``."""
-        return -self.posterior(images).concentration.log()
 
     def log_likelihood(
         self, source: Tensor, target: Tensor, num_samples: int = 16

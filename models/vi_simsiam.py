@@ -12,15 +12,15 @@ from torch import Tensor, nn
 from torch.distributions import kl_divergence
 from torch.nn.functional import normalize
 from vje_pyro.guides.amortised import Inferred, perceptron
-from vje_pyro.models._concentration import Concentration
+from vje_pyro.models._concentration import Concentration, DirectionalPosterior
 
-from vje_pyro.distributions import PowerSpherical, SphericalUniform
+from vje_pyro.distributions import PowerSpherical
 from vje_pyro.inference import SymmetricELBO, ViewPrograms, ordered_pairs
 from vje_pyro.method import Loss
 from vje_pyro.ranges import NonNegativeFloat, Width
 
 
-class VISimSiam(ViewPrograms):
+class VISimSiam(DirectionalPosterior, ViewPrograms):
     r"""From one view, predict a law of the direction that the other view's projection takes.
 
     The latent z is a direction on :math:`S^{P-1}`. With f the encoder, g the projector, h the
@@ -110,10 +110,6 @@ class VISimSiam(ViewPrograms):
     def approximate(self, posterior: TorchDistribution, target: Tensor | None = None) -> None:
         """The Pyro guide, empty: z is observed, because the other branch gives a point."""
 
-    def prior(self) -> SphericalUniform:
-        """``p(z)``, uniform on the sphere: batch shape ``()``, event shape ``(P,)``."""
-        return SphericalUniform(self.output_dim, validate_args=False)
-
     def _information(self, posterior: TorchDistribution) -> Tensor:
         """Divergence of predicted laws from the uniform prior, in nats, ``(N,)``."""
         return kl_divergence(posterior, self.prior())
@@ -180,14 +176,6 @@ class VISimSiam(ViewPrograms):
             "direction": terms["direction"],
             "kl": self._information(posterior),
         }
-
-    def posterior(self, images: Tensor) -> TorchDistribution:
-        """``p(z | image)`` of normalised images: batch shape ``(B,)``, event shape ``(P,)``."""
-        return self.infer(self.encode(images)).posterior
-
-    def uncertainty(self, images: Tensor) -> Tensor:
-        """Uncertainty about the representation of normalised images, −log κ, ``(B,)``."""
-        return -self.posterior(images).concentration.log()
 
     def log_likelihood(
         self, source: Tensor, target: Tensor, num_samples: int = 16
