@@ -12,12 +12,14 @@ tables of their own, where the methods stand below each other, score by score.
 """
 
 import json
+import re
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from itertools import product
 from pathlib import Path
 
+import numpy as np
 from tables import line, rewrite
 
 from vje_pyro.evaluation import Figure, Result
@@ -53,8 +55,8 @@ def methods_ood_table(scores: Sequence[str] = ()) -> str:
     return table(["score", "method"], together(cells))
 
 
-FEW = ("mahalanobis", "vim", "posterior-gaussian", "elbo")
-"""Scores that are shown first: on features, with labels, the model's chosen one, the naive one."""
+FEW = ("mahalanobis", "niw", "vim", "posterior-gaussian", "niw-latent", "dose", "elbo")
+"""Scores that are shown first: on features, with labels, of the model, the naive one."""
 
 
 def one_class_table() -> str:
@@ -104,8 +106,21 @@ def methods_uncertainty_table() -> str:
 def uncertainties(result: Result) -> Iterable[tuple[str, str, Figure]]:
     """What is measured, of which uncertainty, and the figure."""
     for name, figure in result.figures.items():
+        if name.startswith("views-"):
+            continue
         what, uncertainty = name.rsplit("_", 1)
         yield (name, "posterior", figure) if uncertainty == "angle" else (what, uncertainty, figure)
+
+
+def views_table() -> str:
+    """What a posterior gains from more views: a row for each study and number of views."""
+    cells = (
+        ((study.removeprefix(METHODS), match[1]), match[2].replace("_", " "), figure)
+        for study, result in read("uncertainty")
+        for name, figure in result.figures.items()
+        if (match := re.fullmatch(r"views-(\d+)_(.*)", name))
+    )
+    return table(["study", "views"], cells)
 
 
 def ends(result: Result) -> Iterable[tuple[str, str, Figure]]:
@@ -128,14 +143,22 @@ def together(cells: Iterable[Cell]) -> list[Cell]:
 
 
 def choice_table() -> str:
-    """Merits of the scores, by run."""
-    runs = [json.loads(path.read_text()) for path in sorted((RESULTS / "ood/choice").glob("*"))]
+    """Merits of the scores, by run; a dash where a run was judged before there was a score."""
+    files = sorted((RESULTS / "ood/choice").glob("*.json"))
+    merits = {path.stem: json.loads(path.read_text())["merits"] for path in files}
     kinds = ("spoiled", "class_left_out", "merit")
-    names = ["aggregate term" if run["aggregate"] else "plain" for run in runs]
-    heading = [f"{name}: {kind.replace('_', ' ')}" for name in names for kind in kinds]
-    merits = [run["merits"] for run in runs]
-    order = sorted(merits[0], key=lambda score: -sum(m[score]["merit"] for m in merits))
-    rows = ([f"`{s}`", *(f"{m[s][kind]:.3f}" for m in merits for kind in kinds)] for s in order)
+    heading = [f"{run}: {kind.replace('_', ' ')}" for run in merits for kind in kinds]
+    found = {score for scores in merits.values() for score in scores}
+
+    def mean_merit(score: str) -> float:
+        return float(np.mean([m[score]["merit"] for m in merits.values() if score in m]))
+
+    def shown(score: str) -> list[str]:
+        measured = [m.get(score, {}).get(kind) for m in merits.values() for kind in kinds]
+        return ["–" if value is None else f"{value:.3f}" for value in measured]
+
+    order = sorted(found, key=lambda score: (-mean_merit(score), score))
+    rows = ([f"`{score}`", *shown(score)] for score in order)
     return "\n".join(map(line, [["score", *heading], ["---"] * (len(heading) + 1), *rows]))
 
 
@@ -144,6 +167,7 @@ TABLES: dict[str, tuple[str, Callable[[], str]]] = {
     "ood": ("ood.md", ood_table),
     "one-class": ("ood.md", one_class_table),
     "uncertainty": ("uncertainty.md", uncertainty_table),
+    "uncertainty-views": ("uncertainty.md", views_table),
     "ood-methods-few": ("ood.md", lambda: methods_ood_table(FEW)),
     "ood-methods": ("ood.md", methods_ood_table),
     "uncertainty-methods": ("uncertainty.md", methods_uncertainty_table),

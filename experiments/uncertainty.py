@@ -3,8 +3,9 @@
 Writes ``RUN/results/uncertainty-v2.json``: area under the risk–coverage curve of the errors of kNN
 and of the linear probe, AUROC for the errors of the nearest neighbour, rank correlation with
 people's doubts (CIFAR-10H) and with the severity of corruptions, how often a crop is less certain
-than its image, and the calibration error of the predicted angle between views. What cannot
-be measured, such as errors without labels, is left out by name, and the exit code is then 3.
+than its image, the calibration error of the predicted angle between views, and what the posterior
+gains from more views. What cannot be measured, such as errors without labels, is left out by name,
+and the exit code is then 3.
 """
 
 import argparse
@@ -22,6 +23,7 @@ from torch import Tensor
 from vje_pyro.experiments.arguments import add_results_argument, add_run_arguments, load_run
 from vje_pyro.experiments.diagnose import split_pairs
 from vje_pyro.experiments.partial import Parts, attempted, output_folder
+from vje_pyro.experiments.several_views import NEIGHBOUR, VIEWS, view_figures
 
 from vje_pyro.data import CIFAR10, ImageArray, read_label_entropy, select_images
 from vje_pyro.diagnostics import predictive_check, require_posterior
@@ -72,7 +74,7 @@ def uncertainty_run(
         run: As :func:`vje_pyro.load` returns it.
         human_labels: ``cifar10h.npz``; None takes that in the data root, if it is there and the
             run's data are CIFAR-10.
-        num_images: Test images that are corrupted and cropped, and whose views are predicted.
+        num_images: Test images that are corrupted and cropped, and whose views are looked at.
         folder: Where to write; ``RUN/results`` when None.
 
     Raises:
@@ -118,11 +120,22 @@ def uncertainty_run(
     with parts.part("crops"):
         figures |= _crop_figures(score_images, images, whole)
     details: dict[str, Any] = {}
+    labelled = test.y >= 0
+    judged = {name: (known, wrong) for name, wrong in errors.items()}
     with parts.part("r-auroc (errors of the nearest neighbour)"):
-        neighbours, details = _neighbour_figures(scores, test)
+        wrong = nearest_neighbour_errors(test.x[labelled], test.y[labelled])
+        judged[NEIGHBOUR] = labelled, wrong
+        neighbours, details = _neighbour_figures(scores, labelled, wrong)
         figures |= neighbours
     calibration, missing = _calibration(run, num_images)
     figures |= calibration
+    with parts.part("views"):
+        try:
+            rows = _rows(splits[1], kept.numpy())
+            of_images = {name: _of_chosen(rows, *both) for name, both in judged.items()}
+            figures |= view_figures(run, images, of_images, SEED)
+        except VJEError as error:
+            missing |= {"no_views": str(error)}
     result = Result(
         protocol=PROTOCOL,
         dataset={
@@ -142,6 +155,7 @@ def uncertainty_run(
             "corrupted_images": len(images),
             "crops": CROPS,
             "crop_sides": list(SIDES),
+            "views": list(VIEWS),
             "corruptions": {name: list(strengths) for name, (_, strengths) in CORRUPTIONS.items()},
             "seed": SEED,
         },
@@ -212,17 +226,30 @@ def _human_figures(
 
 
 def _neighbour_figures(
-    scores: OutlierScores, test: Features
+    scores: OutlierScores, labelled: NDArray[np.bool_], wrong: NDArray[np.bool_]
 ) -> tuple[dict[str, Figure], dict[str, Any]]:
     """``r-auroc_NAME``, or why there is none; and recall@1 as a detail."""
-    labelled = test.y >= 0
-    scores = {name: values[labelled] for name, values in scores.items()}
-    wrong = nearest_neighbour_errors(test.x[labelled], test.y[labelled])
     details: dict[str, Any] = {"recall_at_1": float(1 - wrong.mean())}
     try:
-        return r_auroc_figures(scores, wrong), details
+        return r_auroc_figures({n: v[labelled] for n, v in scores.items()}, wrong), details
     except VJEError as error:
         return {}, details | {"no_r_auroc": str(error)}
+
+
+def _rows(split: Split, indices: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Where features and scores of a split have these readable images: damaged ones have no row."""
+    names = enumerate(getattr(split, "names", ()))
+    damaged = [index for index, name in names if name in split.corrupt]
+    rows: NDArray[np.int64] = indices - np.searchsorted(damaged, indices)
+    return rows
+
+
+def _of_chosen(
+    rows: NDArray[np.int64], counted: NDArray[np.bool_], wrong: NDArray[np.bool_]
+) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
+    """Errors of some test images, from those of all images that are counted."""
+    which = np.flatnonzero(counted[rows])
+    return which, wrong[(counted.cumsum() - 1)[rows[which]]]
 
 
 _ScoreImages = Callable[[Tensor], OutlierScores]

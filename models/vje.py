@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from functools import partial
 from typing import Any, Literal
@@ -27,6 +27,7 @@ from vje_pyro.inference import (
     SymmetricELBO,
     ViewPrograms,
     product_of_experts,
+    stack_views,
 )
 from vje_pyro.method import Loss, evaluating
 from vje_pyro.priors import NormalPrior, Prior
@@ -357,19 +358,38 @@ class VJE(ViewPrograms):
         """``q(z | image)`` of normalised images: batch shape ``(B,)``, event shape ``(D,)``."""
         return self.infer(self.encode(images)).posterior
 
-    def posterior_of_views(self, views: Tensor) -> TorchDistribution:
+    def posterior_of_views(self, views: Sequence[Tensor] | Tensor) -> TorchDistribution:
         """``q(z | views)`` of several views of each image: batch shape ``(B,)``, event ``(D,)``.
 
         Args:
             views: Normalised views ``(V, B, C, H, W)``.
 
         Raises:
-            ValueError: If guide or prior are not diagonal normal.
+            ValueError: If a view is missing, or guide or prior are not diagonal normal.
+            NonFiniteError: If a view of an image is not finite.
         """
-        sources = torch.stack([self.encode(view) for view in views])
-        present = torch.ones(len(views), 1, 1, dtype=torch.bool, device=sources.device)
-        experts = self.infer(sources.flatten(0, 1)).posterior
-        return product_of_experts(experts, self.prior_distribution(), present)
+        return self.infer_views([self.encode(view) for view in stack_views(views)]).posterior
+
+    def infer_views(self, embeddings: Sequence[Tensor] | Tensor) -> Inferred:
+        """Posterior of each image, and directional scale of a further view, from several views.
+
+        The scale is the harmonic mean of those that the views tell, in squares: precisions average.
+
+        Args:
+            embeddings: Of the views, ``(V, B, D)``.
+
+        Returns:
+            Posterior of batch shape ``(B,)`` and event shape ``(D,)``, and scale ``(B, D)``.
+
+        Raises:
+            ValueError: If a view is missing, or guide or prior are not diagonal normal.
+            NonFiniteError: If an embedding is not finite.
+        """
+        sources = stack_views(embeddings)
+        experts, scale = self.infer(sources.flatten(0, 1))
+        present = torch.ones(len(sources), 1, 1, dtype=torch.bool, device=sources.device)
+        posterior = product_of_experts(experts, self.prior_distribution(), present)
+        return Inferred(posterior, scale.view_as(sources).pow(-2).mean(0).rsqrt())
 
     def uncertainty(self, images: Tensor) -> Tensor:
         """Spread of the posterior of normalised images ``(B, C, H, W)``: higher is less certain.

@@ -12,7 +12,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from torch import Tensor
 
 from vje_pyro.building import build, checked
-from vje_pyro.data import DataSource, Normalize, Views, images_to_uint8
+from vje_pyro.data import DataSource, Normalize, Views, images_to_uint8, random_views
 from vje_pyro.errors import CheckpointError, VJEError, explained, first_line
 from vje_pyro.training.checkpoint import load_weights
 from vje_pyro.training.run_json import read_run_json
@@ -131,15 +131,12 @@ class Representation(TransformerMixin, BaseEstimator):
                 q: TorchDistribution = self.method.infer(embeddings.to(self.device)).posterior
             return q
         self._require("posterior_of_views")
-        if num_views < 1:
-            raise ValueError(f"num_views must be at least 1, got {num_views}.")
         parts = []
         make_views = self.views.to(self.device)
         with torch.random.fork_rng(), torch.inference_mode():
             torch.manual_seed(seed)
             for batch in self._uint8(images).split(_BATCH_SIZE):
-                pairs = [make_views(batch.to(self.device)) for _ in range(0, num_views, 2)]
-                views = torch.cat(pairs)[:num_views]
+                views = random_views(make_views, batch.to(self.device), num_views)
                 parts.append(self.method.posterior_of_views(views))
             loc, scale = (
                 torch.cat(x) for x in zip(*((q.mean, q.stddev) for q in parts), strict=True)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torchvision.transforms import v2
 
-from vje_pyro.data import Normalize, Views
+from vje_pyro.data import Normalize, Views, random_views
 
 MEAN, STD = (0.49, 0.48, 0.45), (0.25, 0.24, 0.26)
 OFF = {
@@ -254,3 +254,19 @@ def test_bad_knobs_are_named(knobs):
     (name,) = knobs
     with pytest.raises(ValueError, match=name):
         Views(**({"image_size": 16, "mean": MEAN, "std": STD} | knobs))
+
+
+@pytest.mark.parametrize("wanted", [1, 2, 5])
+def test_any_number_of_views(wanted):
+    make_views = Views(16, MEAN, STD)
+    torch.manual_seed(0)
+    made = random_views(make_views, photos(3), wanted)
+    assert made.shape == (wanted, 3, 3, 16, 16)
+    torch.manual_seed(0)
+    assert torch.equal(made, torch.cat([make_views(photos(3)) for _ in range(3)])[:wanted])
+    assert len(random_views(Views(16, MEAN, STD, num_views=1), photos(3), wanted)) == wanted
+
+
+def test_no_views_are_refused():
+    with pytest.raises(ValueError, match="num_views must be at least 1, got 0"):
+        random_views(Views(16, MEAN, STD), photos(3), 0)

@@ -81,6 +81,32 @@ def test_the_study_of_methods_has_tables_of_its_own(script, tmp_path):
     assert lines[5].startswith("| r-auroc | `vje` | – | – | – | 0.700 [")
 
 
+def test_several_views_have_a_table_of_their_own(script, tmp_path):
+    figures = {"aurc_knn_knn": 0.3}
+    figures |= {f"views-{k}_{what}": 1 / k for k in (1, 8) for what in ("variance", "aurc_knn")}
+    save(tmp_path / "results" / "uncertainty" / "methods-vje", "uncertainty-v2", figures)
+    lines = script.views_table().splitlines()
+    assert lines[0] == "| study | views | variance | aurc knn | seeds |"
+    assert lines[2].startswith("| vje | 1 | 1.000 [")
+    assert lines[3].startswith("| vje | 8 | 0.125 [")
+    assert len(lines) == 4
+    assert "views" not in script.methods_uncertainty_table()
+
+
+def test_the_choice_shows_scores_that_some_runs_were_not_judged_by(script, tmp_path):
+    choice = tmp_path / "results" / "ood" / "choice"
+    choice.mkdir(parents=True)
+    merits = {"spoiled": 0.5, "class_left_out": 0.6, "merit": 0.55}
+    better = dict.fromkeys(merits, 0.7)
+    runs = {"old": {"knn": merits}, "new": {"knn": merits, "niw": better}}
+    for name, scores in runs.items():
+        (choice / f"{name}.json").write_text(json.dumps({"merits": scores}))
+    lines = script.choice_table().splitlines()
+    assert lines[0].startswith("| score | new: spoiled | new: class left out | new: merit | old: ")
+    assert lines[2] == "| `niw` | 0.700 | 0.700 | 0.700 | – | – | – |"
+    assert lines[3].startswith("| `knn` | 0.500 ")
+
+
 def test_of_two_versions_of_a_protocol_the_newer_is_shown(script, tmp_path):
     folder = tmp_path / "results" / "uncertainty" / "small"
     for version, value in ((1, 0.3), (2, 0.6)):
@@ -104,7 +130,7 @@ def test_pages_are_rewritten_between_the_markers(script, tmp_path):
     (choice / "a.json").write_text(json.dumps({"aggregate": None, "merits": {"knn": merits}}))
     names = {
         "ood.md": ("choice", "ood", "ood-methods-few", "ood-methods", "one-class"),
-        "uncertainty.md": ("uncertainty", "uncertainty-methods"),
+        "uncertainty.md": ("uncertainty", "uncertainty-methods", "uncertainty-views"),
     }
     for file, inside in names.items():
         text = "".join(f"before\n<!-- {n}:begin -->\nold\n<!-- {n}:end -->\n" for n in inside)

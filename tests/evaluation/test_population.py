@@ -19,7 +19,7 @@ from vje_pyro.evaluation.detectors import Mahalanobis
 from vje_pyro.evaluation.likelihood_scores import between_scores, likelihood_scores
 from vje_pyro.evaluation.population import Population, has_programs
 from vje_pyro.evaluation.posterior_gaussian import PosteriorGaussian
-from vje_pyro.evaluation.scorer import Scorer, random_views
+from vje_pyro.evaluation.scorer import Scorer
 
 D = 5
 
@@ -240,9 +240,3 @@ def test_nan_scores_are_refused_by_name():
     method.__class__ = Broken
     with pytest.raises(NonFiniteError, match=r"images \(kl\) have a NaN score"):
         Scorer(method, images(60, 0), NORMALIZE, labelled=False)(images(4, 1))
-
-
-@pytest.mark.parametrize(("wanted", "made"), [(1, 2), (2, 2), (3, 3), (5, 5)])
-def test_as_many_views_as_wanted_but_two_at_least(wanted, made):
-    views = random_views(flipped_and_plain, images(3, 0).images, wanted)
-    assert views.shape == (made, 3, 1, 4, 4)

@@ -109,7 +109,14 @@ def test_uncertainty(run_dir, capsys):
     aurc = {f"aurc_{c}_{n}" for c in ("knn", "linear") for n in names}
     severity = {f"severity_{c}_{n}" for c in CORRUPTIONS for n in names}
     neighbours, crops = ({f"{what}_{n}" for n in names} for what in ("r-auroc", "crop"))
-    assert set(result.figures) == aurc | severity | neighbours | crops | {"calibration_angle"}
+    coverage = [f"{what}-{level}" for what in ("angle", "radius") for level in (50, 80, 95)]
+    of_views = ["entropy", "variance", "predicted-variance", "aurc_knn", "aurc_linear", *coverage]
+    views = {f"views-{k}_{what}" for k in (1, 2, 4, 8) for what in of_views}
+    found = {name for name in result.figures if not name.endswith("_r-auroc")}
+    assert found == aurc | severity | neighbours | crops | {"calibration_angle"} | views
+    variance = [result.figures[f"views-{k}_variance"].value for k in (1, 2, 4, 8)]
+    assert variance == sorted(variance, reverse=True)
+    assert all(0 <= result.figures[f"views-4_{what}"].value <= 1 for what in coverage)
     details = result.details
     assert 0.5 < details["recall_at_1"] < 1
     assert all(0 <= result.figures[n].value <= 1 for n in neighbours | crops)

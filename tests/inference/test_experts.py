@@ -4,7 +4,8 @@ import pytest
 import torch
 from pyro.distributions import LowRankMultivariateNormal, Normal
 
-from vje_pyro.inference import product_of_experts
+from vje_pyro.errors import NonFiniteError
+from vje_pyro.inference import product_of_experts, stack_views
 from vje_pyro.inference.experts import leave_one_out
 
 V, B, D = 4, 3, 5
@@ -78,3 +79,24 @@ def test_other_families_are_refused():
     )
     with pytest.raises(ValueError, match=r"the experts are LowRank.*guide=diagonal_normal"):
         product_of_experts(factor, PRIOR, EVERY)
+
+
+@pytest.mark.parametrize(
+    ("views", "message"),
+    [
+        ([], r"shapes \[\]: leave out images that lack a view"),
+        ([torch.zeros(2, D), None], r"\[\(2, 5\), None\]"),
+        ([torch.zeros(2, D), torch.zeros(1, D)], r"\[\(2, 5\), \(1, 5\)\]"),
+    ],
+)
+def test_views_of_which_some_are_missing_are_refused(views, message):
+    with pytest.raises(ValueError, match=message):
+        stack_views(views)
+
+
+def test_a_view_that_is_not_finite_is_named():
+    views = torch.zeros(V, B, D)
+    views[2, 1, 0] = torch.nan
+    with pytest.raises(NonFiniteError, match=f"1 of {V * B} views .* is view 2 of image 1"):
+        stack_views(views)
+    assert torch.equal(stack_views(list(views[:2])), views[:2])

@@ -20,6 +20,7 @@ from vje_pyro.models import VJE, GlobalLatents
 
 from vje_pyro.distributions import PowerSpherical, ProjectedStudentT, RadialStudentT
 from vje_pyro.encoders import Identity
+from vje_pyro.errors import NonFiniteError
 from vje_pyro.inference import Conditional, Joint, Predictive, Subsets, SymmetricELBO
 
 B = 8
@@ -215,6 +216,26 @@ def test_the_posterior_narrows_with_more_views():
     one = method.posterior_of_views(views[:1])
     torch.testing.assert_close(one.mean, method.posterior(views[0]).mean)
     torch.testing.assert_close(one.stddev, method.posterior(views[0]).stddev)
+
+
+def test_a_further_view_is_predicted_as_the_predictive_objective_predicts_it():
+    method = make(objective=Predictive()).eval()
+    embeddings = torch.randn(4, B, D)
+    posterior, scale = method.infer_views(embeddings[1:])
+    expected = method.evidence(embeddings, embeddings)
+    torch.testing.assert_close(posterior.mean, expected.posterior.mean[:B])
+    torch.testing.assert_close(posterior.stddev, expected.posterior.stddev[:B])
+    torch.testing.assert_close(scale, expected.scale[:B])
+
+
+def test_views_of_which_some_are_missing_are_refused():
+    method = make().eval()
+    views = torch.randn(3, B, 3, 4, 4)
+    with pytest.raises(ValueError, match="leave out images that lack a view"):
+        method.posterior_of_views([views[0], views[1, :-1], views[2]])
+    views[1, 0] = torch.nan
+    with pytest.raises(NonFiniteError, match="view 1 of image 0"):
+        method.posterior_of_views(views)
 
 
 def test_the_model_is_defined_at_zero(views):

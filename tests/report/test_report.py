@@ -23,6 +23,7 @@ SECTIONS = (
     "spectrum",
     "scale",
     "certainty",
+    "views",
     "diagnostics",
     "neighbours",
     "map",

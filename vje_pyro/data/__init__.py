@@ -25,7 +25,7 @@ from vje_pyro.data.shard_index import ShardIndex
 from vje_pyro.data.shard_loader import ShardLoader
 from vje_pyro.data.sources import DataSource
 from vje_pyro.data.torchvision_sources import CIFAR10, CIFAR100, STL10, SVHN, FashionMNIST
-from vje_pyro.data.views import Normalize, Views
+from vje_pyro.data.views import Normalize, Views, random_views
 from vje_pyro.data.webdatasets import WebDataset
 
 __all__ = [
@@ -57,6 +57,7 @@ __all__ = [
     "list_outliers",
     "load_images",
     "pack_folder",
+    "random_views",
     "read_label_entropy",
     "read_mosaics",
     "read_outliers",

@@ -17,6 +17,25 @@ _COLOUR = ("jitter", "brightness", "contrast", "saturation", "hue", "grayscale",
 _DRAWS = (*_GEOMETRY, *_COLOUR)
 
 
+def random_views(make_views: Callable[[Tensor], Tensor], images: Tensor, num_views: int) -> Tensor:
+    """Any number of random views of each image, ``(num_views, B, C, H, W)``.
+
+    Args:
+        make_views: From images to some views, ``(V, B, C, H, W)``, such as :class:`Views`.
+        images: uint8, ``(B, C, H, W)``.
+        num_views: How many views of each image.
+
+    Raises:
+        ValueError: If ``num_views`` is below 1.
+    """
+    if num_views < 1:
+        raise ValueError(f"num_views must be at least 1, got {num_views}.")
+    made = make_views(images)
+    while len(made) < num_views:
+        made = torch.cat([made, make_views(images)])
+    return made[:num_views]
+
+
 class _Recipe(NamedTuple):
     """What happens to each image; leading dimensions (V, B), or (B,) for one view."""
 

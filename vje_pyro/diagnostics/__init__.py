@@ -10,6 +10,7 @@ from vje_pyro.diagnostics.comparison import (
 )
 from vje_pyro.diagnostics.coverage import Coverage, expected_coverage
 from vje_pyro.diagnostics.export import load_netcdf, save_netcdf, to_arviz
+from vje_pyro.diagnostics.further_view import FurtherView
 from vje_pyro.diagnostics.importance import Importance, importance_weights
 from vje_pyro.diagnostics.latent import Latent, latent_usage
 from vje_pyro.diagnostics.nuts import NutsComparison, NutsRun, compare_with_nuts
@@ -23,6 +24,7 @@ __all__ = [
     "Amortisation",
     "Comparison",
     "Coverage",
+    "FurtherView",
     "Importance",
     "Latent",
     "Likelihood",

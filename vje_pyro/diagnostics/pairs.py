@@ -89,6 +89,11 @@ class Pairs:
         """What the likelihood scores, ``(2N, D)``: view 1, then view 0."""
         return self.embeddings.flip(0).flatten(0, 1)
 
+    @property
+    def images(self) -> Tensor:
+        """Which image each ordered pair is of, ``(2N,)``."""
+        return self.indices.repeat(2)
+
     @cached_property
     def _inferred(self) -> tuple[TorchDistribution, Tensor]:
         with torch.no_grad():

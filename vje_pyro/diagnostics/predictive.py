@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from vje_pyro.diagnostics._programs import chunks, draw_latents, seeded
+from vje_pyro.diagnostics.further_view import FurtherView
 from vje_pyro.diagnostics.pairs import Pairs
 from vje_pyro.distributions.moments import moments
 from vje_pyro.errors import VJEError
@@ -139,7 +140,7 @@ class PredictiveCheck:
 
 
 def predictive_check(
-    pairs: Pairs,
+    pairs: Pairs | FurtherView,
     num_samples: int = 400,
     seed: int = 0,
     kind: str = "posterior",
@@ -153,7 +154,8 @@ def predictive_check(
     draws :math:`z \sim p(z)`, and has from the source only the scale and :math:`\hat m`.
 
     Args:
-        pairs: The data.
+        pairs: The data; or further views (:class:`~vje_pyro.diagnostics.FurtherView`), of which
+            every image is one datum (N for 2N).
         num_samples: Draws S of each datum.
         seed: Of the draws.
         kind: ``"posterior"`` or ``"prior"``.
@@ -175,12 +177,11 @@ def predictive_check(
     center = predictive_location(pairs)
     angle, radius = [], []
     with seeded(seed):
-        for size in chunks(num_samples, pairs.embeddings.numel()):
+        for size in chunks(num_samples, pairs.target.numel()):
             sites = predictive_sites(pairs, size, kind, temperature)
             angle.append(angles(sites["direction"], center))
             radius += [sites["radius"]] if "radius" in sites else []
-    images = pairs.indices.repeat(2)
-    target = pairs.target
+    images, target = pairs.images, pairs.target
     observed = angles(normalize(target, dim=-1), center)
     return PredictiveCheck(
         kind,
@@ -191,14 +192,14 @@ def predictive_check(
     )
 
 
-def predictive_location(pairs: Pairs) -> Tensor:
+def predictive_location(pairs: Pairs | FurtherView) -> Tensor:
     """Where each target's direction is expected: the normalised posterior mean, ``(2N, D)``."""
     return normalize(moments(pairs.posterior)[0], dim=-1)
 
 
 @torch.no_grad()
 def predictive_sites(
-    pairs: Pairs, num_samples: int, kind: str = "posterior", temperature: float = 1.0
+    pairs: Pairs | FurtherView, num_samples: int, kind: str = "posterior", temperature: float = 1.0
 ) -> dict[str, Tensor]:
     """Draws of every site of the model: ``z``, ``direction``, ``radius``, ``(S, 2N, *event)``.
 

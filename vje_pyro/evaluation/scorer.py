@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from vje_pyro.data.arrays import ImageArray
 from vje_pyro.data.files import ImageFiles
 from vje_pyro.data.loaders import batches
+from vje_pyro.data.views import random_views
 from vje_pyro.errors import first_line
 from vje_pyro.evaluation.density_of_states import DENSITY_OF_STATES, DensityOfStates, states
 from vje_pyro.evaluation.detection import OutlierScores, check_scores
@@ -62,7 +63,7 @@ class Scorer:
         normalize: From uint8 images to the method's input.
         make_views: From uint8 images ``(B, C, H, W)`` to normalised views ``(V, B, C, H, W)``;
             None leaves out what needs views.
-        num_views: Random views of an image.
+        num_views: Random views of an image; two at least are made.
         labelled: Use the training labels. Detectors that cannot be fitted are in ``left_out``, by
             name with the reason.
         seed: Of the views, the latent samples and the choice of training images.
@@ -163,7 +164,7 @@ class Scorer:
         scores = self._image_scores(self.normalize(images))
         if self.make_views is None:
             return scores
-        views = random_views(self.make_views, images, self.num_views)
+        views = random_views(self.make_views, images, max(2, self.num_views))
         each = [self._image_scores(view) for view in views]
         means = {f"{name}-views": sum(s[name] for s in each) / len(each) for name in scores}
         return scores | means | between_scores(self.method, views)
@@ -177,14 +178,6 @@ class Scorer:
             for density in self.densities:
                 scores |= density(embeddings)
         return scores
-
-
-def random_views(make_views: Transform, images: Tensor, num_views: int) -> Tensor:
-    """At least two random views of each image, ``(V, B, C, H, W)``, as many as wanted."""
-    made = make_views(images)
-    while len(made) < max(2, num_views):
-        made = torch.cat([made, make_views(images)])
-    return made[: max(2, num_views)]
 
 
 def feature_detectors(

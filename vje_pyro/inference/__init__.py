@@ -2,7 +2,7 @@
 
 from vje_pyro.inference.compiled import CompiledProgram
 from vje_pyro.inference.epps_pulley import SlicedEppsPulley
-from vje_pyro.inference.experts import product_of_experts
+from vje_pyro.inference.experts import product_of_experts, stack_views
 from vje_pyro.inference.objectives import (
     Conditional,
     Evidence,
@@ -33,4 +33,5 @@ __all__ = [
     "ViewPrograms",
     "ordered_pairs",
     "product_of_experts",
+    "stack_views",
 ]

@@ -1,10 +1,13 @@
 """The posterior from several views: a product of the posteriors from each of them."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from pyro.distributions import Independent, Normal, TorchDistribution
 from torch import Tensor
+
+from vje_pyro.errors import NonFiniteError
 
 
 def product_of_experts(
@@ -56,6 +59,42 @@ def product_of_experts(
     shift = (weight * precision * (loc - prior_loc)).sum(0)
     product_loc = prior_loc + shift / total
     return Independent(Normal(product_loc.flatten(0, 1), total.rsqrt().flatten(0, 1)), 1)
+
+
+def stack_views(views: Sequence[Tensor] | Tensor) -> Tensor:
+    """The same views of every image as one tensor, ``(V, B, ...)``.
+
+    Args:
+        views: V tensors ``(B, ...)``, or one of them all.
+
+    Raises:
+        ValueError: If there are no views, one is missing or differs in shape.
+        NonFiniteError: If a view of an image holds a NaN or an infinite number.
+
+    Example:
+        >>> stack_views([torch.zeros(4, 2), torch.ones(4, 2)]).shape
+        torch.Size([2, 4, 2])
+        >>> stack_views([torch.zeros(4, 2), torch.ones(3, 2)])
+        Traceback (most recent call last):
+        ...
+        ValueError: every image needs each of the views, which have the shapes [(4, 2), (3, 2)]: \
+leave out images that lack a view, or infer from fewer views.
+    """
+    shapes = [None if view is None else tuple(view.shape) for view in views]
+    if not shapes or None in shapes or len(set(shapes)) > 1:
+        raise ValueError(
+            f"every image needs each of the views, which have the shapes {shapes}: leave out "
+            f"images that lack a view, or infer from fewer views."
+        )
+    stacked = views if isinstance(views, Tensor) else torch.stack(list(views))
+    finite = stacked.flatten(2).isfinite().all(-1)
+    if not finite.all():
+        view, image = (~finite).nonzero()[0].tolist()
+        raise NonFiniteError(
+            f"{int((~finite).sum())} of {finite.numel()} views hold a NaN or infinite number, the "
+            f"first is view {view} of image {image}: leave out images that lack a view."
+        )
+    return stacked
 
 
 def leave_one_out(scale: Tensor, present: Tensor) -> Tensor:

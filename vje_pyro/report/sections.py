@@ -12,7 +12,16 @@ from torch.distributions import Normal
 
 from vje_pyro._version import __version__
 from vje_pyro.errors import DataError
-from vje_pyro.report import curves, diagnostics, facts, gallery, plots, projection, svg
+from vje_pyro.report import (
+    curves,
+    diagnostics,
+    facts,
+    gallery,
+    plots,
+    projection,
+    several_views,
+    svg,
+)
 from vje_pyro.report.collect import (
     Floats,
     Log,
@@ -57,6 +66,7 @@ def context(run: Run) -> dict[str, Any]:
         "results": _results(results),
         "curves": _curves(run, steps, epochs),
         **_pictures(run),
+        "views": several_views.section(results),
         "diagnostics": diagnostics.section(Path(run.path)),
         "command": facts.command(run.info),
         "run_path": shlex.quote(str(run.path)),

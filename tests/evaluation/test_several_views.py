@@ -1,0 +1,53 @@
+import numpy as np
+import pytest
+
+from vje_pyro.evaluation.several_views import contraction_figures
+
+RNG = np.random.default_rng(0)
+N, D = 60, 4
+
+
+def posterior_scale(variance, k):
+    """Of z ~ N(0, 1) from k observations of this variance."""
+    return (variance / (k + variance)) ** 0.5
+
+
+def test_equal_views_lie_on_the_predicted_curve():
+    v = np.linspace(0.2, 2, D)
+    scales = {k: np.broadcast_to(posterior_scale(v, k), (N, D)) for k in (1, 2, 4)}
+    experts = np.broadcast_to(scales[1], (3, N, D))
+    figures = contraction_figures(scales, experts, np.ones(D))
+    for k in scales:
+        expected = (v / (k + v)).mean()
+        assert figures[f"views-{k}_variance"].value == pytest.approx(expected)
+        assert figures[f"views-{k}_predicted-variance"].value == pytest.approx(expected)
+        entropy = 0.5 * np.log(2 * np.pi * np.e * v / (k + v)).mean()
+        assert figures[f"views-{k}_entropy"].value == pytest.approx(entropy)
+
+
+def test_views_that_differ_lie_above_it():
+    v = RNG.uniform(0.05, 5, (N, D))  # of an image; all its views are alike
+    scales = {k: posterior_scale(v, k) for k in (1, 4)}
+    figures = contraction_figures(scales, np.broadcast_to(scales[1], (2, N, D)), np.ones(D))
+    for k in scales:
+        measured, predicted = (
+            figures[f"views-{k}_{n}"] for n in ("variance", "predicted-variance")
+        )
+        added = (1 / v).mean(0)
+        assert predicted.value == pytest.approx((1 / (1 + k * added)).mean())
+        assert predicted.low < predicted.value < predicted.high < measured.low
+        assert measured.n == predicted.n == N
+
+
+def test_an_expert_wider_than_the_prior_adds_nothing():
+    wide = np.full((1, N, D), 3.0)
+    figures = contraction_figures({1: np.full((N, D), 2.0)}, wide, np.full(D, 2.0))
+    assert figures["views-1_predicted-variance"].value == pytest.approx(4.0)
+
+
+def test_bad_input():
+    one = np.ones((N, D))
+    with pytest.raises(ValueError, match=r"scales of \(60, 4\) wanted"):
+        contraction_figures({1: one[:3]}, one[None], np.ones(D))
+    with pytest.raises(ValueError, match="all must be positive"):
+        contraction_figures({1: 0 * one}, one[None], np.ones(D))

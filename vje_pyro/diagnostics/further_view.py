@@ -1,0 +1,67 @@
+"""A view that nobody has looked at, beside what several others of its image predict of it."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from pyro.distributions import TorchDistribution
+from torch import Tensor
+
+from vje_pyro.diagnostics._programs import hold_globals
+from vje_pyro.diagnostics.pairs import require_posterior
+from vje_pyro.errors import VJEError
+
+
+@dataclass(frozen=True)
+class FurtherView:
+    """Embeddings of one view of each of N images, and of k others that its posterior sees.
+
+    :func:`~vje_pyro.diagnostics.predictive_check` takes it as it takes pairs: every image is one
+    datum.
+
+    Args:
+        method: A probabilistic method in evaluation mode that infers from several views
+            (``infer_views``). Global latents are held at the means that its guide gives them.
+        embeddings: Of the views that are seen, ``(k, N, D)``.
+        target: Of the further view, ``(N, D)``.
+        images: Which image each is of, ``(N,)``.
+
+    Raises:
+        VJEError: If the method has no posterior, or none of several views.
+        ValueError: If the shapes do not fit together.
+    """
+
+    method: Any
+    embeddings: Tensor
+    target: Tensor
+    images: Tensor
+
+    def __post_init__(self) -> None:
+        require_posterior(self.method)
+        if not callable(getattr(self.method, "infer_views", None)):
+            raise VJEError(f"{type(self.method).__name__} has no posterior of several views.")
+        shape = tuple(self.embeddings.shape)
+        if len(shape) != 3 or 0 in shape or tuple(self.target.shape) != shape[1:]:
+            raise ValueError(
+                f"embeddings (k, N, D) of k views and a target (N, D) wanted, got {shape} and "
+                f"{tuple(self.target.shape)}."
+            )
+        if tuple(self.images.shape) != shape[1:2]:
+            raise ValueError(f"{shape[1]} images wanted, got {tuple(self.images.shape)}.")
+        object.__setattr__(self, "method", hold_globals(self.method, self.arguments()))
+
+    @cached_property
+    def _inferred(self) -> tuple[TorchDistribution, Tensor]:
+        with torch.no_grad():
+            posterior, scale = self.method.infer_views(self.embeddings)
+        return posterior, scale
+
+    @property
+    def posterior(self) -> TorchDistribution:
+        """``q(z | k views)``: batch shape ``(N,)``, event shape ``(D,)``."""
+        return self._inferred[0]
+
+    def arguments(self) -> tuple[TorchDistribution, Tensor, Tensor]:
+        """Posterior, scale and target: the arguments of both Pyro programs, for a plate of N."""
+        return (*self._inferred, self.target)
