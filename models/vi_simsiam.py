@@ -112,7 +112,7 @@ class VISimSiam(DirectionalPosterior, ViewPrograms):
 
     def _information(self, posterior: TorchDistribution) -> Tensor:
         """Divergence of predicted laws from the uniform prior, in nats, ``(N,)``."""
-        return kl_divergence(posterior, self.prior())
+        return kl_divergence(posterior, self.prior())  # type: ignore[operator]
 
     def embed(self, images: Tensor) -> Tensor:
         """Encoder output, ``(B, D)`` float32: the features to use."""
@@ -191,7 +191,10 @@ class VISimSiam(DirectionalPosterior, ViewPrograms):
             ``direction``, the log density of the target; ``kl``, the divergence of the predicted
             law from the uniform prior; and ``elbo``, ``direction`` minus β times ``kl``.
         """
-        return self._terms(self.posterior(source), self.encode(target))
+        return self._terms(
+            self.posterior(source),  # type: ignore[operator]
+            self.encode(target),
+        )
 
 
 def _projector(num_features: int, hidden_dim: int, output_dim: int) -> nn.Sequential:

@@ -75,8 +75,8 @@ def _coverage(quantity: str, curves: dict[int, Curve]) -> Markup:
             if level not in curves:
                 continue
             axes.axhline(level, color=colour, linewidth=1.0, linestyle="--")
-            numbers, *ends = curves[level]
-            _points(axes, (numbers, *(100 * end for end in ends)), colour)
+            numbers, value, low, high = curves[level]
+            _points(axes, (numbers, 100 * value, 100 * low, 100 * high), colour)
             axes.annotate(f"{level} %", (numbers[-1], level), ha="right", va="bottom", color=colour)
         axes.set_ylim(0, 104)
         axes.set_ylabel("observed coverage [%]")
@@ -90,7 +90,7 @@ def _points(axes: Axes, measured: Curve, colour: str) -> None:
     error = np.clip(np.stack([value - low, high - value]), 0, None)
     axes.errorbar(numbers, value, error, color=colour, marker="o", markersize=3, capsize=2)
     axes.set_xscale("log", base=2)
-    axes.xaxis.set_major_locator(FixedLocator(numbers))
+    axes.xaxis.set_major_locator(FixedLocator(numbers.tolist()))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xticklabels([f"{k:g}" for k in numbers])
     axes.set_xlabel("views K that the posterior sees, log scale")
