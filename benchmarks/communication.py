@@ -21,14 +21,12 @@ from default_vje import small_vje
 from lightning_fabric import Fabric
 from record import write_record
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
 from vje_pyro.inference import SlicedEppsPulley
 from vje_pyro.training.activation_checkpointing import checkpoint_activations
 from vje_pyro.training.step import Stepper
-from vje_pyro.training.sync_batch_norm import synchronize_batch_norm
 
 OUT = Path(__file__).parents[1] / "docs" / "results" / "benchmarks" / "communication.json"
 DIRECTIONS, POINTS, VIEWS = 256, 17, 2
@@ -57,41 +55,29 @@ class Collectives(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-def formula(method: nn.Module, synced: bool, aggregate: bool) -> dict[str, int]:
+def formula(method: nn.Module, aggregate: bool) -> dict[str, int]:
     """Bytes that a process gives to collectives in a step, by kind; float32."""
     gradients = sum(p.nbytes for p in method.parameters() if p.requires_grad)
     buffers = sum(b.nbytes for b in method.buffers())
-    channels = sum(n.num_features for n in method.modules() if isinstance(n, _BatchNorm))
-    guide = sum(n.num_features for n in method.inference.modules() if isinstance(n, _BatchNorm))
-    calls = VIEWS * (channels - guide) + guide  # the guide runs once, all else once a view
-    sums = 2 * calls * 4 if synced else 0
     directions = 4 * method.num_features * DIRECTIONS if aggregate else 0
     characteristic = 2 * 2 * DIRECTIONS * (POINTS // 2) * 4 if aggregate else 0  # there and back
     return {
-        "all_reduce": gradients + sums + characteristic,
-        "all_gather": sums,
+        "all_reduce": gradients + characteristic,
+        "all_gather": 0,
         "broadcast": buffers + directions,
     }
 
 
-SCENARIOS = {
-    "plain": (False, False, False),
-    "sync_batch_norm": (True, False, False),
-    "sigreg": (False, True, False),
-    "all": (True, True, False),
-    "all_checkpointed": (True, True, True),
-}
-"""Synchronised batch norm, aggregate term, activation checkpointing."""
+SCENARIOS = {"plain": (False, False), "sigreg": (True, False), "sigreg_checkpointed": (True, True)}
+"""Aggregate term, activation checkpointing."""
 
 
 def count(fabric: Fabric, path: Path) -> None:
     """Count a third step of every scenario: the first two arrange buckets."""
     found = {}
-    for name, (synced, aggregate, checkpointed) in SCENARIOS.items():
+    for name, (aggregate, checkpointed) in SCENARIOS.items():
         epps_pulley = SlicedEppsPulley(num_directions=DIRECTIONS, num_points=POINTS)
         method = small_vje(epps_pulley if aggregate else None)
-        if synced:
-            synchronize_batch_norm(method)
         if checkpointed:
             checkpoint_activations(method.encoder)
         stepper = Stepper(method, partial(torch.optim.SGD, lr=0.1), fabric)
@@ -102,7 +88,7 @@ def count(fabric: Fabric, path: Path) -> None:
         found[name] = {
             "calls": collectives.calls,
             "bytes": collectives.bytes,
-            "formula": formula(method, synced, aggregate),
+            "formula": formula(method, aggregate),
         }
     if fabric.is_global_zero:
         path.write_text(json.dumps(found))

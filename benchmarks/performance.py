@@ -5,7 +5,7 @@
 Each part writes docs/results/benchmarks/<part>-<device>.json; ``make results`` makes the page.
 
 - ``peers``: bound, VJE, lightly's SimSiam and VICReg, in turns, for the small residual network at
-  16 and at 32 pixels, batch 256; the split of a step, also with the compiled head.
+  16 and at 32 pixels, batch 256; the split of a step.
 - ``aggregate``: the step with each aggregate term beside the step without, in turns.
 - ``methods``: a step of every method of the study of methods on the same views, in turns with
   the bound; give it that study's ``--batch 64 --image-sizes 16``.
@@ -101,12 +101,8 @@ def peers(options: argparse.Namespace) -> Figures:
                 figures[f"{label}_to_bound"] = beside(times, name, "bound")
             if name.startswith("lightly"):
                 figures[f"{size}px_vje_speed_over_{name}"] = beside(times, name, "vje")
-        for mode in ("", "compiled_head_"):
-            if mode:
-                step.method.compile_head()
-                step.step()
-            for name, figure in split(step, options.blocks).items():
-                figures[f"{size}px_{mode}{name}"] = figure
+        for name, figure in split(step, options.blocks).items():
+            figures[f"{size}px_{name}"] = figure
     return figures
 
 

@@ -73,8 +73,6 @@ def split_table() -> str:
         [shown, *(show(figures[f"{size}px_share_{piece}"], 1, 100) for size in sizes(content))]
         for piece, shown in {**PIECES, "whole_head": "*the whole head*"}.items()
     ]
-    compiled = [f"{size}px_compiled_head_share_whole_head" for size in sizes(content)]
-    rows.append(["*the whole head, compiled*", *(show(figures[k], 1, 100) for k in compiled)])
     return markdown(["piece, % of the step", *(f"{size} px" for size in sizes(content))], rows)
 
 

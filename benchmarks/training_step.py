@@ -21,11 +21,10 @@ from vje_pyro.experiments.pretrain import CONFIG_DIR, make_fabric
 
 from vje_pyro.building import build
 from vje_pyro.data import ImageArray, ResidentLoader, Views
-from vje_pyro.training.compiling import compile_method
 from vje_pyro.training.meter import Meter
 from vje_pyro.training.optim import param_groups
 from vje_pyro.training.seeding import seed_step
-from vje_pyro.training.step import Stepper
+from vje_pyro.training.step import Stepper, compile_encoder
 
 MIB = 2**20
 
@@ -79,7 +78,7 @@ class TrainingStep:
         method = default_vje(setup.encoder(), aggregate)
         self.method = method.to(device, memory_format=torch.channels_last)
         if backend is not None:
-            compile_method(self.method, backend=backend)
+            compile_encoder(self.method, backend=backend)
         self.stepper = Stepper(self.method, partial(torch.optim.AdamW, fused=True), self.fabric)
         # Of its own, for the split; that of the stepper is wrapped.
         self.optimizer = torch.optim.AdamW(param_groups(self.method), fused=True)

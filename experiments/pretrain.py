@@ -20,7 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from vje_pyro.experiments.arguments import take_trust
 from vje_pyro.experiments.overrides import expanded, parsed, readable, swept_keys
-from vje_pyro.experiments.reporting import reported
+from vje_pyro.experiments.reporting import for_users, reported
 from vje_pyro.experiments.schema import check, check_overrides
 from vje_pyro.experiments.sweeps import Sweep
 
@@ -43,16 +43,22 @@ from vje_pyro.errors import DataError, VJEError, explained, first_line
 from vje_pyro.evaluation import knn_accuracy
 from vje_pyro.training.activation_checkpointing import checkpoint_activations
 from vje_pyro.training.checkpoint import load_weights
-from vje_pyro.training.compiling import compile_method
-from vje_pyro.training.devices import check_batch, check_cores, make_fabric
+from vje_pyro.training.devices import (
+    check_batch,
+    check_cores,
+    make_fabric,
+    processes_to_start,
+    synchronize_batch_norm,
+)
+from vje_pyro.training.launchers import launch
 from vje_pyro.training.loop import FitResult, Loader, fit
 from vje_pyro.training.monitors import Monitor
 from vje_pyro.training.optim import param_groups
-from vje_pyro.training.processes import is_lost_connection, processes_to_start, run_together
+from vje_pyro.training.processes import MAX_RESTARTS, is_lost_connection, is_restart, run_together
 from vje_pyro.training.run_dir import RunDir
 from vje_pyro.training.run_json import read_run_json
 from vje_pyro.training.seeding import seed_step
-from vje_pyro.training.sync_batch_norm import synchronize_batch_norm
+from vje_pyro.training.step import compile_encoder
 
 logger = logging.getLogger(__name__)
 
@@ -90,38 +96,47 @@ def train(
     if not resume:
         check(config)
     config = expanded(config)
+    resume = resume or (is_restart() and RunDir(run_dir).last.is_file())
     RunDir(run_dir).check(resume)
     with explained("training cannot start"):
         device = config.device
-        fabric = make_fabric(device)
-        check_batch(config.loader.batch_size, fabric.world_size, config.training.accumulate)
-        number = processes_to_start(fabric)
-        check_cores(number, fabric.device.type)
-    if number == 1 and fabric.world_size > 1:  # a launcher's processes have each dated their own
-        _launch(fabric)
-        run_dir = fabric.broadcast(str(run_dir))
-    config = _merged(config, {"run_dir": str(run_dir)})
-    directory = RunDir(run_dir)
-    with _logged(directory, resume) if fabric.is_global_zero else nullcontext():
-        return run_together(
-            number, device.num_nodes, run_dir, _train, config, directory, resume, data_digest
-        )
+        (number, accelerator), num_nodes = processes_to_start(device), device.num_nodes
+        check_batch(config.loader.batch_size, number * num_nodes, config.training.accumulate)
+        if launch():  # this is one of them
+            number = num_nodes = 1
+        check_cores(number, accelerator)
+    return run_together(
+        number, num_nodes, run_dir, _train, config, str(run_dir), data_digest,
+        resume=resume, max_restarts=device.get("max_restarts", MAX_RESTARTS),
+    )  # fmt: skip
 
 
-def _train(config: DictConfig, run_dir: RunDir, resume: bool, data_digest: str | None) -> FitResult:
+def _train(config: DictConfig, run_dir: str, data_digest: str | None, resume: bool) -> FitResult:
+    """Train in this process, which may be one of several."""
+    with explained("training cannot start"):
+        fabric = make_fabric(config.device)
+    _launch(fabric)
+    directory = RunDir(
+        fabric.broadcast(run_dir)
+    )  # a launcher's processes have each dated their own
+    config = _merged(config, {"run_dir": str(directory.path)})
+    with for_users(), _logged(directory, resume) if fabric.is_global_zero else nullcontext():
+        return _fit(config, fabric, directory, data_digest, resume)
+
+
+def _fit(
+    config: DictConfig, fabric: Fabric, run_dir: RunDir, data_digest: str | None, resume: bool
+) -> FitResult:
     with explained("training cannot start"):
         source: DataSource = build(config.data)
         config = _with_image(_with_value_range(config, source), source)
-        fabric = make_fabric(config.device)
-    _launch(fabric)
-    with explained("training cannot start"):
         torch.manual_seed(config.seed)  # the weights at the start; steps are seeded one by one
         method = build(config.method).to(memory_format=torch.channels_last)
         gather_before_pointwise(method)
         if config.init_from is not None and not resume:
             load_weights(config.init_from, method)
         if config.device.get("sync_batch_norm"):
-            synchronize_batch_norm(method)
+            synchronize_batch_norm(method, fabric)
         if config.device.get("activation_checkpointing"):
             checkpoint_activations(method.encoder)
         image = {"image_size": source.image_size, "mean": source.mean, "std": source.std}
@@ -136,8 +151,7 @@ def _train(config: DictConfig, run_dir: RunDir, resume: bool, data_digest: str |
             _log_summary(config, source, method, loader, fabric, run_dir)
     _validate_first_step(method, loader, make_views, fabric, config)
     if config.device.get("compile"):
-        shared = config.device.sync_batch_norm and fabric.world_size > 1
-        compile_method(method, config.device.compile, head=not shared)
+        compile_encoder(method, config.device.compile)
     with pyro.validation_enabled(False):  # its checks read values back at every site
         return fit(
             method,

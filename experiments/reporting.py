@@ -28,6 +28,18 @@ def reported() -> Iterator[None]:
         sys.exit(getattr(interrupt, "exit_code", 130))
 
 
+@contextmanager
+def for_users() -> Iterator[None]:
+    """Turn what the machine refuses into a :class:`VJEError`, which passes between processes."""
+    try:
+        yield
+    except Exception as error:
+        words = for_user(error)
+        if words is None or isinstance(error, VJEError):
+            raise
+        raise VJEError(words) from error
+
+
 def for_user(error: Exception) -> str | None:
     """What a user is told of an error; None of one that is a fault of the program."""
     if isinstance(error, VJEError):

@@ -49,6 +49,7 @@ class Device(TypedDict):
     num_nodes: PositiveInt
     strategy: str  # training.devices says why one is refused
     timeout_s: Annotated[float, Gt(0), Le(1e6)]
+    max_restarts: NonNegativeInt
     sync_batch_norm: bool
     activation_checkpointing: bool
     precision: Literal["auto", "32-true", "bf16-mixed"]

@@ -20,7 +20,6 @@ from vje_pyro.distributions._common import unit_vector
 from vje_pyro.distributions.moments import moments
 from vje_pyro.encoders import EMATeacher, cosine_momentum
 from vje_pyro.inference import (
-    CompiledProgram,
     Conditional,
     Evidence,
     Objective,
@@ -174,7 +173,6 @@ class VJE(ViewPrograms):
         self.teacher = None if target_momentum is None else EMATeacher(encoder)
         # In training only, so that it needs no running statistics.
         self.teacher_norm = norm(track_running_stats=False) if self.norm and self.teacher else None
-        self._compiled_head: CompiledProgram | None = None
 
     def generate(
         self, posterior: TorchDistribution, scale: Tensor, target: Tensor | None = None
@@ -303,7 +301,7 @@ class VJE(ViewPrograms):
         """
         sources, targets = self._sources_and_targets(views)
         observed = sources if self.alignment is None else sources.detach()
-        total, parts, monitors = (self._compiled_head or self.head)(observed, targets)
+        total, parts, monitors = self.head(observed, targets)
         if self.alignment is not None:
             bound, _, _ = self.alignment.head(sources, targets)  # type: ignore[operator]
             parts["alignment"] = bound.detach()
@@ -330,18 +328,6 @@ class VJE(ViewPrograms):
         # Per dimension of what a datum explains.
         explained = self.num_features * (len(target) if target.dim() == 3 else 1)
         return -elbo / explained, parts, self._monitors(scale.detach(), targets.detach())
-
-    def compile_head(self, backend: str = "inductor") -> None:
-        """From now on, training steps run :meth:`head` compiled: the same numbers, in fewer passes.
-
-        The Pyro programs are recorded at the first step, so they must not change after it.
-        """
-        parts = ("inference", "prior", "latents")
-        self._compiled_head = CompiledProgram(self, type(self).head, parts, backend)
-
-    def __getstate__(self) -> dict[str, Any]:
-        # A copy must not go on with the parameters of the original.
-        return super().__getstate__() | {"_compiled_head": None}
 
     @torch.no_grad()
     def _monitors(self, scale: Tensor, targets: Tensor) -> dict[str, Tensor]:

@@ -2,14 +2,13 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from types import MappingProxyType
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
 
-@dataclass(frozen=True)
-class Loss:
+class Loss(NamedTuple):
     """What one training step returns.
 
     Args:
@@ -21,8 +20,8 @@ class Loss:
     """
 
     total: Tensor
-    parts: Mapping[str, Tensor] = field(default_factory=dict)
-    monitors: Mapping[str, Tensor] = field(default_factory=dict)
+    parts: Mapping[str, Tensor] = MappingProxyType({})
+    monitors: Mapping[str, Tensor] = MappingProxyType({})
 
 
 @runtime_checkable

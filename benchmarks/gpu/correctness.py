@@ -24,7 +24,7 @@ from gpu.context import Context
 from gpu.report import Outcome, part
 from vje_pyro.encoders import ResNet, SmallResNet
 from vje_pyro.evaluation import Figure
-from vje_pyro.training.compiling import compile_method
+from vje_pyro.training.step import compile_encoder
 
 SEEDS = (0, 1, 2)
 GRADIENT_LIMIT = 1e-2
@@ -139,7 +139,7 @@ def _prepared(base: VJE, path: FastPath, context: Context) -> VJE:
     if path.compile is not None:
         torch.compiler.reset()
         # The whole compiler where it is measured; in a tiny version only its tracing.
-        compile_method(method, path.compile, backend="aot_eager" if context.tiny else "inductor")
+        compile_encoder(method, path.compile, backend="aot_eager" if context.tiny else "inductor")
     return method
 
 

@@ -1,13 +1,11 @@
 """The benchmark of performance in a tiny version, and the page made from what it writes."""
 
 import json
-from functools import partialmethod
 
 import performance
 import performance_table
 import pytest
 from tables import update
-from vje_pyro.models import VJE
 
 from vje_pyro.atomic import write_atomic
 
@@ -21,8 +19,6 @@ def figure(value):
 
 
 def test_the_parts_write_figures_with_where_they_come_from(tmp_path, monkeypatch, known_times):
-    # The whole compiler takes half a minute.
-    monkeypatch.setattr(VJE, "compile_head", partialmethod(VJE.compile_head, "aot_eager"))
     monkeypatch.setattr(performance, "GROWTH", {"batch_4": (8, 16, 4), "dim_8": (8, 8, 4)})
     seconds = {"vje": 2, "lightly_simsiam": 3, "lightly_vicreg": 4, "32-true": 2, "step": 2}
     known_times(performance, seconds)
@@ -56,7 +52,6 @@ def test_the_page_says_what_the_files_say(tmp_path, monkeypatch):
     figures |= {f"8px_vje_speed_over_{n}": figure(3.0) for n in names if n.startswith("lightly")}
     pieces = [*performance_table.PIECES, "whole_head"]
     figures |= {f"8px_share_{piece}": figure(0.25) for piece in pieces}
-    figures["8px_compiled_head_share_whole_head"] = figure(0.05)
     content = {"figures": figures, "settings": {"image_sizes": [8]}}
     write_atomic(tmp_path / "peers-cpu.json", json.dumps(content))
     rows = performance_table.peers_table().splitlines()

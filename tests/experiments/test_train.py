@@ -15,7 +15,7 @@ from vje_pyro.experiments import pretrain
 from vje_pyro.experiments.pretrain import make_fabric, resume
 
 from vje_pyro.errors import VJEError
-from vje_pyro.training.compiling import compile_method
+from vje_pyro.training.step import compile_encoder
 
 
 def weights(run):
@@ -37,8 +37,8 @@ def test_a_run_directory_holds_everything(run_dir):
 
 @pytest.mark.slow
 def test_a_compiled_run_is_the_run(tmp_path, monkeypatch):
-    traced = partial(compile_method, backend="aot_eager")  # the graphs, but not their compilation
-    monkeypatch.setattr(pretrain, "compile_method", traced)
+    traced = partial(compile_encoder, backend="aot_eager")  # the graphs, but not their compilation
+    monkeypatch.setattr(pretrain, "compile_encoder", traced)
     exact = (*TINY, "device.precision=32-true")  # bfloat16 is rounded elsewhere in the graphs
     assert run_cli("train", *exact, f"run_dir={tmp_path / 'a'}") == 0
     assert run_cli("train", *exact, "device.compile=default", f"run_dir={tmp_path / 'b'}") == 0

@@ -1,27 +1,29 @@
 """What is refused before any work starts."""
 
 import os
-import socket
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from omegaconf import OmegaConf
+from torch import nn
 
 from vje_pyro.errors import VJEError
 from vje_pyro.training import devices
-from vje_pyro.training.devices import check_batch, check_cores, make_fabric
-from vje_pyro.training.processes import LostProcessError, processes_to_start, run_together
+from vje_pyro.training.devices import (
+    check_batch,
+    check_cores,
+    make_fabric,
+    peak_memory,
+    processes_to_start,
+    synchronize_batch_norm,
+)
 
 
 def device(**changes):
     base = {"accelerator": "cpu", "devices": 1, "num_nodes": 1, "strategy": "auto"}
     return OmegaConf.create(base | {"precision": "32-true"} | changes)
-
-
-@pytest.fixture
-def no_launcher(monkeypatch):
-    for name in ("LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT", "NODE_RANK"):
-        monkeypatch.delenv(name, raising=False)
 
 
 @pytest.mark.parametrize(
@@ -70,6 +72,7 @@ def test_no_number_of_processes_on_a_cpu(count):
 @pytest.mark.parametrize(("count", "number"), [(2, 2), ("auto", 1)])
 def test_numbers_of_processes_on_a_cpu(count, number):
     assert make_fabric(device(devices=count)).world_size == number
+    assert processes_to_start(device(devices=count)) == (number, "cpu")
 
 
 @pytest.mark.parametrize("chosen", [[0, 3], [0, 0], [-1], ["0"]])
@@ -99,52 +102,50 @@ def test_processes_that_share_cores(monkeypatch, caplog):
         check_cores(9, "cpu")
 
 
-@pytest.mark.usefixtures("no_launcher")
-def test_processes_are_started_unless_somebody_else_does(monkeypatch):
-    assert processes_to_start(make_fabric(device())) == 1
-    assert processes_to_start(make_fabric(device(devices=3))) == 3
-    monkeypatch.setenv("LOCAL_RANK", "0")
-    assert processes_to_start(make_fabric(device(devices=3))) == 1
-
-
 def test_the_timeout_reaches_the_process_group():
     assert make_fabric(device(devices=2, timeout_s=7)).strategy._timeout.total_seconds() == 7
     assert make_fabric(device(devices=2)).strategy._timeout.total_seconds() == 600
 
 
-@pytest.mark.usefixtures("no_launcher")
-def test_a_port_in_use_is_named(tmp_path, monkeypatch):
-    with socket.socket() as taken:
-        taken.bind(("", 0))
-        taken.listen()
-        port = taken.getsockname()[1]
-        monkeypatch.setenv("MASTER_PORT", str(port))
-        with pytest.raises(VJEError, match=f"MASTER_PORT={port}.*free port"):
-            run_together(2, 1, tmp_path, print)
-    monkeypatch.setenv("MASTER_PORT", "x")
-    with pytest.raises(VJEError, match="MASTER_PORT=x"):
-        run_together(2, 1, tmp_path, print)
+def with_batch_norms():
+    torch.manual_seed(0)
+    act = pytest.importorskip("timm.layers").BatchNormAct2d(4)  # batch norm and ReLU in one
+    norms = (nn.BatchNorm2d(4), act, nn.Flatten(), nn.BatchNorm1d(36, affine=False))
+    return nn.Sequential(nn.Conv2d(3, 4, 3), *norms)
 
 
-@pytest.mark.usefixtures("no_launcher")
-def test_several_machines_must_know_where_to_meet(tmp_path):
-    with pytest.raises(VJEError, match=r"num_nodes=2.*MASTER_ADDR, MASTER_PORT and NODE_RANK"):
-        run_together(2, 2, tmp_path, print)
-    assert "LOCAL_RANK" not in os.environ
+def processes_on(device, number):
+    return SimpleNamespace(device=torch.device(device), world_size=number)
 
 
-def test_a_lost_connection_says_how_to_go_on(tmp_path):
-    def lose():
-        raise RuntimeError("[/somewhere/gloo/transport/tcp/pair.cc:1] Connection closed by peer")
+def test_synchronised_batch_norms_keep_names_weights_and_what_they_compute_alone():
+    plain, shared = with_batch_norms(), with_batch_norms()
+    weights = dict(shared.named_parameters())
+    synchronize_batch_norm(shared, processes_on("cuda", 2))
+    assert sum(isinstance(m, nn.SyncBatchNorm) for m in shared.modules()) == 3
+    assert all(weights[name] is value for name, value in shared.named_parameters())
+    plain(torch.randn(8, 3, 5, 5))
+    shared.load_state_dict(plain.state_dict())
+    images = torch.randn(8, 3, 5, 5)
+    assert torch.equal(plain.eval()(images), shared.eval()(images))
 
-    with pytest.raises(LostProcessError, match="no checkpoint yet"):
-        run_together(1, 1, tmp_path, lose)
-    (tmp_path / "checkpoints").mkdir()
-    (tmp_path / "checkpoints" / "last.safetensors").touch()
-    with pytest.raises(LostProcessError, match=f"vje train resume={tmp_path}"):
-        run_together(1, 1, tmp_path, lose)
+
+@pytest.mark.parametrize(("device", "number", "warned"), [("cuda", 1, 0), ("cpu", 2, 1)])
+def test_batch_norms_stay_as_they_are(caplog, device, number, warned):
+    plain = with_batch_norms()
+    kinds = [type(module) for module in plain.modules()]
+    synchronize_batch_norm(plain, processes_on(device, number))
+    assert [type(module) for module in plain.modules()] == kinds
+    assert len(caplog.messages) == warned
 
 
-def test_other_errors_pass(tmp_path):
-    with pytest.raises(ZeroDivisionError):
-        run_together(1, 1, tmp_path, lambda: 1 / 0)
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="no /proc")
+def test_the_peak_rises_by_what_is_held_and_stays():
+    device = torch.device("cpu")
+    before = peak_memory(device)
+    held = torch.ones(int(before + 64) * 2**18)  # more than was ever held
+    during = peak_memory(device)
+    assert during > before + 32
+    del held
+    # Linux counts pages in batches, so that its peak is right to some of them only.
+    assert peak_memory(device) > during - 1

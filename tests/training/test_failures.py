@@ -11,7 +11,7 @@ import torch
 from vje_pyro.errors import CheckpointError, NonFiniteError
 from vje_pyro.training.checkpoint import load_checkpoint
 from vje_pyro.training.collapse import CollapseAlarm, CollapseError, Thresholds
-from vje_pyro.training.interrupt import Interrupted
+from vje_pyro.training.interrupt import Interrupted, InterruptRequest
 from vje_pyro.training.monitors import Monitor
 
 
@@ -30,7 +30,7 @@ def sick_method(toy, step, where):
             return type(out)(out.total * float("nan"), parts, out.monitors)
         return out
 
-    method.loss = loss
+    toy.set_loss(method, loss)
     return method
 
 
@@ -108,7 +108,19 @@ def test_signal_saves_and_says_how_to_go_on(tmp_path, toy, number):
     assert toy.same_state(whole.state_dict(), resumed.state_dict())
 
 
-def test_second_interrupt_does_not_wait(tmp_path, toy):
+def test_the_same_request_may_come_from_a_terminal_and_a_launcher(tmp_path, toy):
+    def views(images):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGINT):
+            os.kill(os.getpid(), number)
+        return toy.views(images)
+
+    with pytest.raises(Interrupted, match="SIGINT after step 1"):
+        toy.train(tmp_path, make_views=views)
+
+
+def test_second_interrupt_does_not_wait(tmp_path, toy, monkeypatch):
+    monkeypatch.setattr(InterruptRequest, "same_s", 0.0)
+
     def views(images):
         os.kill(os.getpid(), signal.SIGINT)
         os.kill(os.getpid(), signal.SIGINT)
@@ -154,7 +166,7 @@ def test_parts_of_the_loss_reach_the_alarm(tmp_path, toy, caplog):
         out = healthy(views)
         return type(out)(out.total, dict(out.parts) | {"kl": out.total.detach() * 0}, out.monitors)
 
-    method.loss = loss
+    toy.set_loss(method, loss)
     monitor = Monitor(toy.ToyLoader(), toy.normalize)
     with caplog.at_level(logging.WARNING):
         toy.train(tmp_path, method, monitor=monitor)

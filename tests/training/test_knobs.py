@@ -58,7 +58,7 @@ def test_best_is_by_knn_then_elbo_then_loss(tmp_path, toy):
         out = healthy(views)
         return type(out)(out.total, {"elbo": -out.total.detach()}, {})
 
-    method.loss = with_elbo
+    toy.set_loss(method, with_elbo)
     _, by_elbo = toy.train(tmp_path / "elbo", method)
     losses = [float(row["loss"]) for row in toy.rows(tmp_path / "elbo", "epochs")]
     assert by_elbo.best_metric == "elbo"

@@ -13,9 +13,8 @@ from omegaconf import OmegaConf
 
 from vje_pyro.errors import VJEError
 from vje_pyro.training import launchers
-from vje_pyro.training.devices import make_fabric
+from vje_pyro.training.devices import make_fabric, processes_to_start
 from vje_pyro.training.launchers import cluster_environment, launch
-from vje_pyro.training.processes import processes_to_start
 
 SLURM = {
     "SLURM_JOB_ID": "7",
@@ -64,7 +63,9 @@ def environment(monkeypatch):
 
 def fabric(devices, num_nodes=1):
     device = {"accelerator": "cpu", "devices": devices, "num_nodes": num_nodes, "strategy": "auto"}
-    return make_fabric(OmegaConf.create(device | {"precision": "32-true"}))
+    device = OmegaConf.create(device | {"precision": "32-true"})
+    assert processes_to_start(device) == (devices, "cpu")
+    return make_fabric(device)
 
 
 @pytest.mark.parametrize("by", LAUNCHED)
@@ -102,16 +103,12 @@ def test_a_process_alone_is_no_launch(environment, variables):
     environment(variables)
     assert launch() is None
     assert fabric(1).world_size == 1
-    two = fabric(2)
-    assert isinstance(two.strategy.cluster_environment, LightningEnvironment)
-    assert processes_to_start(two) == 2
+    assert isinstance(cluster_environment(launch()), LightningEnvironment)
 
 
 def test_tasks_of_slurm_need_no_more_variables_than_srun_sets(environment):
     environment(SLURM)
-    two = fabric(2)
-    assert processes_to_start(two) == 1
-    slurm = two.strategy.cluster_environment
+    slurm = fabric(2).strategy.cluster_environment
     assert isinstance(slurm, SLURMEnvironment)
     assert (slurm.global_rank(), slurm.local_rank(), slurm.node_rank()) == (1, 1, 0)
     assert slurm.main_address == "127.0.0.1"

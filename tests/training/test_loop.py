@@ -124,7 +124,7 @@ def test_precision_reaches_the_loss(tmp_path, toy, precision, expected):
         seen.append((torch.is_autocast_enabled("cpu"), method.conv(views[0]).dtype))
         return healthy(views)
 
-    method.loss = loss
+    toy.set_loss(method, loss)
     toy.train(
         tmp_path, method, fabric=Fabric(accelerator="cpu", devices=1, precision=precision), epochs=1
     )

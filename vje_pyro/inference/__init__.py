@@ -1,6 +1,5 @@
 """Inference: the symmetric ELBO, which knows sites, not models; the aggregate regularisers."""
 
-from vje_pyro.inference.compiled import CompiledProgram
 from vje_pyro.inference.epps_pulley import SlicedEppsPulley
 from vje_pyro.inference.experts import product_of_experts, stack_views
 from vje_pyro.inference.objectives import (
@@ -18,7 +17,6 @@ from vje_pyro.inference.symmetric_elbo import SymmetricELBO, ordered_pairs
 from vje_pyro.inference.variance_covariance import VarianceCovariance
 
 __all__ = [
-    "CompiledProgram",
     "Conditional",
     "Evidence",
     "Joint",

@@ -5,7 +5,7 @@ Chen et al., "Training deep nets with sublinear memory cost" (arXiv 1604.06174),
 """
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -26,9 +26,8 @@ def checkpoint_activations(module: nn.Module) -> None:
             such blocks is one block.
     """
     for block in list(_blocks(module)) or [module]:
-        if not isinstance(block, _Recomputed):
-            kind = type(block)
-            block.__class__ = type(f"Recomputed{kind.__name__}", (_Recomputed, kind), {})
+        kind = type(block)
+        block.__class__ = type(f"Recomputed{kind.__name__}", (_Recomputed, kind), {})
 
 
 def _blocks(module: nn.Module) -> Iterator[nn.Module]:
@@ -46,15 +45,13 @@ class _Recomputed:
 
     @torch.compiler.disable(recursive=False)  # a block is a graph of its own, or several
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        forward = super().forward  # type: ignore[misc]
-        if not torch.is_grad_enabled():
-            return forward(*args, **kwargs)
-
-        def contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-            assert isinstance(self, nn.Module)
-            return nullcontext(), _spared_buffers(self)
-
-        return checkpoint(forward, *args, use_reentrant=False, context_fn=contexts, **kwargs)
+        return checkpoint(
+            super().forward,  # type: ignore[misc]
+            *args,
+            use_reentrant=False,
+            context_fn=lambda: (nullcontext(), _spared_buffers(self)),  # type: ignore[arg-type]
+            **kwargs,
+        )
 
 
 @contextmanager

@@ -2,7 +2,9 @@
 
 import logging
 import os
+import sys
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -10,6 +12,7 @@ from lightning_fabric import Fabric
 from lightning_fabric.strategies import DDPStrategy
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
+from torch import nn
 
 from vje_pyro.errors import VJEError
 from vje_pyro.training.launchers import cluster_environment, launch
@@ -21,13 +24,44 @@ TIMEOUT_S = 600
 MAX_PROCESSES_PER_CORE = 4
 
 
-def make_fabric(device: DictConfig) -> Fabric:
-    """Fabric for a ``device`` configuration, not launched.
+def processes_to_start(device: DictConfig) -> tuple[int, str]:
+    """Processes on each machine, and the accelerator, that a ``device`` configuration asks for.
 
     Raises:
-        VJEError: If a device, or that many, is absent, the strategy is unknown to the training
-            loop, another number of processes was started, or Fabric refuses the combination.
+        VJEError: A device, or that many, is absent, the strategy is unknown to the training loop,
+            or a launcher has started another number of processes.
     """
+    accelerator, devices = _choose(device)
+    number = len(devices) if isinstance(devices, list) else devices
+    if started := launch():
+        started.check(number, device.num_nodes)
+    return number, accelerator
+
+
+def make_fabric(device: DictConfig) -> Fabric:
+    """Fabric for a ``device`` configuration, not launched; its processes have been started.
+
+    Raises:
+        VJEError: As :func:`processes_to_start`, or Fabric refuses the combination.
+    """
+    accelerator, devices = _choose(device)
+    precision = device.precision
+    if precision == "auto":
+        precision = "bf16-mixed" if _has_fast_bfloat16(accelerator) else "32-true"
+    choice = {"accelerator": accelerator, "devices": devices, "num_nodes": device.num_nodes}
+    try:
+        choice["plugins"] = cluster_environment(launch())
+        fabric = Fabric(**choice, strategy=device.strategy, precision=precision)
+        if isinstance(fabric.strategy, DDPStrategy):
+            fabric = Fabric(**choice, strategy=_ddp(device), precision=precision)
+    except (ValueError, RuntimeError, TypeError, MisconfigurationException) as error:
+        why = " ".join(str(error).split())
+        raise VJEError(f"device={dict(device)} cannot be used: {why}") from error
+    return fabric
+
+
+def _choose(device: DictConfig) -> tuple[str, int | list[int]]:
+    """Accelerator and devices."""
     available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if not available.get(device.accelerator, True):
         raise VJEError(
@@ -37,24 +71,8 @@ def make_fabric(device: DictConfig) -> Fabric:
     accelerator = device.accelerator
     if accelerator == "auto":
         accelerator = next((name for name, there in available.items() if there), "cpu")
-    precision = device.precision
-    if precision == "auto":
-        precision = "bf16-mixed" if _has_fast_bfloat16(accelerator) else "32-true"
     _check_strategy(device.strategy)
-    devices = _devices(device.devices, accelerator)
-    started = launch()
-    if started is not None:
-        started.check(len(devices) if isinstance(devices, list) else devices, device.num_nodes)
-    choice = {"accelerator": accelerator, "devices": devices, "num_nodes": device.num_nodes}
-    try:
-        choice["plugins"] = cluster_environment(started)
-        fabric = Fabric(**choice, strategy=device.strategy, precision=precision)
-        if isinstance(fabric.strategy, DDPStrategy):
-            fabric = Fabric(**choice, strategy=_ddp(device), precision=precision)
-    except (ValueError, RuntimeError, TypeError, MisconfigurationException) as error:
-        why = " ".join(str(error).split())
-        raise VJEError(f"device={dict(device)} cannot be used: {why}") from error
-    return fabric
+    return accelerator, _devices(device.devices, accelerator)
 
 
 def _ddp(device: Any) -> DDPStrategy:
@@ -165,3 +183,52 @@ def _has_fast_bfloat16(accelerator: str) -> bool:
     # without them bfloat16 convolutions are emulated, and were slower than float32 in every trial.
     amx, avx512 = torch.cpu._is_amx_tile_supported, torch.cpu._is_avx512_bf16_supported
     return accelerator == "cpu" and (amx() or avx512())
+
+
+def synchronize_batch_norm(method: nn.Module, fabric: Fabric) -> None:
+    """Let every batch norm in ``method`` normalise with the statistics of all processes' batches.
+
+    In place, by torch's ``SyncBatchNorm``, which there is on CUDA only; elsewhere each process
+    keeps to the statistics of its own share, and says so. Names, weights and buffers stay what
+    they are, so checkpoints fit with and without. The shares must be of equal size.
+
+    Args:
+        method: Holds batch norms; those of timm keep the activation that is part of them.
+        fabric: Launched.
+    """
+    if fabric.world_size == 1:
+        return
+    if fabric.device.type != "cuda":
+        logger.warning(
+            "device.sync_batch_norm=true has no effect on %s: batch norms take the statistics of "
+            "each process's images.",
+            fabric.device.type,
+        )
+        return
+    try:
+        from timm.layers import convert_sync_batchnorm as convert
+    except ImportError:
+        convert = nn.SyncBatchNorm.convert_sync_batchnorm
+    convert(method)
+    for child in method.modules():
+        if isinstance(child, nn.SyncBatchNorm):  # graphs end at collectives
+            child.forward = torch.compiler.disable(child.forward)  # type: ignore[method-assign]
+
+
+def peak_memory(device: torch.device) -> float | None:
+    """Peak memory in MiB since the process started.
+
+    On CUDA what torch has held on ``device``, without its cache; elsewhere the resident memory of
+    the whole process, or None where the system does not tell.
+    """
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    status = Path("/proc/self/status")
+    if status.exists():  # Linux, where getrusage tells a child its parent's peak, if that is more
+        return int(status.read_text().split("VmHWM:")[1].split()[0]) / 2**10
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10  # bytes there, KiB elsewhere

@@ -2,6 +2,7 @@
 
 import signal
 import threading
+import time
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -27,12 +28,15 @@ class Interrupted(KeyboardInterrupt):
 
 
 class InterruptRequest:
-    """Context in which the first SIGINT or SIGTERM is noted; a second one stops at once.
+    """Context in which the first SIGINT or SIGTERM is noted; a later one stops at once.
 
-    Outside the main thread, where Python allows no signal handlers, nothing is caught.
+    A terminal and a launcher may both send one for the same request, so what comes within
+    ``same_s`` seconds is the same. Outside the main thread, where Python allows no signal handlers,
+    nothing is caught.
     """
 
     signals = (signal.SIGINT, signal.SIGTERM)
+    same_s = 1.0
 
     def __init__(self) -> None:
         self.signum: int | None = None
@@ -48,7 +52,10 @@ class InterruptRequest:
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
     def _note(self, signum: int, frame: FrameType | None) -> None:
-        self.signum = signum
-        # The next one stops at once, even where a shell told its background job to ignore it.
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        if self.signum is None:
+            self.signum, self._since = signum, time.monotonic()
+        elif time.monotonic() - self._since >= self.same_s:
+            # Even where a shell told its background job to ignore it.
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            signal.raise_signal(signum)

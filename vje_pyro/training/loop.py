@@ -24,10 +24,10 @@ from vje_pyro.method import SteppedMethod
 from vje_pyro.ranges import PositiveFloat, PositiveInt
 from vje_pyro.training.clock import Clock
 from vje_pyro.training.collapse import CollapseError
+from vje_pyro.training.devices import peak_memory
 from vje_pyro.training.interrupt import Interrupted, InterruptRequest
 from vje_pyro.training.keeper import Keeper, Plan
 from vje_pyro.training.logs import RunLogs
-from vje_pyro.training.memory import peak_memory
 from vje_pyro.training.meter import Meter
 from vje_pyro.training.monitors import Monitor
 from vje_pyro.training.optim import WarmupCosine, set_rate
@@ -349,6 +349,7 @@ class _Run:
                 extra = {"seconds": self.clock.seconds(), "meter": self.meter.state()}
                 epochs_done = self.step // self.loader.steps_per_epoch
                 self.keeper.save(self.step, epochs_done, extra, *also)
+            self.keeper.saved_step = self.step  # in every process
             self.fabric.barrier()  # so that no process ends a run that is not on the disk yet
 
     def restore(self) -> None:

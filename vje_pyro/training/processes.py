@@ -1,213 +1,195 @@
-"""The processes of one machine that train together: started, watched, and ended as one.
+"""The processes of a run that no launcher has started: torch's elastic launcher starts them.
 
-Where torchrun or SLURM starts the processes, these do the watching. What is left to do then is to
-say it clearly when a connection is lost.
+It watches them, ends all when one dies, and they end with it (``torch.distributed.elastic``). Here
+they are started again from the last checkpoint, and what ended them is said in one line.
 """
 
+import logging
 import os
 import signal
-import socket
 import sys
-import threading
+import tempfile
 import time
-import traceback
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from multiprocessing import connection, get_context, parent_process
-from multiprocessing.context import SpawnProcess
+from multiprocessing import active_children, parent_process
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import torch.distributed as dist
-from lightning_fabric import Fabric
-from lightning_fabric.strategies import DDPStrategy
 
 from vje_pyro.errors import VJEError
+from vje_pyro.training.checkpoint import load_meta
+from vje_pyro.training.interrupt import Interrupted, InterruptRequest
 from vje_pyro.training.run_dir import RunDir
 
-GRACE_S = 10.0
-"""How long a process may take to notice by itself that another one is gone."""
+logger = logging.getLogger(__name__)
+
+MAX_RESTARTS = 3
+GRACE_S = 2.0
+"""How long a process that fails because of another one lets the launcher find that one first."""
 
 T = TypeVar("T")
 
 
 class LostProcessError(VJEError):
-    """Another process of the run ended before its time."""
-
-
-def processes_to_start(fabric: Fabric) -> int:
-    """Processes of this machine, this one included; one where somebody else starts them."""
-    strategy = fabric.strategy
-    if not isinstance(strategy, DDPStrategy) or strategy.cluster_environment is None:
-        return 1
-    return (
-        1 if strategy.cluster_environment.creates_processes_externally else strategy.num_processes
-    )
+    """A process of the run ended before its time."""
 
 
 def run_together(
-    number: int, num_nodes: int, run_dir: str | Path, function: Callable[..., T], *arguments: Any
+    number: int,
+    num_nodes: int,
+    run_dir: str | Path,
+    function: Callable[..., T],
+    *arguments: Any,
+    resume: bool = False,
+    max_restarts: int = MAX_RESTARTS,
 ) -> T:
-    """``function(*arguments)`` in this process and in ``number - 1`` others of this machine.
+    """``function(*arguments, resume)`` in ``number`` processes of this machine.
 
-    The others are started with the variables that Fabric takes its ranks from. When one of them
-    dies, this one ends and ends the rest; when this one dies, they end.
+    SIGINT and SIGTERM are passed on to them. On one machine they are started again, with
+    ``resume``, when one was killed or does not answer and there is a checkpoint. On several
+    machines each runs this, and MASTER_ADDR, MASTER_PORT and NODE_RANK are set there.
 
     Args:
-        number: Processes on this machine; with 1 the function is only called.
-        num_nodes: Machines; with several, each runs this, and MASTER_ADDR, MASTER_PORT and
-            NODE_RANK are set there.
-        run_dir: Directory of the run, for the way to go on.
+        number: Processes on this machine.
+        num_nodes: Machines. With one process on one, the function is only called.
+        run_dir: Directory of the run.
         function: Importable by name.
         arguments: Can be pickled.
+        resume: Go on from the last checkpoint.
+        max_restarts: Restarts before giving up.
 
     Returns:
-        What the function returned in this process.
+        What the function returned in the first process of this machine.
 
     Raises:
-        LostProcessError: Another process failed or was killed, or cannot be reached.
-        VJEError: The processes have no place to meet at, such as a port that is in use.
+        LostProcessError: A process was killed or cannot be reached, and was so after the restarts.
+        VJEError: The function raised it, or the processes have no place to meet at.
+        Interrupted: SIGINT or SIGTERM came.
     """
-    if number == 1:
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+
+    if number * num_nodes == 1:
         try:
-            return function(*arguments)
+            return function(*arguments, resume)
         except Exception as error:
             if not is_lost_connection(error):
                 raise
-            raise LostProcessError(_connection_lost(error, run_dir)) from error
-    with _environment(_meeting_point(num_nodes)) as variables:
-        others = _Others(number, variables, run_dir, function, arguments)
-        with others.watched():
-            result = function(*arguments)
-            others.join()
-            dist.destroy_process_group()  # the next training meets anew
-            return result
+            raise LostProcessError(f"{_connection_lost(error)} {way_on(run_dir)}") from error
+    restarts = 0
+    while True:
+        with _Forwarding() as request:
+            try:
+                return _launch(number, num_nodes, function, (*arguments, resume))
+            except ChildFailedError as error:
+                failure = error.get_first_failure()[1]
+                signum = request.signum or failure.exitcode - 128
+                if request.signum or signum in request.signals:
+                    _raise_interrupted(signum, run_dir)
+                words = _account(failure, number, run_dir)
+        if num_nodes > 1 or restarts == max_restarts or not RunDir(run_dir).last.is_file():
+            raise LostProcessError(f"{words} {way_on(run_dir)}")
+        restarts, resume = restarts + 1, True
+        logger.warning(
+            "%s Starting again from the last checkpoint (%d of %d).", words, restarts, max_restarts
+        )
 
 
-class _Others:
-    """The processes that this one has started."""
+def _launch(number: int, num_nodes: int, function: Callable[..., T], arguments: Any) -> T:
+    from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    def __init__(
-        self,
-        number: int,
-        variables: dict[str, str],
-        run_dir: str | Path,
-        function: Callable[..., Any],
-        arguments: tuple[Any, ...],
-    ) -> None:
-        self.number, self.run_dir = number, run_dir
-        self.lost: str | None = None
-        self._noticed, self._over = threading.Event(), threading.Event()
-        context = get_context("spawn")
-        self.processes: dict[int, SpawnProcess] = {}
-        self.messages: dict[int, connection.Connection] = {}
-        for rank in range(1, number):
-            self.messages[rank], message = context.Pipe(duplex=False)
-            own = variables | {"LOCAL_RANK": str(rank)}
-            process = context.Process(
-                target=_other, args=(own, message, run_dir, function, arguments)
-            )
-            process.start()
-            message.close()  # so that reading ends when the process does
-            self.processes[rank] = process
-
-    @contextmanager
-    def watched(self) -> Iterator[None]:
-        """In this block the first process that dies ends all."""
-        threading.Thread(target=self._watch, name="watch-processes", daemon=True).start()
+    level = logging.getLogger().getEffectiveLevel()
+    with tempfile.TemporaryDirectory(prefix="vje_") as folder, _silence():
+        config = LaunchConfig(
+            min_nodes=num_nodes,
+            max_nodes=num_nodes,
+            nproc_per_node=number,
+            run_id=uuid.uuid4().hex,
+            max_restarts=0,  # only some failures are worth one
+            logs_specs=DefaultLogsSpecs(folder),
+            signals_to_handle="SIGQUIT",  # others are passed on here
+            **_meeting_point(num_nodes),
+        )
         try:
-            yield
-        except Exception as error:
-            if isinstance(error, VJEError):
-                raise  # of the run, not of a connection
-            if self._noticed.wait(GRACE_S if is_lost_connection(error) else 0):
-                raise LostProcessError(self.lost) from error
-            if is_lost_connection(error):
-                raise LostProcessError(_connection_lost(error, self.run_dir)) from error
-            raise
-        finally:
-            self._over.set()
-            self._kill()
-
-    def join(self) -> None:
-        """Wait for the others to come to their end too."""
-        deadline = time.monotonic() + GRACE_S
-        for process in self.processes.values():
-            process.join(max(0.0, deadline - time.monotonic()))
-
-    def _watch(self) -> None:
-        alive: dict[Any, int] = {p.sentinel: rank for rank, p in self.processes.items()}
-        while alive:
-            for sentinel in connection.wait(list(alive)):
-                rank = alive.pop(sentinel)
-                self.processes[rank].join()
-                if self.processes[rank].exitcode != 0 and not self._over.is_set():
-                    self._end(rank)
-                    return
-
-    def _end(self, rank: int) -> None:
-        self.lost = f"{self._epitaph(rank)} {way_on(self.run_dir)}"
-        self._noticed.set()
-        if not self._over.wait(GRACE_S):  # this process waits for an answer that never comes
-            print(f"error: {self.lost}", file=sys.stderr, flush=True)
-            self._kill()
-            os._exit(2)
-
-    def _epitaph(self, rank: int) -> str:
-        code = self.processes[rank].exitcode or 0
-        name = f"Process {rank + 1} of {self.number} on this machine"
-        try:
-            return f"{name} failed: {self.messages[rank].recv()}"
-        except (EOFError, OSError):
-            pass
-        if code < 0:
-            return f"{name} was ended by {signal.Signals(-code).name}; all others end with it."
-        return f"{name} failed with exit code {code}; what it said is above."
-
-    def _kill(self) -> None:
-        for process in self.processes.values():
-            if process.is_alive():
-                process.kill()
+            results: dict[int, T] = elastic_launch(config, _work)(level, function, arguments)
+        except (dist.DistError, OSError) as error:
+            raise VJEError(
+                f"the processes of the run cannot meet (MASTER_ADDR, MASTER_PORT): {error}"
+            ) from error
+    return results[min(results)]
 
 
-def _other(
-    variables: dict[str, str],
-    message: connection.Connection,
-    run_dir: str | Path,
-    function: Callable[..., Any],
-    arguments: tuple[Any, ...],
-) -> None:
-    """What a started process does."""
-    os.environ.update(variables)
-    first = variables["LOCAL_RANK"] == "1"
-    threading.Thread(target=_follow, args=(run_dir, first), daemon=True).start()
-    code = 1
+def _work(level: int, function: Callable[..., T], arguments: tuple[Any, ...]) -> T:
+    """What each process does."""
+    first = os.environ["RANK"] == "0"
+    if first:
+        logging.basicConfig(level=level, format="%(message)s", stream=sys.stdout)
     try:
-        function(*arguments)
-        return
+        result = function(*arguments)
+        dist.destroy_process_group()
+        return result
     except VJEError as error:
-        message.send(str(error))
-        code = 2
+        if not first:  # which speaks for all if all fail alike
+            time.sleep(GRACE_S)
+        raise VJEError(str(error)) from error
     except KeyboardInterrupt as interrupt:
-        code = getattr(interrupt, "exit_code", 130)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # which the end of a parent sends repeatedly
+        parent = parent_process()
+        assert parent is not None
+        parent.join(1.0)  # its end may be the reason
+        if first and not parent.is_alive():
+            print(f"The process that started the run has ended. {interrupt}", file=sys.stderr)
+        sys.exit(getattr(interrupt, "exit_code", 130))
     except Exception as error:
-        if is_lost_connection(error):
-            time.sleep(2 * GRACE_S)  # whoever started this process knows more, and ends it
-        traceback.print_exc()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)  # without the manners of an exit, which could wait for the lost
+        if not is_lost_connection(error):
+            raise
+        time.sleep(GRACE_S)
+        raise LostProcessError(_connection_lost(error)) from error
 
 
-def _follow(run_dir: str | Path, speaks: bool) -> None:
-    """End with the process that started this one."""
-    parent = parent_process()
-    assert parent is not None
-    parent.join()
-    if speaks:
-        lost = "The first process of the run has ended; all others end with it."
-        print(f"error: {lost} {way_on(run_dir)}", file=sys.stderr, flush=True)
-    os._exit(2)
+class _Forwarding(InterruptRequest):
+    """Passes signals on to the processes that were started."""
+
+    def _note(self, signum: int, frame: Any) -> None:
+        children = active_children()
+        if not children:
+            raise KeyboardInterrupt
+        for child in children:
+            assert child.pid is not None
+            os.kill(child.pid, signum)
+        super()._note(signum, frame)
+
+
+def _raise_interrupted(signum: int, run_dir: str | Path) -> NoReturn:
+    last = RunDir(run_dir).last
+    if not last.is_file():
+        raise KeyboardInterrupt
+    raise Interrupted(signum, load_meta(last).step, last)
+
+
+def _account(failure: Any, number: int, run_dir: str | Path) -> str:
+    """What happened to a process, in words, if a restart may help.
+
+    Raises:
+        VJEError: A restart would not help.
+    """
+    name = f"Process {failure.local_rank + 1} of {number} on this machine"
+    if failure.exitcode < 0:
+        return f"{name} was ended by {failure.signal_name()}; all others end with it."
+    if isinstance(failure.message, str):
+        return f"{name} ended with exit code {failure.exitcode}."
+    kind, _, words = failure.message["message"].partition(": ")
+    if kind == LostProcessError.__name__:
+        return words
+    if kind == VJEError.__name__:
+        raise VJEError(
+            words if failure.local_rank == 0 else f"{name} failed: {words} {way_on(run_dir)}"
+        )
+    print(failure.message["extraInfo"]["py_callstack"], file=sys.stderr)
+    raise LostProcessError(f"{name} failed; what it said is above. {way_on(run_dir)}")
 
 
 def way_on(run_dir: str | Path) -> str:
@@ -217,58 +199,54 @@ def way_on(run_dir: str | Path) -> str:
     return "There is no checkpoint yet: start the run again."
 
 
-def _connection_lost(error: Exception, run_dir: str | Path) -> str:
-    line = str(error).strip().splitlines()[0]
-    return (
-        f"The connection to another process of the run was lost, or it did not answer in time "
-        f"(device.timeout_s): {line} {way_on(run_dir)}"
-    )
-
-
 def is_lost_connection(error: Exception) -> bool:
     """Whether an error is of the connection to another process."""
     # Gloo raises plain RuntimeErrors; the path of its source is in each.
     return isinstance(error, dist.DistError) or "/gloo/" in str(error)
 
 
-def _meeting_point(num_nodes: int) -> dict[str, str]:
-    """Where the processes find each other: given, or a free port of this machine."""
-    address, port = os.environ.get("MASTER_ADDR"), os.environ.get("MASTER_PORT")
-    if num_nodes > 1 and None in (address, port, os.environ.get("NODE_RANK")):
+def is_restart() -> bool:
+    """Whether torchrun has started this process again, after one of the run died."""
+    return os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0"
+
+
+def _connection_lost(error: Exception) -> str:
+    line = str(error).strip().splitlines()[0]
+    return (
+        f"The connection to another process of the run was lost, or it did not answer in time "
+        f"(device.timeout_s): {line}"
+    )
+
+
+def _meeting_point(num_nodes: int) -> dict[str, Any]:
+    """Where the processes find each other: a free port of this machine, or as is given."""
+    if num_nodes == 1:
+        address = "127.0.0.1"
+        return {
+            "rdzv_backend": "c10d",
+            "rdzv_endpoint": f"{address}:0",
+            "local_addr": address,
+        }
+    given = [os.environ.get(name, "") for name in ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK")]
+    address, port, rank = given
+    if not (address and port.isdecimal() and rank.isdecimal()):
         raise VJEError(
-            f"device.num_nodes={num_nodes}, but nothing says where the machines meet: set "
-            "MASTER_ADDR, MASTER_PORT and NODE_RANK on each, or start the run with torchrun or "
-            "srun (docs/scaling.md)."
+            f"device.num_nodes={num_nodes}, but MASTER_ADDR={address}, MASTER_PORT={port} and "
+            f"NODE_RANK={rank} do not say where the machines meet: set them on each (the port and "
+            "the rank are numbers), or start the run with torchrun or srun (docs/scaling.md)."
         )
-    if int(os.environ.get("NODE_RANK", 0)) == 0:
-        port = _free_port(port)
-    assert port is not None
-    return {"MASTER_ADDR": address or "127.0.0.1", "MASTER_PORT": port, "LOCAL_RANK": "0"}
-
-
-def _free_port(wanted: str | None) -> str:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("", int(wanted or 0)))
-        except (OSError, ValueError, OverflowError) as error:
-            raise VJEError(
-                f"MASTER_PORT={wanted}, where the processes of the run are to meet, cannot be used "
-                f"({error}): set it to a free port, or on one machine leave it unset."
-            ) from error
-        return str(probe.getsockname()[1])
+    return {
+        "rdzv_backend": "static",
+        "rdzv_endpoint": f"{address}:{port}",
+        "rdzv_configs": {"rank": int(rank)},
+    }
 
 
 @contextmanager
-def _environment(variables: dict[str, str]) -> Iterator[dict[str, str]]:
-    """These environment variables in the block, and what was there before after it."""
-    before = {name: os.environ.get(name) for name in variables}
-    os.environ.update(variables)
+def _silence() -> Iterator[None]:
+    """What torch's launcher logs is said in other words here."""
+    logging.disable(logging.CRITICAL)
     try:
-        yield variables
+        yield
     finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
+        logging.disable(logging.NOTSET)

@@ -1,6 +1,6 @@
 """One optimiser step on Lightning Fabric: forward, backward, clipping, update."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -11,21 +11,6 @@ from torch.optim import Optimizer
 from vje_pyro.training.optim import param_groups
 
 Scalars = dict[str, Tensor]
-
-
-class _LossModule(nn.Module):
-    """The method's loss as a ``forward`` of plain tuples: what Fabric autocasts and DDP wraps.
-
-    (Fabric neither autocasts other methods on a single device nor lets frozen dataclasses pass.)
-    """
-
-    def __init__(self, method: Any) -> None:
-        super().__init__()
-        self.method = method
-
-    def forward(self, views: Tensor) -> tuple[Tensor, Scalars, Scalars]:
-        loss = self.method.loss(views)
-        return loss.total, dict(loss.parts), dict(loss.monitors)
 
 
 class Stepper:
@@ -60,7 +45,8 @@ class Stepper:
         method.to(fabric.device)
         self._parameters = [p for p in method.parameters() if p.requires_grad]
         self.optimizer = optimizer(param_groups(method))
-        self._model, self._optimizer = fabric.setup(_LossModule(method), self.optimizer)
+        self._model, self._optimizer = fabric.setup(method, self.optimizer)
+        self._model.mark_forward_method("loss")  # so that it passes through DDP
 
     def step(self, views: Tensor) -> tuple[Scalars, Scalars]:
         """Take a step on ``views``, ``(V, B, C, H, W)``.
@@ -86,10 +72,11 @@ class Stepper:
         monitors: Scalars = {}
         for first in range(number):
             with self._fabric.no_backward_sync(self._model, enabled=first < number - 1):
-                total, parts, extras = self._model(views[:, first::number])
-                self._fabric.backward(total / number)
-            _add_share(terms, {"loss": total, **parts}, 1 / number)
-            _add_share(monitors, extras, 1 / number)
+                with self._fabric.autocast():  # DDP alone would see to it, one device does not
+                    loss = self._model.loss(views[:, first::number])
+                self._fabric.backward(loss.total / number)
+            _add_share(terms, {"loss": loss.total, **loss.parts}, 1 / number)
+            _add_share(monitors, loss.monitors, 1 / number)
         return terms, monitors
 
     def _clip_gradients(self) -> Tensor:
@@ -103,7 +90,7 @@ class Stepper:
         return norm
 
 
-def _add_share(sums: Scalars, values: Scalars, share: float) -> None:
+def _add_share(sums: Scalars, values: Mapping[str, Tensor], share: float) -> None:
     for name, value in values.items():
         weighted = value.detach() * share
         sums[name] = sums[name] + weighted if name in sums else weighted
@@ -119,3 +106,19 @@ def _check(fabric: Fabric, clip_grad_norm: float | None, accumulate: int) -> Non
         raise ValueError("precision=16-mixed is not supported (no loss scaling); use bf16-mixed")
     if type(fabric.strategy).__name__ == "DataParallelStrategy":
         raise ValueError("strategy=dp does not work with Pyro plates; use strategy=ddp")
+
+
+def compile_encoder(method: Any, mode: str = "default", backend: str = "inductor") -> None:
+    """Compile the encoder by ``torch.compile``, in place.
+
+    Names, weights and buffers stay what they are, so checkpoints fit with and without.
+
+    Args:
+        method: Has an ``encoder``.
+        mode: Of ``torch.compile``; ``reduce-overhead`` takes CUDA graphs.
+        backend: Of ``torch.compile``.
+    """
+    encoder: nn.Module = method.encoder
+    # aot_eager and its like have no modes.
+    options = {"mode": mode} if backend == "inductor" else {}
+    encoder.compile(backend=backend, dynamic=False, **options)
