@@ -50,6 +50,7 @@ from vje_pyro.training.devices import (
     processes_to_start,
     synchronize_batch_norm,
 )
+from vje_pyro.training.labels import labels_for
 from vje_pyro.training.launchers import launch
 from vje_pyro.training.loop import FitResult, Loader, fit
 from vje_pyro.training.monitors import Monitor
@@ -285,17 +286,25 @@ def _validate_first_step(
 ) -> None:
     """One loss with every check of Pyro on, so that a wrong shape or parameter is named early."""
     state = {name: value.clone() for name, value in method.state_dict().items()}
-    images, _ = next(iter(loader.epoch(0)))
-    part = images[:: config.training.accumulate]
+    images, indices = next(iter(loader.epoch(0)))
+    chosen = slice(None, None, config.training.accumulate)
+    labels = [x[indices][chosen] for x in labels_for(method, loader, fabric.device)]
+    before = set(pyro.get_param_store())
     seed_step(config.seed, 0, fabric.global_rank)
     try:
         with pyro.validation_enabled(True), torch.no_grad():
-            method.to(fabric.device).loss(make_views(part))
+            method.to(fabric.device).loss(make_views(images[chosen]), *labels)
     except Exception as error:  # of any component
         if is_lost_connection(error):
             raise
         raise VJEError(f"the first step fails: {first_line(error)}") from error
-    method.load_state_dict(state)  # batch norm statistics have seen the batch
+    if strays := set(pyro.get_param_store()) - before:
+        raise VJEError(
+            f"the first step makes {sorted(strays)} by pyro.param outside of model and guide, "
+            f"where nothing would train them: make them inside, or in params.held() of the method."
+        )
+    # Batch norm statistics have seen the batch; what the programs have made stays.
+    method.load_state_dict(method.state_dict() | state)
 
 
 class _Lines(logging.StreamHandler[TextIO]):

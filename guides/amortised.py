@@ -3,11 +3,13 @@
 import math
 from abc import ABC, abstractmethod
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
+
+from vje_pyro.priors import Prior
 
 
 class Inferred(NamedTuple):
@@ -68,6 +70,36 @@ class AmortisedGuide(BoundedScale, ABC):
     @abstractmethod
     def infer(self, source: Tensor) -> Inferred:
         """Posterior and directional scale of source embeddings ``(N, D)``."""
+
+    def check_prior(self, prior: Prior) -> None:
+        """Refuse a prior of z that the guide does not fit: most fit any.
+
+        Raises:
+            ValueError: If the prior has to be another.
+        """
+
+
+def check_inferred(guide: object, inferred: Any, embeddings: Tensor) -> Inferred:
+    """What a guide returned, if it is a posterior and a scale of each of N embeddings.
+
+    Raises:
+        ValueError: If it is anything else.
+    """
+    match inferred:
+        case (posterior, Tensor() as scale) if hasattr(posterior, "event_shape"):
+            shapes = posterior.batch_shape + posterior.event_shape, scale.shape
+            if shapes == (embeddings.shape, embeddings.shape):
+                return Inferred(posterior, scale)
+            got = f"shapes {tuple(map(tuple, shapes))}"
+        case tuple():
+            got = f"({', '.join(type(x).__name__ for x in inferred)})"
+        case _:
+            got = type(inferred).__name__
+    raise ValueError(
+        f"{type(guide).__name__}.infer must return Inferred(posterior, scale), both for embeddings "
+        f"of shape {tuple(embeddings.shape)}, got {got}. The law of the direction has its scale "
+        f"from the guide: share the posterior's standard deviation, or give a scale of its own."
+    )
 
 
 def perceptron(

@@ -4,6 +4,8 @@ from pyro.distributions import Independent, Normal
 from torch import Tensor
 from vje_pyro.guides.amortised import AmortisedGuide, Inferred, perceptron
 
+from vje_pyro.priors import NormalPrior, Prior
+
 
 class ConjugateNormal(AmortisedGuide):
     r"""One output v(s): variance of the likelihood, and by conjugacy that of the posterior.
@@ -16,7 +18,7 @@ class ConjugateNormal(AmortisedGuide):
     An observation of z with variance v turns the prior N(0, 1) of a feature into a posterior of
     variance v/(1 + v); k of them, by the product of experts, into one of :math:`v/(k + v)`. So the
     two are shared, as :class:`DiagonalNormal` shares them, but in the ratio that a linear Gaussian
-    model has. The prior has to be the standard normal.
+    model has. The prior has to be the standard normal, which :class:`~vje_pyro.models.VJE` checks.
 
     Args:
         num_features: Embedding dimension D, which is also the dimension of z.
@@ -53,3 +55,17 @@ class ConjugateNormal(AmortisedGuide):
         loc, raw = self.network(source).chunk(2, dim=-1)
         scale = self.bounded_scale(raw)
         return Inferred(Independent(Normal(loc, scale * (1 + scale.square()).rsqrt()), 1), scale)
+
+    def check_prior(self, prior: Prior) -> None:
+        """Refuse any prior but the standard normal.
+
+        Raises:
+            ValueError: If it is another.
+        """
+        if not (isinstance(prior, NormalPrior) and prior.scale == 1):
+            scale = f" with scale {prior.scale}" if isinstance(prior, NormalPrior) else ""
+            raise ValueError(
+                f"guide=conjugate_normal is conjugate to the standard normal prior, got "
+                f"{type(prior).__name__}{scale}: take prior=standard_normal, or "
+                f"guide=diagonal_normal."
+            )

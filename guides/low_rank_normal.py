@@ -1,11 +1,11 @@
 """An amortised Gaussian guide with correlated features."""
 
 import torch
-from pyro.distributions import Independent, LowRankMultivariateNormal, Normal
+from pyro.distributions import LowRankMultivariateNormal
 from torch import Tensor
-from torch.distributions import register_kl
 from vje_pyro.guides.amortised import AmortisedGuide, Inferred, perceptron
 
+import vje_pyro.distributions.gaussian_kl  # noqa: F401 – its KL to the prior
 from vje_pyro.ranges import Depth, PositiveFloat, Width
 
 
@@ -52,15 +52,3 @@ class LowRankNormal(AmortisedGuide):
         factor = torch.stack(columns, dim=-1) / self.rank
         posterior = LowRankMultivariateNormal(loc, factor, self.bounded_scale(raw).square())
         return Inferred(posterior, posterior.stddev)
-
-
-@register_kl(LowRankMultivariateNormal, Independent)
-def _kl_low_rank_diagonal(p: LowRankMultivariateNormal, q: Independent) -> Tensor:
-    """KL to a diagonal Gaussian, in O(D rank²)."""
-    if not isinstance(q.base_dist, Normal) or q.reinterpreted_batch_ndims != 1:
-        raise NotImplementedError
-    variance = q.base_dist.variance
-    moments = (p.variance + (p.loc - q.base_dist.loc).square()) / variance + variance.log()
-    # Entropy of a Gaussian: ½ (D log 2πe + log det).
-    entropy_constant = 0.5 * p.event_shape[0] * torch.log(torch.tensor(2 * torch.pi)).item()
-    return 0.5 * moments.sum(-1) + entropy_constant - p.entropy()

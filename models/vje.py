@@ -3,9 +3,9 @@
 import logging
 import math
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import pyro
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.distributions import kl_divergence
 from torch.nn.functional import normalize
 from vje_pyro.guides import AmortisedGuide, Inferred
+from vje_pyro.guides.amortised import check_inferred
 from vje_pyro.models.global_latents import GlobalLatents
 
 from vje_pyro.distributions._common import unit_vector
@@ -71,6 +72,10 @@ class VJE(ViewPrograms):
     encoder no gradient: the mean already is where the density of the data is highest. There
     ``alignment`` trains the encoder, and the bound is that of a model of its embeddings.
 
+    A subclass makes another model (``docs/extending.md``): :meth:`generate` is the program,
+    :meth:`plate` the data and :meth:`observe` what z explains. With ``uses_labels = True`` the
+    trainer gives it the images' labels too.
+
     Source: Oji & Fieguth, "Joint Embedding Variational Bayes" (arXiv 2602.05639), whose abstract
     asks for these parts; the exact factors and the scale :math:`\sigma/\sqrt D` are this project's.
 
@@ -110,8 +115,11 @@ class VJE(ViewPrograms):
     Raises:
         ValueError: If D is below 3, ``beta`` is negative, ``reference_radius`` is not positive, or
             ``target_grad`` or ``kl`` is unknown, or ``target_momentum`` is not in [0, 1] or takes
-            the place of a gradient that should flow.
+            the place of a gradient that should flow, or the guide needs another prior.
     """
+
+    uses_labels: ClassVar[bool] = False
+    """Whether the programs take the labels of the data as a last argument."""
 
     def __init__(
         self,
@@ -157,6 +165,7 @@ class VJE(ViewPrograms):
         self.norm = norm() if embedding_norm else None
         self.inference = guide(self.num_features)
         self.prior = prior(self.num_features)
+        self.inference.check_prior(self.prior)
         self.reference_radius = reference_radius or math.sqrt(self.num_features)
         _check_likelihoods(direction, radius, self.num_features)
         self.direction = direction
@@ -176,7 +185,7 @@ class VJE(ViewPrograms):
 
     def generate(
         self, posterior: TorchDistribution, scale: Tensor, target: Tensor | None = None
-    ) -> None:
+    ) -> Tensor:
         """The model of a plate of data; without targets it generates them.
 
         Args:
@@ -184,21 +193,42 @@ class VJE(ViewPrograms):
             scale: Scale of the directional factor in units of z, ``(N, D)``; or ``(T, N, D)`` for
                 T views of each datum, in a plate ``view`` inside that of the data.
             target: Target embeddings, of the same shape.
+
+        Returns:
+            z, ``(N, D)``.
         """
+        laws = self.latents.sample_prior() if self.latents else {"direction": {}, "radius": {}}
+        with self.plate(scale):
+            z: Tensor = pyro.sample("z", self.prior_distribution())
+            self.observe(z, scale, target, laws)
+        return z
+
+    def observe(
+        self,
+        z: Tensor,
+        scale: Tensor,
+        target: Tensor | None,
+        laws: dict[str, dict[str, Tensor]] | None = None,
+    ) -> None:
+        """Sites of what z explains, direction and radius; arguments as of :meth:`generate`.
+
+        Args:
+            z: Latents of the data, ``(N, D)``.
+            scale: As of :meth:`generate`.
+            target: As of :meth:`generate`.
+            laws: Parameters of the laws ``direction`` and ``radius`` beside their own.
+        """
+        laws = laws or {"direction": {}, "radius": {}}
         observed: tuple[Any, ...] = (None, None)
         if target is not None:
             observed = normalize(target, dim=-1), target.norm(dim=-1)
-        laws = self.latents.sample_prior() if self.latents else {"direction": {}, "radius": {}}
-        views = pyro.plate("view", len(scale), dim=-2) if scale.dim() == 3 else nullcontext()
-        with self._plate(scale):
-            z = pyro.sample("z", self.prior_distribution())
-            # At 0, where an automatic guide may start, the direction is the first axis.
-            loc, norm = unit_vector(z), z.norm(dim=-1).clamp(min=torch.finfo(z.dtype).tiny)
-            with views:
-                direction = self._direction(loc, scale, laws["direction"])
-                pyro.sample("direction", direction, obs=observed[0])
-                if self.radius is not None:
-                    pyro.sample("radius", self.radius(loc=norm, **laws["radius"]), obs=observed[1])
+        # At 0, where an automatic guide may start, the direction is the first axis.
+        loc, norm = unit_vector(z), z.norm(dim=-1).clamp(min=torch.finfo(z.dtype).tiny)
+        with self.views_plate(scale):
+            direction = self._direction(loc, scale, laws["direction"])
+            pyro.sample("direction", direction, obs=observed[0])
+            if self.radius is not None:
+                pyro.sample("radius", self.radius(loc=norm, **laws["radius"]), obs=observed[1])
 
     def _direction(
         self, loc: Tensor, scale: Tensor, parameters: dict[str, Tensor]
@@ -208,7 +238,7 @@ class VJE(ViewPrograms):
         factor = parameters["scale"][..., None] if "scale" in parameters else 1.0
         return self.direction(loc=loc, scale=factor * (scale / self.reference_radius), **others)
 
-    def _plate(self, scale: Tensor) -> pyro.plate:
+    def plate(self, scale: Tensor) -> pyro.plate:
         """The data of a step, as a part of ``num_data`` where that is known."""
         number = scale.shape[-2]
         if self.num_data is None:
@@ -216,18 +246,30 @@ class VJE(ViewPrograms):
         part = torch.arange(number, device=scale.device)
         return pyro.plate("data", max(self.num_data, number), subsample=part, dim=-1)
 
+    def views_plate(self, scale: Tensor) -> AbstractContextManager[Any]:
+        """The views of each datum, inside the plate of data, where ``scale`` has several."""
+        return pyro.plate("view", len(scale), dim=-2) if scale.dim() == 3 else nullcontext()
+
     def approximate(
-        self, posterior: TorchDistribution, scale: Tensor, target: Tensor | None = None
+        self,
+        posterior: TorchDistribution,
+        scale: Tensor,
+        target: Tensor | None = None,
+        labels: Tensor | None = None,
     ) -> Tensor:
-        """The guide: z of every datum from its posterior, and the global latents from theirs."""
+        """The guide: z of every datum from its posterior, and the global latents from theirs.
+
+        ``labels`` and ``target`` are not used: model and guide take the same arguments.
+        """
         if self.latents:
             self.latents.sample_guide()
-        with self._plate(scale):
+        with self.plate(scale):
             return pyro.sample("z", posterior)
 
     def prior_distribution(self) -> TorchDistribution:
         """``p(z)``: batch shape ``()``, event shape ``(D,)``."""
-        return self.prior(self._pseudo_posterior)
+        with self.params.held():
+            return self.prior(self._pseudo_posterior)
 
     def _pseudo_posterior(self, embeddings: Tensor) -> TorchDistribution:
         # Pseudo-embeddings are no data: they must not move the guide's batch statistics.
@@ -257,14 +299,21 @@ class VJE(ViewPrograms):
         """Encoder output before the batch norm, ``(B, D)`` float32: the features to use."""
         return self.encoder(images).float()
 
-    def pairs(self, views: Tensor) -> Evidence:
+    def pairs(self, views: Tensor, labels: Tensor | None = None) -> tuple[Any, ...]:
         """Posterior, directional scale and target of a plate of data, as the objective makes it.
 
         These are the arguments of both Pyro programs. From views ``(V, B, C, H, W)`` the plate
         of the conditional objective holds all V (V − 1) B ordered pairs; that of the joint one B
-        images of V views each.
+        images of V views each. Labels of the images, ``(B,)``, give a fourth: those of the data.
         """
-        return self.evidence(*self._sources_and_targets(views))
+        return self._data(*self._sources_and_targets(views), labels)
+
+    def _data(self, sources: Tensor, targets: Tensor, labels: Tensor | None) -> tuple[Any, ...]:
+        evidence = self.evidence(sources, targets)
+        if labels is None:
+            return evidence
+        # In every plate, the data of one view or pair of views are the images in their order.
+        return (*evidence, labels.repeat(evidence.scale.shape[-2] // len(labels)))
 
     def evidence(self, sources: Tensor, targets: Tensor) -> Evidence:
         """The same from the views' embeddings, ``(V, B, D)`` each."""
@@ -290,18 +339,24 @@ class VJE(ViewPrograms):
 
     def infer(self, embeddings: Tensor) -> Inferred:
         """Posterior and directional scale of source embeddings s, ``(N, D)``."""
-        with torch.autocast(embeddings.device.type, enabled=False):
-            return self.inference.infer(embeddings)
+        with torch.autocast(embeddings.device.type, enabled=False), self.params.held():
+            inferred = self.inference.infer(embeddings)
+        return check_inferred(self.inference, inferred, embeddings)
 
-    def loss(self, views: Tensor) -> Loss:
+    def loss(self, views: Tensor, labels: Tensor | None = None) -> Loss:
         """Minus the symmetric ELBO per dimension, with its parts in nats per datum.
 
         Dividing by D carries a learning rate over between embedding dimensions. Where there is an
         ``aggregate`` regulariser, it is added to the total and is a part without unit.
+
+        Args:
+            views: ``(V, B, C, H, W)``.
+            labels: Of the images, int64 ``(B,)``, −1 where there is none; only where
+                ``uses_labels``.
         """
         sources, targets = self._sources_and_targets(views)
         observed = sources if self.alignment is None else sources.detach()
-        total, parts, monitors = self.head(observed, targets)
+        total, parts, monitors = self.head(observed, targets, labels)
         if self.alignment is not None:
             bound, _, _ = self.alignment.head(sources, targets)  # type: ignore[operator]
             parts["alignment"] = bound.detach()
@@ -313,16 +368,17 @@ class VJE(ViewPrograms):
         return Loss(total, parts, monitors)
 
     def head(
-        self, sources: Tensor, targets: Tensor
+        self, sources: Tensor, targets: Tensor, labels: Tensor | None = None
     ) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
         """All that a step does with the views' embeddings ``(V, B, D)``, but the regulariser.
 
         Returns:
             Minus the symmetric ELBO per dimension, its parts, and the monitors.
         """
-        posterior, scale, target = self.evidence(sources, targets)
+        data = self._data(sources, targets, labels)
+        _, scale, target, *_ = data
         with torch.autocast(target.device.type, enabled=False):
-            terms = self.elbo.terms(self.model, self.guide, posterior, scale, target)
+            terms = self.elbo.terms(self.model, self.guide, *data)
             elbo = self.elbo.per_datum(terms).mean()
         parts = {"elbo": elbo.detach()} | {k: v.detach().mean() for k, v in terms.items()}
         # Per dimension of what a datum explains.

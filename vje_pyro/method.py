@@ -39,6 +39,18 @@ class Method(Protocol):
 
 
 @runtime_checkable
+class LabelledMethod(Method, Protocol):
+    """A method that learns from labels, too: the trainer calls ``loss(views, labels)``.
+
+    ``labels`` is int64 ``(B,)``, −1 where the class of an image is not known. Other methods are
+    given none.
+    """
+
+    uses_labels: bool
+    """Whether it does."""
+
+
+@runtime_checkable
 class SteppedMethod(Method, Protocol):
     """A method that does something after every optimiser step, such as moving a teacher."""
 

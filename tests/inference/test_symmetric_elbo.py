@@ -161,15 +161,14 @@ def test_a_missing_analytic_kl_is_an_error_not_a_fallback(toy, x):
     ).all()
 
 
-def test_a_latent_that_the_guide_forgets_is_named_under_validation(toy, x):
-    def forgetful(x, loc):
-        pyro.plate("data", N, dim=-1)
+def test_a_latent_that_the_guide_forgets_is_an_error(toy, x):
+    def with_a_global_latent(x, loc):
+        pyro.sample("noise", dist.LogNormal(0.0, 1.0))
+        toy.model(x, loc)
 
-    with (
-        pyro.validation_enabled(True),
-        pytest.warns(UserWarning, match="Found vars in model but not guide: {'z'}"),
-    ):
-        SymmetricELBO().terms(toy.model, forgetful, x, toy.encode(x))
+    message = r"latent site 'noise' is not in the guide, which samples \['z'\].*TraceEnum_ELBO"
+    with pytest.raises(ValueError, match=message):
+        SymmetricELBO().terms(with_a_global_latent, toy.guide, x, toy.encode(x))
 
 
 @pytest.mark.parametrize(

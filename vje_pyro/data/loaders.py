@@ -94,7 +94,7 @@ class ResidentLoader:
     ) -> None:
         self._plan = Plan(len(data), batch_size, seed, rank, world_size)
         self.steps_per_epoch = self._plan.steps_per_epoch
-        self.images = data.images.to(device)
+        self.images, self.labels = data.images.to(device), data.labels
 
     def epoch(self, epoch: int, start_step: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
         """Steps ``start_step`` … of an epoch; an incomplete last batch is dropped.
@@ -145,7 +145,7 @@ class StreamingLoader:
     ) -> None:
         self._plan = Plan(len(data), batch_size, seed, rank, world_size)
         self.steps_per_epoch = self._plan.steps_per_epoch
-        self.data = data
+        self.data, self.labels = data, data.labels
         self.device = torch.device(device)
         self._batches = _Batches()
         self._loader = DataLoader(

@@ -77,7 +77,7 @@ class ShardLoader:
     ) -> None:
         self._plan = _StreamPlan(data, batch_size, seed, rank, world_size)
         self.steps_per_epoch = self._plan.steps_per_epoch
-        self.data = data
+        self.data, self.labels = data, data.labels
         self.device = torch.device(device)
         readers = max(1, num_workers)
         _check_shards(len(np.unique(data.index.shard_of[data.samples])), world_size, readers)

@@ -1,5 +1,6 @@
 """Distributions of directions and radii, one file each, used as ``pyro.distributions`` are."""
 
+import vje_pyro.distributions.gaussian_kl  # noqa: F401 – registers a KL
 from vje_pyro.distributions.power_spherical import PowerSpherical
 from vje_pyro.distributions.projected_normal import ProjectedNormal
 from vje_pyro.distributions.projected_student_t import ProjectedStudentT

@@ -2,6 +2,7 @@
 
 from vje_pyro.inference.epps_pulley import SlicedEppsPulley
 from vje_pyro.inference.experts import product_of_experts, stack_views
+from vje_pyro.inference.local_params import LocalParams
 from vje_pyro.inference.objectives import (
     Conditional,
     Evidence,
@@ -20,6 +21,7 @@ __all__ = [
     "Conditional",
     "Evidence",
     "Joint",
+    "LocalParams",
     "Objective",
     "Predictive",
     "PredictiveLikelihood",

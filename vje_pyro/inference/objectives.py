@@ -142,7 +142,13 @@ class Predictive(Objective):
     def evidence(
         self, infer: Infer, sources: Tensor, targets: Tensor, prior: TorchDistribution
     ) -> Evidence:
-        """Every view is a datum, seen from the others."""
+        """Every view is a datum, seen from the others.
+
+        Raises:
+            ValueError: If there is only one view.
+        """
+        if len(sources) < 2:
+            raise ValueError(f"objective=predictive needs at least two views, got {len(sources)}.")
         posterior, scale = infer(sources.flatten(0, 1))
         others = ~torch.eye(len(sources), dtype=torch.bool, device=sources.device)[..., None]
         scales = leave_one_out(scale.view_as(sources), torch.ones_like(others[:, :1]))

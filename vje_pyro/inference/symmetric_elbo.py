@@ -12,7 +12,7 @@ from pyro.util import check_model_guide_match
 from torch import Tensor, nn
 from torch.distributions import kl_divergence
 
-from vje_pyro.inference.programs import listener, register
+from vje_pyro.inference.registering import listener, register
 
 PLATE = "data"
 """Name of the plate that the ELBO is averaged over."""
@@ -101,6 +101,7 @@ class SymmetricELBO(ELBO):
         model_trace = poutine.trace(poutine.replay(model, trace=guide_trace)).get_trace(
             *args, **kwargs
         )
+        _check_latents(model_trace, guide_trace)
         if is_validation_enabled():
             check_model_guide_match(model_trace, guide_trace)
         return model_trace, guide_trace
@@ -116,7 +117,7 @@ class SymmetricELBO(ELBO):
         Raises:
             NotImplementedError: If no analytic KL is registered for a latent site and
                 ``kl="analytic"``.
-            ValueError: If no site is in a plate named ``data``.
+            ValueError: If no site is in a plate named ``data``, or the guide leaves a latent out.
         """
         terms = self.particle_terms(model, guide, *args, **kwargs)
         return {name: value.mean(0) for name, value in terms.items()}
@@ -136,7 +137,7 @@ class SymmetricELBO(ELBO):
         for name, site in sites.items():
             if site["is_observed"]:
                 terms[name] = self._per_datum(_log_prob(site), site, frame)
-            elif name in guide_trace.nodes:
+            else:
                 kls.append(self._per_datum(self._kl(guide_trace.nodes[name], site), site, frame))
         terms["kl"] = sum(kls[1:], kls[0]) if kls else torch.zeros_like(next(iter(terms.values())))
         return terms
@@ -196,6 +197,17 @@ class SymmetricELBO(ELBO):
             )
         loss.backward(retain_graph=self.retain_graph)
         return torch_item(loss)
+
+
+def _check_latents(model_trace: Any, guide_trace: Any) -> None:
+    sampled = [name for name, site in guide_trace.nodes.items() if _is_random(site)]
+    for name, site in model_trace.nodes.items():
+        if _is_random(site) and not site["is_observed"] and name not in sampled:
+            raise ValueError(
+                f"the model's latent site '{name}' is not in the guide, which samples {sampled}: "
+                f"give the guide a site of this name, or sum over it with "
+                f"pyro.infer.TraceEnum_ELBO."
+            )
 
 
 def _is_random(site: dict) -> bool:

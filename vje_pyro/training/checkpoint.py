@@ -10,7 +10,7 @@ that of ``meta`` and ``digests``: a part of the file can be read and checked wit
 import hashlib
 import json
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from torch.optim import Optimizer
 
 from vje_pyro.atomic import write_atomic
 from vje_pyro.errors import CheckpointError
+from vje_pyro.inference import LocalParams
 from vje_pyro.reading import parse_json, validate
 
 logger = logging.getLogger(__name__)
@@ -123,9 +124,11 @@ def load_weights(path: str | Path, module: nn.Module) -> None:
 
 def load_model_state(module: nn.Module, state: Mapping[str, Tensor], source: Path) -> None:
     """Load ``state`` into ``module`` after checking every name and shape; see `load_weights`."""
+    made = list(_local_params(module, state))
     own = module.state_dict()
     problems = [f"{name}: missing in the checkpoint" for name in own if name not in state]
-    problems += [f"{name}: unknown to the model" for name in state if name not in own]
+    known = {*own, *(f"{prefix}{name}" for prefix, _, names in made for name in names)}
+    problems += [f"{name}: unknown to the model" for name in state if name not in known]
     problems += [
         f"{name}: shape {tuple(state[name].shape)} in the checkpoint, {tuple(own[name].shape)} "
         "in the model"
@@ -137,7 +140,19 @@ def load_model_state(module: nn.Module, state: Mapping[str, Tensor], source: Pat
             f"{source} does not fit this {type(module).__name__}: {_shorten(problems)}. "
             "Build the model with the configuration stored beside the checkpoint (run.json)."
         )
+    for prefix, params, names in made:
+        params.make_missing({name: state[f"{prefix}{name}"] for name in names})
     module.load_state_dict(dict(state))
+
+
+def _local_params(
+    module: nn.Module, state: Mapping[str, Tensor]
+) -> Iterator[tuple[str, LocalParams, list[str]]]:
+    """What the module's Pyro programs make in their first step: prefix, where, and names."""
+    for path, part in module.named_modules():
+        if isinstance(part, LocalParams):
+            prefix = f"{path}." if path else ""
+            yield prefix, part, [k.removeprefix(prefix) for k in state if k.startswith(prefix)]
 
 
 def pack_optimizer(optimizer: Optimizer, module: nn.Module) -> OptimizerState:

@@ -27,6 +27,7 @@ from vje_pyro.training.collapse import CollapseError
 from vje_pyro.training.devices import peak_memory
 from vje_pyro.training.interrupt import Interrupted, InterruptRequest
 from vje_pyro.training.keeper import Keeper, Plan
+from vje_pyro.training.labels import labels_for
 from vje_pyro.training.logs import RunLogs
 from vje_pyro.training.meter import Meter
 from vje_pyro.training.monitors import Monitor
@@ -46,6 +47,8 @@ class Loader(Protocol):
     """Batches of this process; ``b`` is the batch size divided by the number of processes."""
 
     steps_per_epoch: int
+    labels: Tensor
+    """Of all images, by index, int64; −1 where the class is not known."""
 
     def epoch(self, epoch: int, start_step: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
         """Batches ``(images, indices)`` of an epoch from ``start_step`` on, ``b`` images each."""
@@ -132,6 +135,7 @@ def fit(
         NonFiniteError: A term of the loss, the gradient or a weight became NaN or infinite.
         Interrupted: SIGINT or SIGTERM came; the run was saved before.
         CollapseError: The collapse alarm rang and is set to stop; the run was saved before.
+        DataError: The method learns from labels, and the images have none.
         ValueError: A knob out of its range.
     """
     _check_counts(
@@ -206,6 +210,7 @@ class _Run:
     def __post_init__(self) -> None:
         self.step = 0  # steps done
         self.is_stepped = isinstance(self.method, SteppedMethod)
+        self.labels = labels_for(self.method, self.loader, self.fabric.device)
         self.images = 0  # images seen since the last log row
         self.rate = 0.0
         self.meter = Meter(self._mean_over_processes)
@@ -226,18 +231,18 @@ class _Run:
         for epoch in range(self.step // per_epoch, self.epochs):
             if self.step == self.total:  # resumed when there was nothing left to do
                 return
-            for images, _ in self.loader.epoch(epoch, start_step=self.step % per_epoch):
-                self._train_step(images)
+            for batch in self.loader.epoch(epoch, start_step=self.step % per_epoch):
+                self._train_step(*batch)
                 self._after_step()
                 if self.step == self.total:
                     return
 
-    def _train_step(self, images: Tensor) -> None:
+    def _train_step(self, images: Tensor, indices: Tensor) -> None:
         seed_step(self.seed, self.step, self.fabric.global_rank)
         self.rate = set_rate(self.stepper.optimizer, self.schedule(self.step, self.total))
         with torch.no_grad():
             views = self.views(images.to(self.fabric.device, non_blocking=True))
-        terms, monitors = self.stepper.step(views)
+        terms, monitors = self.stepper.step(views, *(x[indices] for x in self.labels))
         self.step += 1
         if self.is_stepped:
             self.method.after_step(self.step / self.total)

@@ -8,6 +8,7 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from vje_pyro.errors import VJEError
 from vje_pyro.training.optim import param_groups
 
 Scalars = dict[str, Tensor]
@@ -42,26 +43,47 @@ class Stepper:
         self._fabric = fabric
         self._clip = clip_grad_norm
         self._accumulate = accumulate
-        method.to(fabric.device)
+        self._method = method.to(fabric.device)
+        self._stepped = False
         self._parameters = [p for p in method.parameters() if p.requires_grad]
         self.optimizer = optimizer(param_groups(method))
         self._model, self._optimizer = fabric.setup(method, self.optimizer)
         self._model.mark_forward_method("loss")  # so that it passes through DDP
 
-    def step(self, views: Tensor) -> tuple[Scalars, Scalars]:
+    def step(self, views: Tensor, *labels: Tensor) -> tuple[Scalars, Scalars]:
         """Take a step on ``views``, ``(V, B, C, H, W)``.
+
+        Args:
+            views: On the device.
+            labels: None, or those of the images, ``(B,)``.
 
         Returns:
             Terms (``loss``, the loss's parts, ``grad_norm`` before clipping) and monitors,
             detached scalars on the device.
         """
-        terms, monitors = self._backward(views)
+        terms, monitors = self._backward(views, labels)
+        self._check_parameters()
         terms["grad_norm"] = self._clip_gradients()
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
         return terms, monitors
 
-    def _backward(self, views: Tensor) -> tuple[Scalars, Scalars]:
+    def _check_parameters(self) -> None:
+        """Refuse parameters that the first step has made: the optimiser does not know them."""
+        if self._stepped:
+            return
+        self._stepped = True
+        known = set(map(id, self._parameters))
+        late = [
+            n for n, p in self._method.named_parameters() if p.requires_grad and id(p) not in known
+        ]
+        if late:
+            raise VJEError(
+                f"the first step has made the parameters {late}, which the optimiser does not "
+                f"know: compute one loss before training, so that they are there."
+            )
+
+    def _backward(self, views: Tensor, labels: tuple[Tensor, ...]) -> tuple[Scalars, Scalars]:
         size, number = views.shape[1], self._accumulate
         if size % number:
             raise ValueError(
@@ -72,8 +94,9 @@ class Stepper:
         monitors: Scalars = {}
         for first in range(number):
             with self._fabric.no_backward_sync(self._model, enabled=first < number - 1):
+                part = views[:, first::number], *(x[first::number] for x in labels)
                 with self._fabric.autocast():  # DDP alone would see to it, one device does not
-                    loss = self._model.loss(views[:, first::number])
+                    loss = self._model.loss(*part)
                 self._fabric.backward(loss.total / number)
             _add_share(terms, {"loss": loss.total, **loss.parts}, 1 / number)
             _add_share(monitors, loss.monitors, 1 / number)
