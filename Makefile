@@ -62,6 +62,7 @@ results: $(VENV)/.installed
 	$(BIN)/python benchmarks/readme_table.py --results docs/results/ablation --readme docs/ablation.md
 	$(BIN)/python benchmarks/ood_table.py
 	$(BIN)/python benchmarks/posterior_table.py
+	$(BIN)/python benchmarks/heads_table.py
 	$(BIN)/python benchmarks/recipe_table.py
 	$(BIN)/python benchmarks/methods_table.py
 	$(BIN)/python benchmarks/performance_table.py
