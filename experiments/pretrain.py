@@ -32,12 +32,9 @@ from vje_pyro.data import (
     ImageFiles,
     Normalize,
     ResidentLoader,
-    ShardFiles,
-    ShardLoader,
     StreamingLoader,
     Views,
 )
-from vje_pyro.data.digest import quick_digest
 from vje_pyro.encoders.pointwise import gather_before_pointwise
 from vje_pyro.errors import DataError, VJEError, explained, first_line
 from vje_pyro.evaluation import knn_accuracy
@@ -203,7 +200,7 @@ def _digest(data: ImageArray | ImageFiles, expected: str | None) -> str:
     Raises:
         DataError: If another one is expected.
     """
-    digest = quick_digest(data)
+    digest = data.quick_digest()
     if expected not in (None, digest):
         raise DataError(
             f"the images that the run trains on are not those that it began with: there are "
@@ -243,9 +240,6 @@ def _loader(
     if isinstance(data, ImageArray) and _fits(data, fabric.device):
         return ResidentLoader(data, batch_size, **common), views
     workers = config.loader.num_workers
-    if isinstance(data, ShardFiles):
-        shards = ShardLoader(data, batch_size, views=views, num_workers=workers, **common)
-        return shards, views.from_crops
     loader = StreamingLoader(data, batch_size, views=views, num_workers=workers, **common)
     return loader, views.from_crops
 

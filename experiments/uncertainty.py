@@ -218,7 +218,7 @@ def _human_figures(
     source = run.source
     if not isinstance(source, CIFAR10):
         return {}
-    file = source.root / "cifar10h.npz" if path is None else Path(path)
+    file = Path(source.root) / "cifar10h.npz" if path is None else Path(path)
     if path is None and not file.is_file():
         return {}
     entropy = read_label_entropy(file)[source.positions("test")].numpy()

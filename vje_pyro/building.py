@@ -31,8 +31,14 @@ _KEYS = (_TARGET, _PARTIAL, "_args_", "_recursive_", "_convert_")
 _MAX_DEPTH = 32
 """How deep groups and lists may be nested; configurations have less than ten levels."""
 
-_RENAMED = {"vje_pyro.training.monitors.no_monitor": "vje_pyro.training.monitors.NoMonitor"}
+_RENAMED = {
+    "vje_pyro.training.monitors.no_monitor": "vje_pyro.training.monitors.NoMonitor",
+    "vje_pyro.data.webdatasets.WebDataset": "vje_pyro.data.WebDataset",
+}
 """Components that older runs name otherwise."""
+
+_UNUSED = {"vje_pyro.data.WebDataset": ("streams", "shuffle_buffer")}
+"""Arguments of components in older runs, without an effect on what is made of these."""
 
 _MADE = {"vje_pyro.data.OneClass"}
 """Components that no group names: ``vje one-class`` puts this one around a data set."""
@@ -98,7 +104,7 @@ def checked(config: Any, trust: Iterable[str] = (), replaced: Collection[str] = 
     One walk decides, before anything of it is imported or made. A ``_target_`` may be one of
     :func:`components`, or a class that a trusted package defines; functions, modules and classes
     that a package only imports are not. Interpolations, positional arguments and the other keys
-    that Hydra gives a meaning to are refused, and so are URLs, each of which would start a program
+    that Hydra gives a meaning to are refused, and so are URLs, each of which opens a connection
     (:mod:`vje_pyro.data.shards`). Nothing is fetched: ``download`` and ``pretrained`` become false.
 
     Args:
@@ -154,7 +160,7 @@ class _Walk:
         values = {
             key: self.value(value, f"{prefix}{key}", depth + 1, inside)
             for key, value in group.items()
-            if key not in component
+            if key not in component and key not in _UNUSED.get(component.get(_TARGET, ""), ())
         }
         off = {k: v for k, v in _OFF.items() if inside and f"{prefix}{k}" not in self.replaced}
         return component | values | {key: off[key] for key in values if key in off}
@@ -169,7 +175,7 @@ class _Walk:
         if inside and _has_scheme(text):
             _refuse(
                 where,
-                f"is {text[:80]!r}, a URL, which may start a program: only the command line may "
+                f"is {text[:80]!r}, a URL, which opens a connection: only the command line may "
                 f"name one. Give the place of the data again with --data-root (vje train resume=…: "
                 f"data.root=…)",
             )

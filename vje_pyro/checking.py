@@ -12,7 +12,7 @@ import json
 import re
 import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import lru_cache
 from pathlib import Path
 from pkgutil import resolve_name
@@ -108,6 +108,19 @@ def check_config(config: DictConfig, expected: Any, only: Sequence[str] | None =
     if problems:
         first = {line.split("=")[0]: line for line in reversed(problems)}  # of each key
         raise VJEError("\n".join(reversed(first.values())))
+
+
+def check_fields(made: Any) -> None:
+    """Refuse a dataclass whose fields are not what their annotations say.
+
+    Raises:
+        ValueError: The first field that is wrong, its value, and what is allowed.
+    """
+    hints = get_type_hints(type(made), include_extras=True)
+    for name in (field.name for field in fields(made) if field.init):
+        value, data = getattr(made, name), _data_part(hints[name])
+        if data is not None and (wrong := _wrong(value, data)):
+            raise ValueError(f"{name}={_shown(value)}: {wrong}")
 
 
 @dataclass(frozen=True)

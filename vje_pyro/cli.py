@@ -17,6 +17,7 @@ _COMMANDS = {
     "uncertainty": ("uncertainty", "do errors, people's doubts and corruptions raise it?"),
     "compare": ("compare", "several methods on one page: accuracy, cost, outliers"),
     "closed-form": ("closed_form.command", "joint embedding against reconstruction, linear"),
+    "shards": ("shards", "tar shards of a folder of images, and the index of shards"),
     "report": ("report", "the HTML report of a run"),
     "demo": ("demo", "all of it on scikit-learn's digits, in a few minutes"),
 }

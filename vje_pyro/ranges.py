@@ -29,5 +29,7 @@ NonNegativeFloat = Annotated[float, Ge(0)]
 PositiveFloat = Annotated[float, Gt(0)]
 Probability = Annotated[float, Ge(0), Le(1)]
 """A probability or a share, 0 and 1 included."""
+Share = Annotated[float, Gt(0), Le(1)]
+"""A share that is not nothing."""
 ProperFraction = Annotated[float, Ge(0), Lt(1)]
 """A share that is not all."""

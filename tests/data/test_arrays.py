@@ -39,7 +39,7 @@ def test_subset_and_digest():
 
 def test_image_is_what_pillow_sees():
     array = ImageArray(random_images(2, 3, 5, 7), torch.zeros(2, dtype=torch.int64))
-    image = array.image(1)
+    (image,) = array.decoded([1])
     assert (image.mode, image.size) == ("RGB", (7, 5))
     assert np.array_equal(np.asarray(image), array.images[1].permute(1, 2, 0).numpy())
 

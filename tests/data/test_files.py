@@ -1,3 +1,5 @@
+"""Images in files: what is decoded, counted and hashed; and the images that a user points at."""
+
 import hashlib
 import logging
 import os
@@ -7,7 +9,8 @@ import pytest
 import torch
 from PIL import Image
 
-from vje_pyro.data import ImageFiles, list_images, load_images
+from vje_pyro.data import ImageArray, ImageFiles, load_images
+from vje_pyro.data import files as module
 from vje_pyro.data.decoding import CorruptImage, decode
 from vje_pyro.errors import DataError
 
@@ -31,42 +34,51 @@ def damage(path):
     return path
 
 
-def files(root, names, **options):
-    options = {"image_size": 8} | options
-    return ImageFiles(root, names, torch.arange(len(names)), **options)
+def files(root, names, labels=None, **options):
+    labels = torch.arange(len(names)) if labels is None else labels
+    return ImageFiles(root, names, labels, **({"image_size": 8} | options))
 
 
-def test_rgb_png_is_exact(tmp_path):
-    assert np.array_equal(decode(save(tmp_path / "a.png")), gradient())
+def upside_down():
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    return {"exif": exif}
 
 
-def test_grey_becomes_three_equal_channels(tmp_path):
-    grey = gradient()[..., 1]
-    decoded = np.asarray(decode(save(tmp_path / "a.png", Image.fromarray(grey))))
-    assert np.array_equal(decoded, grey[..., None].repeat(3, -1))
-    assert np.array_equal(decode(tmp_path / "a.png", channels=1), grey)
-
-
-def test_transparency_is_laid_on_white(tmp_path):
+def half_transparent():
     rgba = np.dstack([gradient(), np.full((12, 16), 255, np.uint8)])
     rgba[:6, :, 3] = 0
-    decoded = np.asarray(decode(save(tmp_path / "a.png", Image.fromarray(rgba))))
-    assert (decoded[:6] == 255).all()
-    assert np.array_equal(decoded[6:], gradient()[6:])
+    return rgba
 
 
-def test_palette_with_a_transparent_colour(tmp_path):
-    palette = Image.fromarray((np.arange(4, dtype=np.uint8) % 2).reshape(2, 2), mode=None)
-    palette = palette.convert("P")
-    palette.putpalette([10, 20, 30, 200, 100, 50])
-    decoded = np.asarray(decode(save(tmp_path / "a.png", palette, transparency=0)))
-    assert decoded[0].tolist() == [[255, 255, 255], [200, 100, 50]]
+def palette():
+    image = Image.fromarray((np.arange(4, dtype=np.uint8) % 2).reshape(2, 2)).convert("P")
+    image.putpalette([10, 20, 30, 200, 100, 50])
+    return image
 
 
-def test_sixteen_bit_grey_keeps_its_upper_byte(tmp_path):
-    values = np.array([[0, 255, 256], [32768, 65280, 65535]], np.uint16)
-    decoded = np.asarray(decode(save(tmp_path / "a.png", Image.fromarray(values)), channels=1))
-    assert decoded.tolist() == [[0, 0, 1], [128, 255, 255]]
+WHITE, GREY = np.full((6, 16, 3), 255), gradient()[..., 1]
+UPPER_BYTE = np.array([[0, 255, 256], [32768, 65280, 65535]], np.uint16)
+
+
+@pytest.mark.parametrize(
+    ("image", "options", "channels", "expected"),
+    [
+        pytest.param(gradient(), {}, 3, gradient(), id="RGB"),
+        pytest.param(GREY, {}, 3, GREY[..., None].repeat(3, -1), id="grey to colour"),
+        pytest.param(GREY, {}, 1, GREY, id="grey"),
+        pytest.param(half_transparent(), {}, 3, np.concatenate([WHITE, gradient()[6:]]), id="RGBA"),
+        pytest.param(
+            palette(), {"transparency": 0}, 3, [[[255] * 3, [200, 100, 50]]] * 2, id="palette"
+        ),
+        pytest.param(UPPER_BYTE, {}, 1, [[0, 0, 1], [128, 255, 255]], id="16 bits"),
+        pytest.param(gradient(), upside_down(), 3, gradient()[::-1, ::-1], id="upside down"),
+    ],
+)
+def test_pixels(tmp_path, image, options, channels, expected):
+    image = Image.fromarray(image) if isinstance(image, np.ndarray) else image
+    made = decode(save(tmp_path / "a.png", image, **options), channels)
+    assert np.array_equal(made, expected)
 
 
 @pytest.mark.parametrize(
@@ -83,21 +95,6 @@ def test_cmyk_is_converted(tmp_path):
     decoded = decode(path)
     assert decoded.mode == "RGB"
     assert np.abs(np.asarray(decoded).astype(int) - gradient()).mean() < 12
-
-
-def test_exif_orientation_is_applied(tmp_path):
-    exif = Image.Exif()
-    exif[0x0112] = 3  # upside down
-    path = save(tmp_path / "a.png", exif=exif)
-    assert np.array_equal(decode(path), gradient()[::-1, ::-1])
-
-
-def test_damage_is_told(tmp_path):
-    for path in (damage(tmp_path / "a.png"), tmp_path / "text.png", tmp_path / "empty.jpg"):
-        if not path.exists():
-            path.write_text("hello" if path.stem == "text" else "")
-        with pytest.raises(CorruptImage):
-            decode(path)
 
 
 def test_tensor_is_the_central_square(tmp_path):
@@ -126,64 +123,60 @@ def test_corrupt_files_are_counted_named_and_skipped(tmp_path, caplog):
     with caplog.at_level(logging.WARNING):
         loaded = split.load()
     assert loaded.labels.tolist() == [0, 2]
-    assert list(split.corrupt) == ["b.png"]
     assert "b.png" in caplog.text
     split.load()
-    assert len(split.corrupt) == 1  # not counted twice
+    assert list(split.corrupt) == ["b.png"]  # not counted twice
     with pytest.raises(DataError, match=r"b\.png"):
         split[1]
-
-
-def test_more_corrupt_files_than_the_limit(tmp_path):
-    names = [f"{i}.png" for i in range(4)]
-    for name in names:
+    for name in ("a.png", "c.png"):
         damage(tmp_path / name)
-    with pytest.raises(DataError, match=r"3 corrupt images.*max_corrupt=2.*0\.png.*raise max_"):
-        files(tmp_path, names, max_corrupt=2).load()
-    with pytest.raises(DataError, match="none of the 4"):
-        files(tmp_path, names, max_corrupt=4).load()
+    again = files(tmp_path, ["a.png", "b.png", "c.png"], max_corrupt=2)
+    with pytest.raises(DataError, match=r"3 corrupt images.*max_corrupt=2.*a\.png.*raise max_"):
+        again.load()
 
 
-def test_digest_and_subset(tmp_path):
-    for name in "abc":
-        save(tmp_path / f"{name}.png")
-    split = files(tmp_path, ["a.png", "b.png", "c.png"])
-    part = split.subset([2, 0])
-    assert part.names == ["c.png", "a.png"]
-    assert part.labels.tolist() == [2, 0]
-    assert part.digest() != split.digest() == split.subset([0, 1, 2]).digest()
-    before = split.digest()
-    (tmp_path / "a.png").write_bytes(b"another size")
-    assert split.digest() != before
-
-
-def test_list_images_is_sorted_recursive_and_leaves_out_the_rest(tmp_path):
-    for name in ("b.PNG", "a/z.jpg", "a/b/c.webp", ".hidden/x.png", "a/.y.png"):
-        save(tmp_path / name)
-    (tmp_path / "notes.txt").write_text("no image")
-    assert list_images(tmp_path) == ["a/b/c.webp", "a/z.jpg", "b.PNG"]
-
-
-def test_list_images_without_images(tmp_path):
-    with pytest.raises(DataError, match="no image in"):
-        list_images(tmp_path)
-    with pytest.raises(DataError, match="absent"):
-        list_images(tmp_path / "absent")
-
-
-def test_the_digest_is_of_names_sizes_and_labels(tmp_path):
-    sizes = [save(tmp_path / "x" / name).stat().st_size for name in ("a.png", "é.png")]
-    names = [os.path.join("x", name) for name in ("a.png", "é.png", "gone.png")]
-    (tmp_path / names[2]).symlink_to("nowhere")
-    lines = f"x/a.png\0{sizes[0]}\x000\nx/é.png\0{sizes[1]}\x001\nx/gone.png\0-1\x002\n"
-    expected = hashlib.sha256(lines.encode()).hexdigest()
-    assert files(tmp_path, names).digest() == expected
+def test_the_digest_is_of_names_sizes_and_labels(tmp_path, monkeypatch):
     odd = os.fsdecode(b"caf\xe9.png")
-    save(tmp_path / odd)
-    assert files(tmp_path, [odd]).digest() != files(tmp_path, ["a.png"]).digest()
+    names = [os.path.join("x", name) for name in ("a.png", "é.png", "gone.png", odd)]
+    sizes = [save(tmp_path / name).stat().st_size for name in names]
+    (tmp_path / names[2]).unlink()
+    (tmp_path / names[2]).symlink_to("nowhere")
+    lines = (
+        f"x/a.png\0{sizes[0]}\x000\nx/é.png\0{sizes[1]}\x001\nx/gone.png\0-1\x002\n"
+        f"x/{odd}\0{sizes[3]}\x003\n"
+    )
+    split = files(tmp_path, names)
+    assert split.digest() == hashlib.sha256(os.fsencode(lines)).hexdigest()
+    part = split.subset([2, 0])
+    assert (part.names, part.labels.tolist()) == ([names[2], names[0]], [2, 0])
 
 
-def test_load_images_from_a_folder(tmp_path):
+@pytest.mark.parametrize("most", [5, 100])
+def test_a_quick_digest_reads_few_sizes(tmp_path, most, monkeypatch):
+    monkeypatch.setattr(module, "SIZES", most)
+    names = [f"{i:02}.png" for i in range(20)]
+    for i, name in enumerate(names):
+        save(tmp_path / name, Image.new("RGB", (4, 4 + i)))
+    read, getsize = [], os.path.getsize
+    monkeypatch.setattr(os.path, "getsize", lambda path: read.append(path) or getsize(path))
+    labels = torch.zeros(20).long()
+    first = files(tmp_path, names, labels).quick_digest()
+    assert len(read) <= most
+    os.utime(tmp_path / "03.png")  # a copy of the data is the data
+    assert first == files(tmp_path, names, labels).quick_digest()
+    others = [files(tmp_path, names[:19], labels[:19]), files(tmp_path, names, labels + 1)]
+    digests = {first, *(split.quick_digest() for split in others)}
+    (tmp_path / "00.png").write_bytes(b"longer than before" * 100)
+    digests.add(files(tmp_path, names, labels).quick_digest())
+    assert len(digests) == 4
+    array = ImageArray(torch.zeros(2, 1, 4, 4, dtype=torch.uint8), torch.tensor([0, 1]))
+    assert array.quick_digest() == array.digest()
+
+
+# -------------------------------------------------------------------------- what a user points at
+
+
+def test_load_images_from_a_folder_and_a_file(tmp_path):
     save(tmp_path / "x" / "a.png")
     save(tmp_path / "b.png")
     damage(tmp_path / "bad.png")
@@ -191,18 +184,8 @@ def test_load_images_from_a_folder(tmp_path):
     assert names == ["b.png", "x/a.png"]
     assert loaded.images.shape == (2, 3, 8, 8)
     assert loaded.labels.tolist() == [-1, -1]
-    with pytest.raises(DataError, match=r"bad\.png"):
-        load_images(tmp_path, 8, 3, max_corrupt=0)
-
-
-def test_load_images_from_one_file(tmp_path):
-    loaded, names = load_images(save(tmp_path / "a.png"), 8, 1)
-    assert names == ["a.png"]
-    assert loaded.images.shape == (1, 1, 8, 8)
-    with pytest.raises(DataError, match=r"bad\.png"):
-        load_images(damage(tmp_path / "bad.png"), 8)
-    with pytest.raises(DataError, match="no such image"):
-        load_images(tmp_path / "absent.png", 8)
+    loaded, names = load_images(tmp_path / "b.png", 8, 1)
+    assert (names, loaded.images.shape) == (["b.png"], (1, 1, 8, 8))
 
 
 def test_load_images_from_arrays(tmp_path):
@@ -218,17 +201,27 @@ def test_load_images_from_arrays(tmp_path):
     assert load_images(tmp_path / "grey.npz", 8)[0].images.shape == (4, 3, 8, 8)
 
 
-def test_load_images_refuses_bad_arrays(tmp_path):
-    np.save(tmp_path / "pickle.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
-    np.savez(tmp_path / "names.npz", a=np.zeros(3), b=np.zeros(3))
-    np.save(tmp_path / "range.npy", np.full((2, 8, 8), 7.0))
-    (tmp_path / "broken.npz").write_bytes(b"PK\x03\x04 no")
-    expected = {
-        "pickle.npy": "not a readable",
-        "names.npz": "'images' or 'x'",
-        "range.npy": "from 7 to 7",
-        "broken.npz": "not a readable",
-    }
-    for name, message in expected.items():
-        with pytest.raises(DataError, match=message):
-            load_images(tmp_path / name, 8)
+@pytest.mark.parametrize(
+    ("name", "write", "message"),
+    [
+        ("", lambda path: damage(path / "bad.png"), r"bad\.png"),
+        ("bad.png", damage, r"bad\.png"),
+        ("absent.png", lambda path: None, "no such image"),
+        ("a.npz", lambda path: np.savez(path, a=np.zeros(3), b=np.zeros(3)), "'images' or 'x'"),
+        ("a.npy", lambda path: np.save(path, np.full((2, 8, 8), 7.0)), "from 7 to 7"),
+        ("a.npz", lambda path: path.write_bytes(b"PK\x03\x04 no"), "not a readable"),
+        ("a.npy", lambda path: np.save(path, np.zeros((0, 8, 8))), "holds no images"),
+    ],
+)
+def test_load_images_refuses(tmp_path, name, write, message):
+    write(tmp_path / name)
+    with pytest.raises(DataError, match=message):
+        load_images(tmp_path / name, 8, max_corrupt=0)
+
+
+def test_damage_is_told(tmp_path):
+    (tmp_path / "text.png").write_text("hello")
+    (tmp_path / "empty.jpg").touch()
+    for path in (damage(tmp_path / "a.png"), tmp_path / "text.png", tmp_path / "empty.jpg"):
+        with pytest.raises(CorruptImage):
+            decode(path)

@@ -86,7 +86,7 @@ def test_the_layout_can_be_said():
     assert split_folders("root", names, "splits") == {"train": "train"}
     with pytest.raises(DataError, match="no folders that are named like splits"):
         split_folders("root", images("cat"), "splits")
-    with pytest.raises(ValueError, match="layout must be one of auto, splits, classes"):
+    with pytest.raises(ValueError, match=r"layout=flat: must be .auto., .splits. or .classes."):
         ImageFolder("root", layout="flat")
 
 

@@ -1,3 +1,6 @@
+"""Batches for training, and passes for evaluation, of arrays, files and tar shards."""
+
+import gc
 import os
 
 import numpy as np
@@ -5,7 +8,19 @@ import pytest
 import torch
 from PIL import Image
 
-from vje_pyro.data import ImageArray, ImageFiles, ResidentLoader, StreamingLoader, Views, batches
+from vje_pyro.data import (
+    ImageArray,
+    ImageFiles,
+    ImageFolder,
+    ResidentLoader,
+    ShardFiles,
+    StreamingLoader,
+    Views,
+    WebDataset,
+    batches,
+    pack_folder,
+    select_images,
+)
 from vje_pyro.errors import DataError
 
 N, BATCH = 22, 4
@@ -25,15 +40,28 @@ def noisy(n=N):
 
 @pytest.fixture
 def folder(tmp_path):
+    root = tmp_path / "images"
+    root.mkdir()
     for i, image in enumerate(noisy().images):
         pixels = image.permute(1, 2, 0).numpy()
-        Image.fromarray(pixels).resize((12 + i, 20)).save(tmp_path / f"{i:02d}.png")
-    return tmp_path
+        Image.fromarray(pixels).resize((12 + i, 20)).save(root / f"{i:02d}.png")
+    return root
 
 
 def files(folder, **options):
     names = sorted(path.name for path in folder.glob("*.png"))
     return ImageFiles(folder, names, torch.arange(len(names)), image_size=8, **options)
+
+
+def shards(folder, **options):
+    """The same images in tar shards of five."""
+    root = folder.parent / "shards"
+    if not root.exists():
+        pack_folder(folder, root, per_shard=5)
+    return WebDataset(str(root), "train-*.tar", image_size=8, **options).split("train")
+
+
+STORES = pytest.mark.parametrize("store", [files, shards])
 
 
 def views():
@@ -44,8 +72,8 @@ def resident(data, **options):
     return ResidentLoader(data, BATCH, **({"seed": 1} | options))
 
 
-def streaming(data, **options):
-    return StreamingLoader(data, BATCH, **({"seed": 1, "views": views()} | options))
+def streaming(data, batch=BATCH, **options):
+    return StreamingLoader(data, batch, **({"seed": 1, "views": views()} | options))
 
 
 KINDS = pytest.mark.parametrize("make", [resident, streaming])
@@ -53,6 +81,10 @@ KINDS = pytest.mark.parametrize("make", [resident, streaming])
 
 def steps(loader, epoch=0, start_step=0):
     return [(x.clone(), i.clone()) for x, i in loader.epoch(epoch, start_step)]
+
+
+def order(loader, epoch=0):
+    return torch.cat([i for _, i in steps(loader, epoch)])
 
 
 def same(a, b):
@@ -64,44 +96,32 @@ def same(a, b):
 @KINDS
 def test_an_epoch_takes_each_image_at_most_once_and_drops_the_rest(make):
     loader = make(array())
-    assert loader.steps_per_epoch == 5
     made = steps(loader)
-    assert len(made) == 5
-    indices = torch.cat([i for _, i in made])
-    assert len(indices.unique()) == 20
+    assert len(made) == loader.steps_per_epoch == 5
+    assert len(order(loader).unique()) == 20
     for images, chosen in made:
         assert torch.equal(images.flatten(1)[:, 0].long(), chosen)
-
-
-def test_epoch_covers_every_image_when_it_divides():
-    indices = torch.cat([i for _, i in steps(resident(array(20)))])
-    assert torch.equal(indices.sort().values, torch.arange(20))
+    assert torch.equal(order(make(array(20))).sort().values, torch.arange(20))
 
 
 @KINDS
 def test_order_depends_on_seed_and_epoch(make):
-    def order(loader, epoch):
-        return torch.cat([i for _, i in steps(loader, epoch)]).tolist()
-
-    base = order(make(array()), 0)
-    assert base == order(make(array()), 0)
-    assert base != order(make(array()), 1)
-    assert base != order(make(array(), seed=2), 0)
-
-
-def test_both_loaders_take_the_same_images():
-    for (_, a), (_, b) in zip(steps(resident(array())), steps(streaming(array())), strict=True):
-        assert torch.equal(a, b)
+    base = order(make(array()))
+    assert torch.equal(base, order(make(array())))
+    assert torch.equal(base, order(resident(array())))
+    assert not torch.equal(base, order(make(array()), 1))
+    assert not torch.equal(base, order(make(array(), seed=2)))
 
 
 @KINDS
 def test_ranks_share_the_batches_of_one_process(make):
     whole = steps(make(noisy()))
     ranks = [steps(make(noisy(), rank=r, world_size=2)) for r in range(2)]
-    for step, (images, indices) in enumerate(whole):
-        assert torch.equal(torch.cat([ranks[r][step][1] for r in range(2)]), indices)
-        assert torch.equal(torch.cat([ranks[r][step][0] for r in range(2)]), images)
-        assert ranks[0][step][0].shape[0] == BATCH // 2
+    for step, expected in enumerate(whole):
+        for part in range(2):
+            mine = [ranks[rank][step][part] for rank in range(2)]
+            assert torch.equal(torch.cat(mine), expected[part])
+            assert len(mine[0]) == BATCH // 2
 
 
 @KINDS
@@ -109,31 +129,26 @@ def test_resume_in_the_middle_is_bit_equal(make):
     whole = steps(make(noisy()), epoch=3)
     for start in (0, 1, 4, 5):
         assert same(steps(make(noisy()), 3, start), whole[start:])
-
-
-@KINDS
-def test_an_abandoned_epoch_leaves_nothing_behind(make):
     loader = make(noisy())
     for _ in loader.epoch(0):
         break
-    assert same(steps(loader, 1), steps(make(noisy()), 1))
+    assert same(steps(loader, 3), whole)  # an abandoned epoch leaves nothing behind
 
 
 @KINDS
-@pytest.mark.parametrize("start", [-1, 6])
-def test_start_beyond_the_epoch(make, start):
-    with pytest.raises(ValueError, match="start_step"):
-        steps(make(array()), 0, start)
-
-
-@KINDS
-def test_bad_arguments(make):
-    with pytest.raises(DataError, match="3 images are fewer than one batch of 4"):
-        make(array(3))
-    with pytest.raises(ValueError, match="world_size"):
-        make(array(), rank=2, world_size=2)
-    with pytest.raises(ValueError, match="shared equally among 3"):
-        make(array(), rank=0, world_size=3)
+@pytest.mark.parametrize(
+    ("count", "options", "start", "error", "message"),
+    [
+        (3, {}, 0, DataError, "3 images are fewer than one batch of 4"),
+        (N, {"rank": 2, "world_size": 2}, 0, ValueError, "world_size"),
+        (N, {"world_size": 3}, 0, ValueError, "shared equally among 3"),
+        (N, {}, -1, ValueError, "start_step"),
+        (N, {}, 6, ValueError, "start_step"),
+    ],
+)
+def test_bad_arguments(make, count, options, start, error, message):
+    with pytest.raises(error, match=message):
+        steps(make(array(count), **options), 0, start)
 
 
 def test_crops_depend_on_seed_epoch_and_view(folder):
@@ -150,9 +165,10 @@ def test_crops_depend_on_seed_epoch_and_view(folder):
         assert len(made) < 2 or not torch.equal(made[0], made[1])
 
 
-def test_workers_change_nothing(folder):
+@STORES
+def test_workers_change_nothing(folder, store):
     """Over two epochs of workers that stay alive, one of them abandoned and one resumed."""
-    alone, helped = streaming(files(folder)), streaming(files(folder), num_workers=2)
+    alone, helped = streaming(store(folder)), streaming(store(folder), num_workers=2)
     assert same(steps(alone, 0), steps(helped, 0))
     for _ in helped.epoch(1):
         break
@@ -167,22 +183,19 @@ def test_loading_leaves_the_global_generator_alone(folder):
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_skipped_steps_are_not_decoded(folder, monkeypatch):
-    decoded = []
-    image = ImageFiles.image
-    monkeypatch.setattr(ImageFiles, "image", lambda self, i: decoded.append(i) or image(self, i))
-    steps(streaming(files(folder)), 0, start_step=4)
-    assert len(decoded) == BATCH
-
-
-def test_each_file_is_read_by_one_process(folder, monkeypatch):
-    decoded = []
-    image = ImageFiles.image
-    monkeypatch.setattr(ImageFiles, "image", lambda self, i: decoded.append(i) or image(self, i))
+@STORES
+def test_what_is_read(folder, store, monkeypatch):
+    """Skipped steps are not, and each image by one process only."""
+    read = []
+    kind = {files: ImageFiles, shards: ShardFiles}[store]
+    contents = kind.contents
+    monkeypatch.setattr(kind, "contents", lambda self, i: read.extend(i) or contents(self, i))
+    steps(streaming(store(folder)), 0, start_step=4)
+    assert len(read) == BATCH
+    read.clear()
     for rank in range(2):
-        data = files(folder).subset(range(20))
-        steps(streaming(data, rank=rank, world_size=2))
-    assert sorted(decoded) == list(range(20))
+        steps(streaming(store(folder).subset(range(20)), rank=rank, world_size=2))
+    assert sorted(read) == list(range(20))
 
 
 def test_a_streamed_crop_is_a_crop():
@@ -190,28 +203,57 @@ def test_a_streamed_crop_is_a_crop():
     images = torch.zeros(8, 1, 16, 16, dtype=torch.uint8)
     images[..., 8:] = 255
     data = ImageArray(images, torch.zeros(8, dtype=torch.int64))
-    loader = StreamingLoader(data, 8, seed=0, views=Views(8, (0.5,), (0.5,)))
-    (crops, _), *_ = steps(loader)
-    means = crops.float().mean((2, 3, 4)).flatten()
-    assert means.std() > 20
+    ((crops, _),) = steps(streaming(data, 8, views=Views(8, (0.5,), (0.5,))))
+    assert crops.shape == (8, 2, 1, 8, 8)
+    assert crops.float().mean((2, 3, 4)).flatten().std() > 20
     rows = crops.float()
     assert (rows == rows[..., :1, :]).all()
     assert (rows.diff(dim=-1) >= 0).all()
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])
-def test_corrupt_files_are_replaced_counted_and_limited(folder, num_workers):
+@STORES
+def test_damaged_images_are_replaced_counted_and_limited(folder, store, num_workers):
     for name in ("03.png", "04.png"):
         (folder / name).write_bytes(b"damaged")
-    split = files(folder, max_corrupt=2)
-    loader = StreamingLoader(split, N, seed=0, views=views(), num_workers=num_workers)
-    ((_, indices),) = steps(loader)
-    assert sorted(split.corrupt) == ["03.png", "04.png"]
-    assert not {3, 4} & set(indices.tolist())
-    assert indices.tolist().count(5) == 3
-    strict = files(folder, max_corrupt=1)
+    if store is files:
+        (folder / "04.png").unlink()
+        os.mkfifo(folder / "04.png")  # opening it would block
+        bad = [3, 4]
+    else:
+        bad = np.flatnonzero(shards(folder).index.sizes == 7).tolist()
+    split = store(folder, max_corrupt=2)
+    ((_, indices),) = steps(streaming(split, len(split), num_workers=num_workers))
+    assert sorted(split.corrupt) == sorted(split.name(i) for i in bad)
+    assert not set(bad) & set(indices.tolist())
+    assert len(indices) == len(split) == N
+    strict = store(folder, max_corrupt=1)
     with pytest.raises(DataError, match=r"2 corrupt images.*max_corrupt=1"):
-        steps(StreamingLoader(strict, N, seed=0, views=views(), num_workers=num_workers))
+        steps(streaming(strict, len(split), num_workers=num_workers))
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_a_shard_that_goes_away_is_named(folder, num_workers):
+    split = shards(folder)
+    loader = streaming(split, num_workers=num_workers)
+    for path in (folder.parent / "shards").glob("*.tar"):
+        path.unlink()
+    for read in (lambda: steps(loader), lambda: list(batches(split, 4, num_workers))):
+        with pytest.raises(DataError, match=r"^missing shard .*train-00000\d\.tar.*leave it out"):
+            read()
+
+
+def test_workers_of_a_loader_in_a_cycle_end(folder):
+    made = streaming(files(folder), num_workers=2)
+    steps(made)
+    made.itself = made
+    workers = made._loader._iterator._workers
+    del made
+    gc.collect()
+    assert [worker.exitcode for worker in workers] == [0, 0]  # not terminated
+
+
+# --------------------------------------------------------------------------------------- evaluation
 
 
 def test_batches_of_an_array():
@@ -224,29 +266,46 @@ def test_batches_of_an_array():
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_batches_of_files_leave_out_the_damaged(folder, num_workers):
     (folder / "03.png").write_bytes(b"damaged")
-    made = list(batches(files(folder), 10, num_workers))
-    labels = torch.cat([y for _, y in made])
-    assert labels.tolist() == [i for i in range(N) if i != 3]
-    images = torch.cat([x for x, _ in made])
-    assert torch.equal(images[0], files(folder).tensor(0))
-    assert np.array_equal(images[3].numpy(), files(folder).tensor(4).numpy())
-
-
-@pytest.mark.parametrize("num_workers", [0, 2])
-def test_files_that_may_not_be_opened_do_not_block(folder, num_workers):
-    for name in ("03.png", "04.png"):
-        (folder / name).unlink()
-    os.mkfifo(folder / "03.png")
+    (folder / "04.png").unlink()
     (folder / "04.png").symlink_to("/dev/zero")
     split = files(folder)
-    steps(StreamingLoader(split, N, seed=0, views=views(), num_workers=num_workers))
-    assert len(torch.cat([y for _, y in batches(split, 10, num_workers)])) == N - 2
+    made = list(batches(split, 10, num_workers))
+    assert torch.cat([y for _, y in made]).tolist() == [i for i in range(N) if i not in (3, 4)]
+    images = torch.cat([x for x, _ in made])
+    assert torch.equal(images[0], split.tensor(0))
+    assert torch.equal(images[3], split.tensor(5))
     assert sorted(split.corrupt) == ["03.png", "04.png"]
 
 
-def test_batches_of_files_that_are_all_damaged(folder):
+def test_all_files_are_damaged(folder):
     for path in folder.glob("*.png"):
         path.write_bytes(b"")
-    with pytest.raises(DataError, match=f"none of the {N} images"):
-        list(batches(files(folder, max_corrupt=N), 10))
-    assert list(batches(files(folder).subset([]), 10)) == []
+    split = files(folder, max_corrupt=N)
+    for read in (
+        lambda: list(batches(split, 10)),
+        lambda: steps(streaming(split)),
+        lambda: select_images(split, [1, 1], 3, 4),
+    ):
+        with pytest.raises(DataError, match=f"none of the {N} images"):
+            read()
+    assert list(batches(split.subset([]), 10)) == []
+
+
+def test_selected_images():
+    chosen, kept = select_images(array(5), [3, 1], 3, 10)
+    assert chosen[:, 0, 0, 0].tolist() == kept.tolist() == [3, 1]
+
+
+def test_selected_files_have_the_size_and_channels_asked_for(tmp_path):
+    for name, value in (("a", 10), ("b", 200), ("c", 30)):
+        Image.fromarray(np.full((6, 8), value, dtype=np.uint8)).save(tmp_path / f"{name}.png")
+    split = ImageFolder(tmp_path, image_size=4, max_corrupt=1).split("train")
+    chosen, kept = select_images(split, torch.tensor([1, 0]), 3, 4)
+    assert (kept.tolist(), chosen.shape, chosen.dtype) == ([1, 0], (2, 3, 4, 4), torch.uint8)
+    assert chosen[:, 0, 0, 0].tolist() == [200, 10]
+    (tmp_path / "b.png").unlink()  # vanishes after it was listed
+    chosen, kept = select_images(split, [2, 1, 0, 2], 3, 4)
+    assert (kept.tolist(), len(chosen), list(split.corrupt)) == ([2, 0, 2], 3, ["b.png"])
+    (tmp_path / "c.png").unlink()
+    with pytest.raises(DataError, match=r"2 corrupt images.*max_corrupt=1: b\.png.*c\.png"):
+        select_images(split, [0, 1, 2], 3, 4)

@@ -1,6 +1,7 @@
 """Out-of-distribution sets go the way of the run's own images."""
 
 import pickle
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -22,16 +23,15 @@ from vje_pyro.data.outliers import SOURCES
 from vje_pyro.errors import DataError
 
 
+@dataclass
 class Source(DataSource):
     """Colour images of 32 pixels in memory, as the sources of torchvision are."""
+
+    image_size: int = 16
 
     name, channels, num_classes = "toy", 3, 4
     mean, std = (0.5,) * 3, (0.25,) * 3
     splits = {"pretrain": "train", "train": "train", "test": "test"}  # noqa: RUF012
-
-    def __init__(self, image_size=16, train_limit=None, test_limit=None):
-        super().__init__(train_limit, test_limit)
-        self.image_size = image_size
 
     def _load(self, stored):
         rng = np.random.default_rng(len(stored))

@@ -1,37 +1,80 @@
-"""Tar shards: packing, the index, random access, and what is refused."""
+"""Tar shards: packing, the index, what is read of them from where, and what is refused."""
 
-import dataclasses
 import functools
+import hashlib
 import http.server
 import io
+import json
 import os
-import shutil
+import signal
 import sys
+import tarfile
 import threading
 from pathlib import Path
 
+import fsspec
 import numpy as np
 import pytest
 import torch
+from commandline import TINY, run_cli
 from PIL import Image
-from tars import picture, write_tar
+from safetensors.torch import load_file
+from sklearn.datasets import load_digits
 
-from vje_pyro.data import ImageFolder, ShardFiles, ShardIndex, WebDataset, index_shards, pack_folder
-from vje_pyro.data.__main__ import main
-from vje_pyro.data.files import CorruptImage
-from vje_pyro.data.shards import is_remote
+from vje_pyro.data import (
+    ImageFolder,
+    ShardFiles,
+    ShardIndex,
+    Views,
+    WebDataset,
+    index_shards,
+    pack_folder,
+)
+from vje_pyro.data.decoding import CorruptImage
+from vje_pyro.data.packing import save_index
 from vje_pyro.errors import DataError
 
-pytest.importorskip("webdataset")
+pytest.importorskip("braceexpand", reason="it is of the extra shards")
+
+
+def picture(value, format="PNG", mode="RGB"):
+    """A file's bytes: an image that is all of one grey value."""
+    buffer = io.BytesIO()
+    Image.new("L", (12, 10), value).convert(mode).save(buffer, format)
+    return buffer.getvalue()
+
+
+def write_tar(path, members):
+    """A tar file of (name, content) pairs."""
+    with tarfile.open(path, "w") as tar:
+        for name, content in members:
+            header = tarfile.TarInfo(name)
+            header.size = len(content)
+            tar.addfile(header, io.BytesIO(content))
+
+
+def write_shards(root, counts, name="train", label="cls"):
+    """Shards ``NAME-000.tar`` … of images whose grey value counts them through."""
+    for number, count in enumerate(counts):
+        members, first = [], sum(counts[:number])
+        for value in range(first, first + count):
+            members.append((f"{value:06d}.png", picture(value)))
+            if label == "cls":
+                members.append((f"{value:06d}.cls", str(value % 3).encode()))
+            elif label == "json":
+                content = {"label": "cat" if value % 2 else "ant", "x": 1}
+                members.append((f"{value:06d}.json", json.dumps(content).encode()))
+        write_tar(root / f"{name}-{number:03d}.tar", members)
+    return root
+
+
+def indexed(root, **options):
+    save_index(index_shards(root, **options), root / "index.npz")
+    return root
 
 
 def source(root, pretrain="train-*.tar", **options):
     return WebDataset(str(root), pretrain, **({"image_size": 8} | options))
-
-
-def indexed(root, **options):
-    index_shards(root, **options).save(root / "index.npz")
-    return root
 
 
 def values(split):
@@ -43,136 +86,284 @@ def cut(path, size):
     path.write_bytes(path.read_bytes()[:size])
 
 
-def test_index_knows_every_image(shards):
-    root = shards([3, 0, 5])
-    index = index_shards(root)
-    assert index.shards == ("train-000.tar", "train-001.tar", "train-002.tar")
+# ------------------------------------------------------------------------------------- the index
+
+
+def test_index_knows_every_image(tmp_path):
+    index = index_shards(write_shards(tmp_path, [3, 0, 5]))
+    assert index.shards.tolist() == ["train-000.tar", "train-001.tar", "train-002.tar"]
     assert index.starts.tolist() == [0, 3, 3, 8]
-    assert index.labels.tolist() == [0, 1, 2, 0, 1, 2, 0, 1]
-    assert index.bytes.tolist() == [(root / name).stat().st_size for name in index.shards]
-    content = (root / "train-002.tar").read_bytes()
+    assert index.bytes.tolist() == [(tmp_path / name).stat().st_size for name in index.shards]
+    content = (tmp_path / "train-002.tar").read_bytes()
     for sample in range(3, 8):
         here = content[index.offsets[sample] :][: index.sizes[sample]]
         assert here == picture(sample)
-
-
-def test_index_is_read_as_it_was_written(shards, tmp_path):
-    index = index_shards(shards([2, 2], label="json"))
-    index.save(tmp_path / "i.npz")
-    again = ShardIndex.read(str(tmp_path / "i.npz"), index.root)
-    assert (again.shards, again.classes) == (index.shards, ("ant", "cat"))
-    for name in ("starts", "bytes", "offsets", "sizes", "labels"):
-        assert np.array_equal(getattr(again, name), getattr(index, name))
-
-
-def test_labels_by_name_by_number_and_none(shards, tmp_path):
-    assert index_shards(shards([4], label="json")).labels.tolist() == [0, 1, 0, 1]
-    assert index_shards(shards([4], label=None)).labels.tolist() == [-1] * 4
-    (tmp_path / "classes.txt").write_text("cat\ndog\nant\n")
-    index = index_shards(shards([4], label="json"))
-    assert index.labels.tolist() == [2, 0, 2, 0]
-    assert index.classes == ("cat", "dog", "ant")
-    (tmp_path / "classes.txt").write_text("cat\n")
-    with pytest.raises(DataError, match=r"found \['ant'\] beside \['cat'\]"):
-        index_shards(tmp_path)
-    with pytest.raises(DataError, match=r"a label is 2, but classes.txt has only 1 classes"):
-        index_shards(shards([4]))
-
-
-def test_patterns_choose_shards(shards):
-    index = index_shards(shards([2, 3, 4]))
-    assert index.select("train-{000..001}.tar").tolist() == [0, 1, 2, 3, 4]
-    assert index.select("train-002.tar::train-000.tar").tolist() == [0, 1, 5, 6, 7, 8]
-    assert index.select("train-*.tar").tolist() == list(range(9))
-    with pytest.raises(
-        DataError, match=r"names val-\*.tar, but .*has train-000.tar, train-001.tar"
-    ):
-        index.select("val-*.tar")
-    with pytest.raises(DataError, match=r"names train-003.tar, .*-005.tar and 4 more"):
-        index.select("train-{000..009}.tar")
-
-
-def test_an_index_leads_to_urls_only_by_a_pattern_that_is_one(shards):
-    index = index_shards(shards([2, 3, 4]))
-    urls = ("https://host/train-000.tar", "pipe:touch pwned", index.shards[2])
-    index = dataclasses.replace(index, shards=urls)
-    assert index.select("*").tolist() == index.select(urls[2]).tolist()
-    assert len(index.select("https://host/train-*.tar")) == index.starts[1]
-    with pytest.raises(DataError, match="no such shard"):
-        index.select("*touch*")
+    save_index(index, tmp_path / "i.npz")
+    again = ShardIndex.read(str(tmp_path / "i.npz"))
+    assert all(np.array_equal(a, b) for a, b in zip(index, again, strict=True))
 
 
 @pytest.mark.parametrize(
-    ("location", "remote"),
+    ("label", "names", "labels", "classes"),
     [
-        ("https://host/a", True), ("pipe:cat a", True), ("hf://a", True),
-        ("a.tar::b.tar", False), ("pipe:: ; touch pwned", False), ("C:/data", False),
+        ("cls", None, [0, 1, 2, 0], []),
+        ("json", None, [0, 1, 0, 1], ["ant", "cat"]),
+        (None, None, [-1] * 4, []),
+        ("json", "cat\ndog\nant\n", [2, 0, 2, 0], ["cat", "dog", "ant"]),
+        ("json", "cat\n", r"found \['ant'\] beside \['cat'\]", None),
+        ("cls", "cat\n", r"a label is 2, but classes.txt has only 1 classes", None),
     ],
-)  # fmt: skip
-def test_what_is_a_url(location, remote):
-    assert is_remote(location) is remote
+)
+def test_labels(tmp_path, label, names, labels, classes):
+    """Numbers, names, none; ``classes.txt`` numbers the names."""
+    write_shards(tmp_path, [4], label=label)
+    if names is not None:
+        (tmp_path / "classes.txt").write_text(names)
+    if classes is None:
+        with pytest.raises(DataError, match=labels):
+            index_shards(tmp_path)
+    else:
+        index = index_shards(tmp_path)
+        assert (index.labels.tolist(), index.classes.tolist()) == (labels, classes)
 
 
-def test_a_split_is_used_as_files_are(shards):
-    split = source(indexed(shards([4, 5]))).split("train")
+@pytest.mark.parametrize(
+    ("pattern", "chosen"),
+    [
+        ("train-{000..001}.tar", [0, 1, 2, 3, 4]),
+        ("train-002.tar::train-000.tar", [0, 1, 5, 6, 7, 8]),
+        ("train-*.tar", list(range(9))),
+        ("val-*.tar", r"names val-\*.tar, but .* such as train-000.tar, train-001.tar"),
+        ("train-{000..009}.tar", r"names train-003.tar, .*-005.tar and 4 more"),
+        ("../secret.tar", "no shard of the index is called so"),
+    ],
+)
+def test_patterns_choose_shards(tmp_path, pattern, chosen):
+    index = index_shards(write_shards(tmp_path, [2, 3, 4]))
+    if isinstance(chosen, str):
+        with pytest.raises(DataError, match=chosen):
+            index.select(pattern)
+    else:
+        assert index.select(pattern).tolist() == chosen
+
+
+IMAGE = ("1.png", picture(1))
+
+
+@pytest.mark.parametrize(
+    ("shard", "pattern", "message"),
+    [
+        (b"no tar" * 1000, "*.tar", "not a plain tar file"),
+        ([IMAGE], "b.tar", r"missing shard .*b\.tar"),
+        ([IMAGE], "b*.tar", r"no shard .*b\*\.tar"),
+        ([IMAGE, ("2.cls", b"1")], "*.tar", r"the sample '2' has no image"),
+        ([IMAGE, ("1.json", b"{")], "*.tar", r"1\.json: not a label"),
+        ([IMAGE, ("1.cls", b"\xff")], "*.tar", r"1\.cls: not a label"),
+        ([IMAGE, ("1.cls", b"0"), ("2.png", b"x"), ("2.cls", b"ant")], "*.tar", "beside"),
+        ("image", "*.tar", r"truncated shard .*a\.tar.*number 0"),
+        ("end", "*.tar", r"truncated shard .*a\.tar.*no end mark; its last whole .* number 1"),
+    ],
+)
+def test_index_refuses(tmp_path, shard, pattern, message):
+    path = tmp_path / "a.tar"
+    if isinstance(shard, bytes):
+        path.write_bytes(shard)
+    else:
+        write_tar(path, [IMAGE, ("2.png", picture(2))] if isinstance(shard, str) else shard)
+    if isinstance(shard, str):
+        index = index_shards(tmp_path)
+        end = int(index.offsets[1])
+        cut(path, end + 5 if shard == "image" else end + 512 * -(-int(index.sizes[1]) // 512))
+    with pytest.raises(DataError, match=message):
+        index_shards(tmp_path, pattern)
+
+
+# ------------------------------------------------------------------------------------- the images
+
+
+def test_a_split_is_used_as_files_are(tmp_path):
+    split = source(indexed(write_shards(tmp_path, [4, 5]))).split("train")
     assert isinstance(split, ShardFiles)
     assert values(split) == list(range(9))
     assert values(split.subset([7, 2, 2])) == [7, 2, 2]
     assert split.labels.tolist() == [i % 3 for i in range(9)]
-    assert split.names[5] == "train-001.tar#1"
+    assert split.name(5) == "train-001.tar#1"
     image, label = split[4]
-    assert image.shape == (3, 8, 8)
-    assert label == 1
+    assert (tuple(image.shape), label) == ((3, 8, 8), 1)
     assert torch.equal(split.load().images[4], image)
-    assert split.digest() == source(split.root).split("train").digest()
-    assert split.digest() != split.subset([1]).digest()
+    assert len(split.draw(5, seed=0)) == 5
+    few = source(tmp_path, train_limit=3)
+    assert few.split("train").labels.tolist() in ([0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0])
+    assert few.num_classes == 3
+
+
+def test_the_digest_is_of_shards_places_sizes_and_labels(tmp_path):
+    index = index_shards(write_shards(tmp_path, [2, 3]))
+    split = ShardFiles(str(tmp_path), index, np.array([1, 3]), image_size=8)
+    expected = hashlib.sha256(b"train-000.tar\0train-001.tar")
+    for pair in ([1, 1], index.sizes[[1, 3]], [1, 0]):
+        expected.update(np.array(pair, "<i8").tobytes())
+    assert split.digest() == split.quick_digest() == expected.hexdigest()
 
 
 def test_images_of_any_mode_are_decoded(tmp_path):
-    members = []
-    for mode, suffix in (
-        ("L", "png"),
-        ("RGBA", "png"),
-        ("CMYK", "jpg"),
-        ("P", "gif"),
-        ("1", "bmp"),
-    ):
-        buffer = io.BytesIO()
-        kind = {"jpg": "JPEG"}.get(suffix, suffix.upper())
-        Image.new(mode, (9, 7)).save(buffer, kind)
-        members.append((f"{mode}.{suffix.upper()}", buffer.getvalue()))
+    kinds = [("L", "PNG"), ("RGBA", "PNG"), ("CMYK", "JPEG"), ("P", "GIF"), ("1", "BMP")]
+    suffix = {"JPEG": "jpg"}
+    members = [(f"{m}.{suffix.get(f, f)}", picture(9, f, m)) for m, f in kinds]
     write_tar(tmp_path / "train-0.tar", members)
-    split = source(indexed(tmp_path)).split("train")
-    assert split.load().images.shape == (5, 3, 8, 8)
-    assert source(tmp_path, channels=1).split("train").load().images.shape == (5, 1, 8, 8)
+    for channels in (1, 3):
+        split = source(indexed(tmp_path), channels=channels).split("train")
+        assert split.load().images.shape == (5, channels, 8, 8)
 
 
-def test_limits_are_balanced_and_in_stored_order(shards):
-    one = source(indexed(shards([10, 20])), train_limit=9)
-    split = one.split("train")
-    assert split.labels.bincount().tolist() == [3, 3, 3]
-    assert split.samples.tolist() == sorted(split.samples.tolist())
-    assert one.positions("train").tolist() == split.samples.tolist()
-    rest = one.split("validation").samples.tolist()
-    assert sorted(split.samples.tolist() + rest) == list(range(30))
+def spoil_header(root):
+    write_tar(root / "train-001.tar", [("0.bin", b"0" * 9999), IMAGE])
 
 
-def test_a_few_images_are_drawn_from_few_shards(shards):
-    split = source(indexed(shards([3] * 40))).split("train")
-    few = split.draw(20, seed=0)
-    assert len(set(few.samples.tolist())) == 20
-    assert len(set(few.index.shard_of[few.samples].tolist())) <= 16
-    assert split.draw(20, seed=1).samples.tolist() != few.samples.tolist()
-    assert len(split.draw(1000, seed=0)) == 120
+@pytest.mark.parametrize(
+    ("spoil", "error", "message"),
+    [
+        (lambda root: (root / "train-001.tar").unlink(), DataError, r"missing shard .*001\.tar"),
+        (lambda root: (root / "index.npz").unlink(), DataError, "index.npz .*vje shards index"),
+        (lambda root: (root / "index.npz").write_bytes(b"x"), DataError, "no readable index"),
+        (lambda root: np.savez(root / "index.npz", starts=[0]), DataError, "no readable index"),
+        (lambda root: cut(root / "train-001.tar", 600), DataError,
+         r"3 corrupt images.*max_corrupt=2: train-001.tar#1 \(truncated shard\)"),
+        (spoil_header, DataError, "not the shard that the index was made of"),
+        (lambda root: (root / "train-001.tar").write_bytes(b"x" * 9999), DataError, "not the sha"),
+    ],
+)  # fmt: skip
+def test_what_happened_to_shards_is_told(tmp_path, spoil, error, message):
+    root = indexed(write_shards(tmp_path, [2, 4]))
+    spoil(root)
+    with pytest.raises(error, match=message):
+        source(root, max_corrupt=2).split("train").load()
+
+
+def test_parts_of_an_index_fit_together(tmp_path):
+    index = index_shards(write_shards(tmp_path, [2, 4]))
+    for wrong in ({"labels": index.labels[1:]}, {"starts": index.starts[::-1]}):
+        save_index(index._replace(**wrong), tmp_path / "index.npz")
+        with pytest.raises(DataError, match="do not fit together"):
+            source(tmp_path).split("train")
+
+
+def test_a_truncated_shard_counts_as_damaged_images(tmp_path):
+    root = indexed(write_shards(tmp_path, [6]))
+    cut(root / "train-000.tar", int(index_shards(root).offsets[4]) + 3)
+    split = source(root, max_corrupt=2).split("train")
+    with pytest.raises(CorruptImage, match="truncated shard"):
+        split.image(5)
+    assert len(split.load()) == 4
+    assert set(split.corrupt) == {"train-000.tar#4", "train-000.tar#5"}
+    write_tar(root / "train-001.tar", [])
+    with pytest.raises(DataError, match="hold no images"):
+        source(indexed(root, pattern="train-001.tar"), "train-001.tar").split("train")
+
+
+def test_splits_and_braces_without_the_extra(tmp_path, monkeypatch):
+    root = indexed(write_shards(tmp_path, [2]))
+    with pytest.raises(DataError, match="has no split 'test'; choose from pretrain, train"):
+        source(root).split("test")
+    assert set(source(root, val="train-000.tar").splits) == {"pretrain", "train", "val", "test"}
+    monkeypatch.setitem(sys.modules, "braceexpand", None)
+    assert len(source(root, "train-*.tar::train-000.tar").split("train")) == 2
+    with pytest.raises(DataError, match=r"pip install 'vje-pyro\[shards\]'"):
+        source(root, "train-{000..000}.tar").split("train")
+
+
+# ------------------------------------------------------------------------------------------- URLs
+
+
+class Server(http.server.SimpleHTTPRequestHandler):
+    """Sends files, and parts of files where ``ranges`` says so; breaks off ``broken`` times."""
+
+    ranges, broken = True, 0
+
+    def log_message(self, *_):
+        pass
+
+    def send_head(self):
+        wanted = self.headers.get("Range")
+        if wanted and Server.broken:
+            Server.broken -= 1
+            self.close_connection = True
+            return None
+        if not (wanted and Server.ranges):
+            return super().send_head()
+        content = Path(self.translate_path(self.path)).read_bytes()
+        first, last = map(int, wanted.removeprefix("bytes=").split("-"))
+        part = content[first : last + 1]
+        self.send_response(206)
+        self.send_header("Content-Length", str(len(part)))
+        self.send_header("Content-Range", f"bytes {first}-{last}/{len(content)}")
+        self.end_headers()
+        return io.BytesIO(part)
+
+
+@pytest.fixture
+def served(tmp_path, monkeypatch):
+    """A folder and its URL."""
+    pytest.importorskip("aiohttp", reason="it is of the extra shards")
+    monkeypatch.setattr("time.sleep", lambda _: None)
+    handler = functools.partial(Server, directory=str(tmp_path))
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield tmp_path, f"http://127.0.0.1:{server.server_address[1]}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+    fsspec.implementations.http.HTTPFileSystem.clear_instance_cache()
+
+
+def test_shards_behind_a_url(served, monkeypatch):
+    root, url = served
+    write_shards(root, [4, 5])
+    pattern = "train-{000..001}.tar"
+    command = ("shards", "index", url, "--shards", pattern, "--out", root / "index.npz")
+    assert run_cli(*command) == 0
+    split = source(url, pattern).split("train")
+    assert values(split) == list(range(9))
+    assert split.digest() == source(root).split("train").digest()
+    monkeypatch.setattr(Server, "broken", 2)
+    assert values(split) == list(range(9))
+    monkeypatch.setattr(Server, "broken", 99)
+    with pytest.raises(DataError, match=r"cannot read .*000\.tar: ServerDisconnectedError"):
+        split.image(0)
+    monkeypatch.setattr(Server, "ranges", False)
+    monkeypatch.setattr(Server, "broken", 0)
+    with pytest.raises(DataError, match="sends no parts of files"):
+        split.image(0)
+    (root / "train-000.tar").unlink()
+    with pytest.raises(DataError, match=r"missing shard http.*train-000\.tar"):
+        source(url, pattern).split("train")
+    assert index_shards(url, "train-*.tar").shards.tolist() == ["train-001.tar"]  # as it lists them
+
+
+def test_shards_in_an_object_store(tmp_path):
+    """One that lists its objects; ``memory:`` stands for it."""
+    write_shards(tmp_path, [3, 2])
+    store = fsspec.filesystem("memory")
+    for path in tmp_path.glob("*.tar"):
+        store.pipe(f"/bucket/{path.name}", path.read_bytes())
+    save_index(index_shards("memory://bucket"), tmp_path / "index.npz")
+    one = source("memory://bucket", index=str(tmp_path / "index.npz"))
+    assert values(one.split("train")) == list(range(5))
+    with pytest.raises(DataError, match="cannot read nothing://bucket: ValueError"):
+        source("nothing://bucket", index=str(tmp_path / "index.npz")).split("train")
+
+
+# ---------------------------------------------------------------------------------------- packing
 
 
 def test_a_folder_is_packed_and_keeps_its_numbering(tmp_path):
-    for name, count in (("train/ant", 5), ("train/bee", 6), ("test/bee", 3)):
+    for name, count in (("train/ant", 5), ("train/bee", 6), ("test/bee", 3), ("new/wasp", 1)):
         (tmp_path / name).mkdir(parents=True)
         for i in range(count):
-            (tmp_path / name / f"{i}.odd.name.jpg").write_bytes(picture(10 * i, "jpg"))
+            (tmp_path / name / f"{i}.odd.name.jpg").write_bytes(picture(10 * i, "JPEG"))
     root = tmp_path / "shards"
-    main(["pack", str(tmp_path / "train"), str(root), "--per-shard", "4"])
+    assert run_cli("shards", "pack", tmp_path / "train", root, "--per-shard", "4") == 0
     pack_folder(tmp_path / "test", root, "test")
     assert sorted(p.name for p in root.glob("*.tar")) == [
         "test-000000.tar", "train-000000.tar", "train-000001.tar", "train-000002.tar",
@@ -182,180 +373,130 @@ def test_a_folder_is_packed_and_keeps_its_numbering(tmp_path):
     assert (one.num_classes, train.classes) == (2, ("ant", "bee"))
     assert one.split("test").labels.tolist() == [1, 1, 1]
     assert train.labels.tolist() != folder.labels.tolist()  # mixed
-    packed = sorted((train.content(i), int(train.labels[i])) for i in range(11))
-    files = [(Path(folder.location(i)).read_bytes(), int(folder.labels[i])) for i in range(11)]
-    assert packed == sorted(files)
-    with pytest.raises(DataError, match=r"has shards train-\*.tar already"):
-        pack_folder(tmp_path / "train", root)
-    (tmp_path / "new/wasp").mkdir(parents=True)
-    (tmp_path / "new/wasp/1.png").write_bytes(picture(1))
-    with pytest.raises(DataError, match=r"has the classes \['wasp'\]"):
-        pack_folder(tmp_path / "new", root, "new")
+    packed = zip(train.contents(range(11)), train.labels.tolist(), strict=True)
+    files = zip(folder.contents(range(11)), folder.labels.tolist(), strict=True)
+    assert sorted(packed) == sorted(files)
+    for part, name, message in (
+        ("train", "train", r"has shards train-\*.tar already"),
+        ("new", "new", r"has the classes \['wasp'\]"),
+    ):
+        with pytest.raises(DataError, match=message):
+            pack_folder(tmp_path / part, root, name)
+    with pytest.raises(DataError, match="per_shard must be at least 1"):
+        pack_folder(tmp_path / "new", root, "x", per_shard=0)
 
 
 def test_what_cannot_be_read_is_not_packed(tmp_path, caplog):
     folder = tmp_path / "ant"
     folder.mkdir()
-    (folder / "a.JFIF").write_bytes(picture(10, "jpg"))
+    (folder / "a.JFIF").write_bytes(picture(10, "JPEG"))
     (folder / "gone.png").symlink_to("nowhere")
     os.mkfifo(folder / "pipe.png")
     (tmp_path / os.fsdecode(b"caf\xe9")).mkdir()
     (tmp_path / os.fsdecode(b"caf\xe9") / "b.png").write_bytes(picture(20))
     index = pack_folder(tmp_path, tmp_path / "shards")
-    assert (len(index), index.classes) == (2, ("ant", "caf\\xe9"))
+    assert (len(index.labels), index.classes.tolist()) == (2, ["ant", "caf\\xe9"])
     assert caplog.text.count("skipped corrupt image") == 2
 
 
-def test_command_line_says_what_is_wrong(tmp_path, shards, capsys):
-    shards([2])
-    main(["index", str(tmp_path)])
-    assert "2 images in 1 shards" in capsys.readouterr().out
-    with pytest.raises(SystemExit, match="error: no shard"):
-        main(["index", str(tmp_path), "--shards", "val-*.tar"])
-    with pytest.raises(SystemExit, match="set --out FILE"):
-        main(["index", "https://nowhere.invalid"])
+# ------------------------------------------------------------------------------- the command line
 
 
-@pytest.mark.parametrize("spoil", ["image", "end"])
-def test_index_refuses_a_truncated_shard(shards, spoil):
-    root = shards([3])
-    size = index_shards(root).offsets[2] + 5 if spoil == "image" else 512 * 12
-    cut(root / "train-000.tar", size)
-    with pytest.raises(DataError, match=r"truncated shard .*train-000.tar.*number \d, '00000\d'"):
-        index_shards(root)
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory):
+    """Shards of 300 digits to train on and 100 to test, of ten classes."""
+    folder, root = tmp_path_factory.mktemp("folder"), tmp_path_factory.mktemp("shards")
+    pixels, labels = load_digits(return_X_y=True)
+    for i in range(400):
+        place = folder / ("train" if i < 300 else "test") / f"class{labels[i]}"
+        place.mkdir(parents=True, exist_ok=True)
+        image = Image.fromarray((pixels[i].reshape(8, 8) * 15.9).astype(np.uint8))
+        image.save(place / f"{i}.png")
+    pack_folder(folder / "train", root, "train", per_shard=40)
+    pack_folder(folder / "test", root, "test", per_shard=40)
+    return root
 
 
-def test_index_refuses_what_is_no_shard(tmp_path):
-    (tmp_path / "a.tar").write_bytes(b"no tar" * 1000)
-    with pytest.raises(DataError, match="not a plain tar file"):
-        index_shards(tmp_path)
-    with pytest.raises(DataError, match=r"missing shard .*b\.tar"):
-        index_shards(tmp_path, "b.tar")
-    write_tar(tmp_path / "a.tar", [("1.png", picture(1)), ("2.cls", b"1")])
-    with pytest.raises(DataError, match=r"the sample '2' has no image"):
-        index_shards(tmp_path)
-    write_tar(tmp_path / "a.tar", [("1.png", picture(1)), ("1.json", b"{")])
-    with pytest.raises(DataError, match=r"1\.json: not a label"):
-        index_shards(tmp_path)
+def arguments(root, run, workers=2):
+    return (
+        *TINY, "data=webdataset", f"data.root={root}", "data.pretrain='train-{000000..000007}.tar'",
+        "data.test=test-*.tar", "data.image_size=8", "data.channels=1", "data.mean=[0.3]",
+        "data.std=[0.3]", "loader.batch_size=64", f"loader.num_workers={workers}", f"run_dir={run}",
+    )  # fmt: skip
 
 
-def test_missing_shard_index_and_split(shards):
-    root = shards([2, 2])
-    with pytest.raises(DataError, match=r"index.npz is not there.*python -m vje_pyro.data index"):
-        source(root).split("train")
-    indexed(root)
-    with pytest.raises(DataError, match="has no split 'test'; choose from pretrain, train"):
-        source(root).split("test")
-    (root / "train-001.tar").unlink()
-    with pytest.raises(DataError, match=r"missing shard .*train-001.tar"):
-        source(root).split("train")
-    assert len(source(root, "train-000.tar").split("train")) == 2
-    (root / "index.npz").write_bytes(b"damaged")
-    with pytest.raises(DataError, match="not a readable index"):
-        source(root).split("train")
+def weights(run):
+    return load_file(run / "checkpoints" / "last.safetensors")
 
 
-def test_truncated_shard_counts_as_damaged_images(shards):
-    root = indexed(shards([6]))
-    index = source(root).index
-    cut(root / "train-000.tar", int(index.offsets[4]) + 3)
-    message = (
-        r"2 corrupt images.*max_corrupt=1: train-000.tar#4 \(truncated shard .*last whole .*#3"
-    )
-    with pytest.raises(DataError, match=message):
-        source(root, max_corrupt=1).split("train")
-    split = source(root, max_corrupt=2).split("train")
-    with pytest.raises(CorruptImage, match=r"last whole image is train-000.tar#3"):
-        split.image(5)
-    assert len(split.load()) == 4
+@pytest.fixture(scope="module")
+def run_dir(digits, tmp_path_factory):
+    path = tmp_path_factory.mktemp("run") / "whole"
+    assert run_cli("train", *arguments(digits, path)) == 0
+    return path
 
 
-def test_index_of_other_shards(shards):
-    root = indexed(shards([6]))
-    write_tar(root / "train-000.tar", [("0.bin", b"0" * 9999), ("1.png", picture(1))])
-    with pytest.raises(DataError, match="not the shard that the index was made of"):
-        source(root).split("train").image(1)
+def test_a_run_is_trained_evaluated_and_reported(run_dir, capsys):
+    log = (run_dir / "train.log").read_text()
+    assert "300 images to train on" in log
+    assert "2 epochs of 4 steps of 64 images" in log
+    epochs = (run_dir / "logs" / "epochs.csv").read_text().splitlines()
+    knn = epochs[0].split(",").index("knn")
+    assert float(epochs[-1].split(",")[knn]) > 0.1  # the online monitor saw labels
+    assert run_cli("evaluate", run_dir, "--protocols", "knn-v1") == 0
+    result = json.loads((run_dir / "results" / "knn-v1-encoder.json").read_text())
+    assert "webdataset" in json.dumps(result)
+    assert "accuracy" in capsys.readouterr().out
+    assert run_cli("report", run_dir) == 0
+    assert "class7" in (run_dir / "report.html").read_text()
 
 
-def test_bad_arguments(tmp_path):
-    for options in ({"channels": 2}, {"streams": 0}, {"shuffle_buffer": -1}, {"crop_fraction": 0}):
-        with pytest.raises(ValueError, match=next(iter(options))):
-            source(tmp_path, **options)
+def test_an_interrupted_run_goes_on_to_the_same_weights(digits, run_dir, tmp_path, monkeypatch):
+    made = []
+    from_crops = Views.from_crops
+
+    def interrupting(views, crops):
+        made.append(len(crops))
+        if len(made) == 7:  # one to validate; then in the second step of the second epoch
+            os.kill(os.getpid(), signal.SIGTERM)
+        return from_crops(views, crops)
+
+    path = tmp_path / "interrupted"
+    with monkeypatch.context() as patch:
+        patch.setattr(Views, "from_crops", interrupting)
+        assert run_cli("train", *arguments(digits, path, workers=0)) != 0
+    assert len(made) == 7
+    assert any(not torch.equal(w, weights(run_dir)[name]) for name, w in weights(path).items())
+    assert run_cli("train", f"resume={path}", "loader.num_workers=1") == 0
+    whole = weights(run_dir)
+    assert all(torch.equal(value, whole[name]) for name, value in weights(path).items())
 
 
-def test_missing_library(monkeypatch, shards):
-    root = indexed(shards([2]))
-    monkeypatch.setitem(sys.modules, "webdataset", None)
-    monkeypatch.setitem(sys.modules, "webdataset.shardlists", None)
-    with pytest.raises(DataError, match=r"pip install 'vje-pyro\[webdataset\]'"):
-        source(root, "train-{000..000}.tar").split("train")
+def test_bad_input_is_one_clear_line(digits, tmp_path, capfd):
+    options = [o for o in arguments(digits, tmp_path / "new") if not o.startswith("data.pretrain")]
+    for command, message in (
+        (("train", *options, "data.pretrain=none-*.tar"), "pattern 'none-*.tar' names none-*.tar"),
+        (("shards", "index", digits, "--shards", "val-*.tar"), "error: no shard"),
+        (("shards", "index", "https://nowhere.invalid"), "set --out FILE"),
+    ):
+        assert run_cli(*command) == 2
+        error = capfd.readouterr().err
+        assert message in error
+        assert "Traceback" not in error
 
 
-def test_a_command_is_run_only_where_that_is_permitted(shards, monkeypatch):
-    root = shards([3])
-    url = f"pipe:cat {root}/train-000.tar"
-    monkeypatch.delenv("VJE_ALLOW_PIPE", raising=False)
-    with pytest.raises(DataError, match=r"runs a shell command.*VJE_ALLOW_PIPE=1"):
-        index_shards("", url)
-    monkeypatch.setenv("VJE_ALLOW_PIPE", "1")
-    index_shards("", url).save(root / "index.npz")
-    split = source("", "pipe:*", index=str(root / "index.npz")).split("train")
-    assert values(split) == [0, 1, 2]
-    assert values(split.subset([2, 0])) == [2, 0]
-    (root / "train-000.tar").unlink()
-    with pytest.raises(DataError, match=r"nothing came .*status 1"):
-        source("", "pipe:*", index=str(root / "index.npz")).split("train").image(0)
-
-
-@pytest.fixture
-def served(tmp_path):
-    """A folder and its URL."""
-
-    class Quiet(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *_):
-            pass
-
-    handler = functools.partial(Quiet, directory=str(tmp_path))
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield tmp_path, f"http://127.0.0.1:{server.server_address[1]}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
-
-
-@pytest.mark.skipif(shutil.which("curl") is None, reason="URLs are read with curl")
-def test_shards_behind_a_url(served, shards, monkeypatch):
-    root, url = served
-    shards([4, 5])
-    main(["index", url, "--shards", "train-{000..001}.tar", "--out", str(root / "index.npz")])
-    split = source(url, "train-{000..001}.tar").split("train")
-    assert values(split) == list(range(9))
-    assert split.digest() == source(root).split("train").digest()
-    index = source(url).index
-    cut(root / "train-001.tar", int(index.offsets[8]) + 3)
-    with pytest.raises(CorruptImage, match=r"truncated shard .*train-001.tar.* image is .*#3"):
-        source(url).split("train").image(8)
-    (root / "train-000.tar").unlink()
-    with pytest.raises(DataError, match=r"train-000.tar: nothing came .*missing file"):
-        source(url).split("train").image(0)
-    with pytest.raises(DataError, match="a URL has no wildcards"):
-        index_shards(url, "train-*.tar")
-
-
-def test_a_stream_that_breaks_off_is_fetched_anew(shards, monkeypatch, tmp_path):
-    """The program fails in its first run, after half of the shard."""
-    root = indexed(shards([6]))
-    shard, mark = root / "train-000.tar", tmp_path / "second"
-    half = shard.stat().st_size // 2
-    first = f"touch {mark}; head -c {half} {shard}; exit 18"
-    once = f"if [ -e {mark} ]; then cat {shard}; else {first}; fi"
-    index = index_shards(root)
-    monkeypatch.setenv("VJE_ALLOW_PIPE", "1")
-    monkeypatch.setattr("time.sleep", lambda _: None)
-    broken = ShardIndex("", (f"pipe:{once}",), *(getattr(index, n) for n in (
-        "starts", "bytes", "offsets", "sizes", "labels")))  # fmt: skip
-    split = ShardFiles(broken, np.arange(6), image_size=8)
-    assert values(split) == list(range(6))
-    assert mark.exists()
+def test_labels_are_missing_where_they_are_needed(run_dir, tmp_path, capfd):
+    """Also: the configuration of a run of an earlier version."""
+    write_shards(tmp_path, [20], label=None)
+    write_shards(tmp_path, [20], name="test", label=None)
+    assert run_cli("shards", "index", tmp_path) == 0
+    moved = tmp_path / "run"
+    moved.mkdir()
+    (moved / "checkpoints").symlink_to(run_dir / "checkpoints")
+    info = json.loads((run_dir / "run.json").read_text())
+    info["config"]["data"] |= {
+        "root": str(tmp_path), "pretrain": "train-*.tar", "streams": 4, "shuffle_buffer": 8192,
+    }  # fmt: skip
+    (moved / "run.json").write_text(json.dumps(info))
+    assert run_cli("evaluate", moved, "--protocols", "knn-v1") != 0
+    assert "no image of the train split has a label" in capfd.readouterr().err

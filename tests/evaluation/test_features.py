@@ -107,8 +107,8 @@ def test_features_that_the_method_does_not_offer(method, split):
 def files(split, tmp_path):
     """The same split, decoded on demand."""
     names = [f"{i:02}.png" for i in range(len(split))]
-    for i, name in enumerate(names):
-        split.image(i).save(tmp_path / name)
+    for name, image in zip(names, split.decoded(range(len(split))), strict=True):
+        image.save(tmp_path / name)
     return ImageFiles(tmp_path, names, split.labels, image_size=6, max_corrupt=2)
 
 

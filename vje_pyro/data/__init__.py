@@ -7,26 +7,21 @@ from vje_pyro.data.arrays import (
     resize_images,
     stratified_order,
 )
+from vje_pyro.data.batches import batches, select_images
 from vje_pyro.data.cifar10h import read_label_entropy
 from vje_pyro.data.digits import Digits
 from vje_pyro.data.files import ImageFiles
 from vje_pyro.data.folders import ImageFolder, ImageNet
 from vje_pyro.data.given import load_images
-from vje_pyro.data.indexing import index_shards
-from vje_pyro.data.loaders import ResidentLoader, StreamingLoader, batches
-from vje_pyro.data.mosaics import read_mosaics
+from vje_pyro.data.loaders import ResidentLoader, StreamingLoader
 from vje_pyro.data.one_class import OneClass
 from vje_pyro.data.outliers import list_outliers, read_outliers
-from vje_pyro.data.packing import pack_folder
+from vje_pyro.data.packing import index_shards, pack_folder
 from vje_pyro.data.searching import list_images
-from vje_pyro.data.selection import select_images
-from vje_pyro.data.shard_files import ShardFiles
-from vje_pyro.data.shard_index import ShardIndex
-from vje_pyro.data.shard_loader import ShardLoader
+from vje_pyro.data.shards import ShardFiles, ShardIndex, WebDataset
 from vje_pyro.data.sources import DataSource
 from vje_pyro.data.torchvision_sources import CIFAR10, CIFAR100, STL10, SVHN, FashionMNIST
 from vje_pyro.data.views import Normalize, Views, random_views
-from vje_pyro.data.webdatasets import WebDataset
 
 __all__ = [
     "CIFAR10",
@@ -46,7 +41,6 @@ __all__ = [
     "ResidentLoader",
     "ShardFiles",
     "ShardIndex",
-    "ShardLoader",
     "StreamingLoader",
     "Views",
     "WebDataset",
@@ -59,7 +53,6 @@ __all__ = [
     "pack_folder",
     "random_views",
     "read_label_entropy",
-    "read_mosaics",
     "read_outliers",
     "resize_images",
     "select_images",

@@ -2,7 +2,7 @@
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
+from torchvision.transforms.functional import to_pil_image
 
 from vje_pyro.data.colour import LUMA
 from vje_pyro.data.decoding import convert
@@ -37,8 +38,8 @@ class ImageArray:
         classes: Class names in the order of the labels; empty when unknown.
 
     Raises:
-        TypeError: if ``images`` is not uint8 or ``labels`` is not int64.
-        ValueError: if the shapes do not fit together.
+        TypeError: If ``images`` is not uint8 or ``labels`` is not int64.
+        ValueError: If the shapes do not fit together.
     """
 
     images: Tensor
@@ -46,11 +47,9 @@ class ImageArray:
     classes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.images.dtype != torch.uint8 or self.labels.dtype != torch.int64:
-            raise TypeError(
-                f"images must be uint8 and labels int64, got {self.images.dtype} and "
-                f"{self.labels.dtype}"
-            )
+        types = self.images.dtype, self.labels.dtype
+        if types != (torch.uint8, torch.int64):
+            raise TypeError(f"images must be uint8 and labels int64, got {types[0]} and {types[1]}")
         if self.images.dim() != 4 or self.labels.shape != self.images.shape[:1]:
             raise ValueError(
                 f"images must be (N, C, H, W) and labels (N,), got {tuple(self.images.shape)} "
@@ -60,14 +59,9 @@ class ImageArray:
     def __len__(self) -> int:
         return len(self.images)
 
-    @property
-    def channels(self) -> int:
-        """Number of channels C."""
-        return self.images.shape[1]
-
-    def image(self, index: int) -> Image.Image:
-        """The image as Pillow sees it: mode L or RGB."""
-        return to_pil(self.images[index])
+    def decoded(self, indices: Sequence[int]) -> Iterator[Image.Image]:
+        """The images as Pillow sees them: mode L or RGB."""
+        return (to_pil_image(self.images[index]) for index in indices)
 
     def subset(self, indices: Sequence[int] | Tensor) -> "ImageArray":
         """The images at ``indices``, in that order."""
@@ -81,19 +75,14 @@ class ImageArray:
         hasher.update(self.labels.cpu().numpy().tobytes())
         return hasher.hexdigest()
 
-
-def to_pil(image: Tensor) -> Image.Image:
-    """A uint8 tensor ``(C, H, W)`` with 1 or 3 channels as a Pillow image."""
-    pixels = image.cpu().numpy()
-    return Image.fromarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0).copy())
+    quick_digest = digest
 
 
 def stratified_order(labels: Tensor, seed: int = 0) -> Tensor:
     """An order of all images whose every prefix holds the classes in proportion.
 
     Within a class the order is shuffled; image number ``r`` of a class of size ``m`` then stands at
-    ``(r + U) / m`` of the whole, ``U`` uniform and the same for a class. Prefixes are nested: the
-    first 100 are among the first 1000.
+    ``(r + U) / m`` of the whole, ``U`` uniform and the same for a class. Prefixes are nested.
 
     Args:
         labels: int64, shape ``(N,)``.
@@ -112,26 +101,20 @@ def stratified_order(labels: Tensor, seed: int = 0) -> Tensor:
 
 
 def resize_images(images: Tensor, size: int) -> Tensor:
-    """Resize uint8 images ``(N, C, H, W)`` to ``(N, C, size, size)``.
+    """The central squares of uint8 images ``(N, C, H, W)``, resized to ``(N, C, size, size)``.
 
-    An image that is not square is cropped to its central square first. A whole-number reduction
-    averages boxes of pixels; any other change of size is bilinear with antialiasing.
+    A whole-number reduction averages boxes of pixels; any other change of size is bilinear with
+    antialiasing.
     """
     side = min(images.shape[-2:])
     top, left = (images.shape[-2] - side) // 2, (images.shape[-1] - side) // 2
     images = images[..., top : top + side, left : left + side]
     if side == size:
         return images.contiguous()
-    parts = [_resize_square(part, size) for part in images.split(4096)]
-    return torch.cat(parts) if parts else images.new_empty(0, images.shape[1], size, size)
-
-
-def _resize_square(images: Tensor, size: int) -> Tensor:
-    if images.shape[-1] % size == 0:
-        resized = F.interpolate(images.float(), size=(size, size), mode="area")
-    else:
-        resized = F.interpolate(images.float(), size=(size, size), mode="bilinear", antialias=True)
-    return resized.round_().clamp_(0, 255).to(torch.uint8)
+    whole = side % size == 0
+    how = {"mode": "area"} if whole else {"mode": "bilinear", "antialias": True}
+    parts = [F.interpolate(part.float(), (size, size), **how) for part in images.split(4096)]
+    return torch.cat([part.round_().clamp_(0, 255).to(torch.uint8) for part in parts])
 
 
 def convert_channels(images: Tensor, channels: int) -> Tensor:
@@ -140,19 +123,15 @@ def convert_channels(images: Tensor, channels: int) -> Tensor:
     Grey is repeated, colour becomes grey by the ITU-R 601 luma (as in Pillow), and four channels
     are RGBA laid on white.
     """
-    if images.shape[1] == channels:
-        return images
-    if images.shape[1] == 4:
+    if images.shape[1] == 4 != channels:
         alpha = images[:, 3:].float() / 255
         images = (images[:, :3] * alpha + 255 * (1 - alpha)).round().to(torch.uint8)
-    if channels == 1 and images.shape[1] == 3:
-        weights = torch.tensor(LUMA, device=images.device).view(1, 3, 1, 1)
-        return (images * weights).sum(1, keepdim=True).round().to(torch.uint8)
+    if images.shape[1] == channels:
+        return images
     if images.shape[1] == 1:
         return images.expand(-1, channels, -1, -1).contiguous()
-    if images.shape[1] != channels:
-        raise ValueError(f"cannot turn {images.shape[1]} channels into {channels}")
-    return images
+    weights = torch.tensor(LUMA, device=images.device).view(1, 3, 1, 1)
+    return (images * weights).sum(1, keepdim=True).round().to(torch.uint8)
 
 
 def images_to_uint8(
@@ -187,15 +166,14 @@ def images_to_uint8(
         uint8, shape ``(N, channels, image_size, image_size)``.
 
     Raises:
-        TypeError: if the values are not numbers of a kind named above.
-        ValueError: if shape or range cannot be read.
+        TypeError: If the values are not numbers of a kind named above.
+        ValueError: If shape or range cannot be read.
     """
     if isinstance(images, Image.Image):
-        images = np.asarray(convert(images, channels, value_range))
-        return images_to_uint8(images.reshape(1, *images.shape[:2], -1), channels, image_size)
-    channels_first = isinstance(images, Tensor)
+        pixels = np.asarray(convert(images, channels, value_range))
+        return images_to_uint8(pixels.reshape(1, *pixels.shape[:2], -1), channels, image_size)
     tensor = images.detach() if isinstance(images, Tensor) else _as_tensor(images)
-    tensor = _channels_first(tensor, channels_first, channels, image_size)
+    tensor = _channels_first(tensor, isinstance(images, Tensor), channels, image_size)
     return resize_images(convert_channels(_bytes(tensor, value_range), channels), image_size)
 
 
@@ -211,14 +189,12 @@ def _as_tensor(images: object) -> Tensor:
 
 def _bytes(images: Tensor, value_range: ValueRange | None) -> Tensor:
     """Values as uint8: floats from [0, 1], integers from 0…255, booleans as black and white."""
-    if images.dtype == torch.uint8:
-        return images
+    if images.dtype == torch.uint8 or not images.numel():
+        return images.to(torch.uint8)
     if images.is_complex():
         raise TypeError(f"images must be real numbers, got {images.dtype}")
     if images.dtype == torch.bool:
         return images.to(torch.uint8) * 255
-    if not images.numel():
-        return images.to(torch.uint8)
     if value_range is not None and is_floating(value_range) == images.is_floating_point():
         return torch.from_numpy(to_eight_bits(images.cpu().numpy(), value_range)).to(images.device)
     top = 1 if images.is_floating_point() else 255
@@ -229,9 +205,7 @@ def _bytes(images: Tensor, value_range: ValueRange | None) -> Tensor:
             f"{kind}, got values from {low:g} to {high:g}: divide by the largest possible value "
             "or pass uint8"
         )
-    if top == 1:
-        images = (images * 255).round()
-    return images.to(torch.uint8)
+    return ((images * 255).round() if top == 1 else images).to(torch.uint8)
 
 
 def _channels_first(images: Tensor, prefer_first: bool, channels: int, image_size: int) -> Tensor:

@@ -8,7 +8,7 @@ from torch import Tensor
 from vje_pyro.data.array_files import open_arrays
 from vje_pyro.errors import DataError
 
-_COUNT, _CLASSES = 10_000, 10
+_SHAPE = 10_000, 10
 
 
 def read_label_entropy(path: str | Path) -> Tensor:
@@ -31,12 +31,9 @@ def read_label_entropy(path: str | Path) -> Tensor:
             shares = torch.from_numpy(stored["probs"]).double()
     except DataError as error:
         raise DataError(f"{path}: not a readable file of human labels ({error}).") from error
-    sums_to_one = shares.shape == (_COUNT, _CLASSES) and bool(
-        ((shares.sum(1) - 1).abs() < 1e-6).all() and (shares >= 0).all()
-    )
-    if not sums_to_one:
+    if shares.shape != _SHAPE or not ((shares.sum(1) - 1).abs() < 1e-6).all() or (shares < 0).any():
         raise DataError(
-            f"{path}: 'probs' must be ({_COUNT}, {_CLASSES}) shares that sum to one, got shape "
+            f"{path}: 'probs' must be {_SHAPE} shares that sum to one, got shape "
             f"{tuple(shares.shape)}."
         )
-    return -torch.xlogy(shares, shares).sum(1)
+    return torch.special.entr(shares).sum(1)

@@ -1,5 +1,7 @@
 """The handwritten digits that scikit-learn carries: real images without a download."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from sklearn.datasets import load_digits
@@ -7,9 +9,10 @@ from sklearn.model_selection import train_test_split
 
 from vje_pyro.data.arrays import ImageArray
 from vje_pyro.data.sources import DataSource
-from vje_pyro.ranges import ImageSize, PositiveInt
+from vje_pyro.ranges import ImageSize
 
 
+@dataclass(eq=False, repr=False)
 class Digits(DataSource):
     """1,797 grey 8 x 8 digits, split 80/20 by class with seed 0: 1,437 to train, 360 to test.
 
@@ -17,27 +20,19 @@ class Digits(DataSource):
 
     Args:
         image_size: Height and width wanted; null is 8.
-        train_limit: Training images, class-balanced; null is all.
-        test_limit: Test images, class-balanced; null is all.
 
     Source: E. Alpaydin and C. Kaynak, Optical Recognition of Handwritten Digits, UCI, 1998.
     """
 
-    name = "digits"
-    channels = 1
-    num_classes = 10
-    mean = (0.3054,)
-    std = (0.3760,)
+    image_size: ImageSize | None = None  # type: ignore[assignment]
+
+    name, channels, num_classes = "digits", 1, 10
+    mean, std = (0.3054,), (0.3760,)
     splits = {"pretrain": "train", "train": "train", "test": "test"}  # noqa: RUF012
 
-    def __init__(
-        self,
-        image_size: ImageSize | None = None,
-        train_limit: PositiveInt | None = None,
-        test_limit: PositiveInt | None = None,
-    ) -> None:
-        super().__init__(train_limit, test_limit)
-        self.image_size = image_size or 8
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.image_size = self.image_size or 8
 
     def _load(self, stored: str) -> ImageArray:
         digits = load_digits()

@@ -1,17 +1,21 @@
 """Images in files: a split that stays on disk."""
 
+import copy
 import hashlib
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
+from torchvision.transforms.functional import pil_to_tensor
 
 from vje_pyro.data.arrays import ImageArray
 from vje_pyro.data.decoding import (
@@ -28,7 +32,12 @@ from vje_pyro.errors import DataError
 
 logger = logging.getLogger(__name__)
 
+SIZES = 4096
+"""Files, spread evenly over a split, whose size a quick digest holds."""
+_AT_ONCE = 64  # files whose content is held while they are decoded
 
+
+@dataclass(eq=False)
 class ImageFiles(Dataset[tuple[Tensor, Tensor]]):
     """A split that stays on disk; an image is decoded when it is asked for.
 
@@ -48,85 +57,90 @@ class ImageFiles(Dataset[tuple[Tensor, Tensor]]):
         value_range: As for :func:`~vje_pyro.data.decoding.decode`.
     """
 
-    def __init__(
-        self,
-        root: str | Path,
-        names: Sequence[str],
-        labels: Tensor,
-        classes: tuple[str, ...] = (),
-        *,
-        image_size: int,
-        channels: int = 3,
-        crop_fraction: float = 1.0,
-        max_corrupt: int = 10,
-        value_range: ValueRange | None = None,
-    ) -> None:
-        if len(names) != len(labels):
-            raise ValueError(f"{len(names)} names but {len(labels)} labels")
-        if not 0 < crop_fraction <= 1:
-            raise ValueError(f"crop_fraction must lie in (0, 1], got {crop_fraction}")
-        self.root = root
-        self.names = names
-        self.labels = labels
-        self.classes = classes
-        self.image_size = image_size
-        self.channels = channels
-        self.crop_fraction = crop_fraction
-        self.max_corrupt = max_corrupt
-        self.value_range = value_range
-        self.corrupt: dict[str, str] = {}
+    root: str | Path
+    names: Sequence[str]
+    labels: Tensor
+    classes: tuple[str, ...] = ()
+    _: KW_ONLY
+    image_size: int
+    channels: int = 3
+    crop_fraction: float = 1.0
+    max_corrupt: int = 10
+    value_range: ValueRange | None = None
+    corrupt: dict[str, str] = field(default_factory=dict, init=False)
 
     def __len__(self) -> int:
-        return len(self.names)
+        return len(self.labels)
+
+    def name(self, index: int) -> str:
+        """Name of an image, relative to ``root``."""
+        return self.names[index]
 
     def location(self, index: int) -> str:
         """Where an image is."""
-        return os.path.join(self.root, self.names[index])
+        return os.path.join(self.root, self.name(index))
 
-    def content(self, index: int) -> bytes:
-        """The bytes of an image's file.
+    def contents(self, indices: Sequence[int]) -> list[bytes | CorruptImage]:
+        """The bytes of the images' files, or why there are none."""
+        return [_content(self.location(index)) for index in indices]
 
-        Raises:
-            CorruptImage: if the file cannot be read.
-        """
-        return read_file(self.location(index))
+    def decoded(self, indices: Sequence[int]) -> Iterator[Image.Image | CorruptImage]:
+        """The whole images, upright, in mode RGB (or L), or why there are none."""
+        for start in range(0, len(indices), _AT_ONCE):
+            for content in self.contents(indices[start : start + _AT_ONCE]):
+                try:
+                    if isinstance(content, CorruptImage):
+                        raise content
+                    yield decode(content, self.channels, self.value_range)
+                except CorruptImage as error:
+                    yield error
 
     def image(self, index: int) -> Image.Image:
         """The whole image, upright, in mode RGB (or L).
 
         Raises:
-            CorruptImage: if the file cannot be decoded.
+            CorruptImage: If the file cannot be decoded.
         """
-        return decode(self.content(index), self.channels, self.value_range)
+        (made,) = self.decoded([index])
+        if isinstance(made, CorruptImage):
+            raise made
+        return made
+
+    def square(self, image: Image.Image) -> Tensor:
+        """The central square, resized (antialiased bilinear): uint8 ``(C, S, S)``."""
+        side = min(image.size) * self.crop_fraction
+        left, top = (image.width - side) / 2, (image.height - side) / 2
+        box, size = (left, top, left + side, top + side), (self.image_size, self.image_size)
+        return pil_to_tensor(image.resize(size, Image.Resampling.BILINEAR, box=box))
 
     def tensor(self, index: int) -> Tensor:
-        """The central square, resized: uint8 ``(C, S, S)``; for evaluation.
+        """The central square of an image, for evaluation: uint8 ``(C, S, S)``.
 
         Raises:
-            CorruptImage: if the file cannot be decoded.
+            CorruptImage: If the file cannot be decoded.
         """
-        return _square(self.image(index), self.image_size, self.crop_fraction)
+        return self.square(self.image(index))
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         """``(tensor(index), labels[index])``.
 
         Raises:
-            DataError: if the file cannot be decoded.
+            DataError: If the file cannot be decoded.
         """
         try:
             return self.tensor(index), self.labels[index]
         except CorruptImage as error:
             raise DataError(f"{printable(self.location(index))}: {error}") from None
 
-    def note_corrupt(self, index: int, reason: str) -> None:
+    def note_corrupt(self, index: int, reason: object) -> None:
         """Count a damaged file, once.
 
         Raises:
-            DataError: if there are now more than ``max_corrupt``.
+            DataError: If there are now more than ``max_corrupt``.
         """
-        name = self.names[index]
+        name = self.name(index)
         if name not in self.corrupt:
-            self.corrupt[name] = reason
+            self.corrupt[name] = str(reason)
             logger.warning(
                 "skipped corrupt image %d (limit %d): %s: %s",
                 len(self.corrupt),
@@ -136,22 +150,15 @@ class ImageFiles(Dataset[tuple[Tensor, Tensor]]):
             )
         check_limit(self.root, self.corrupt, self.max_corrupt)
 
-    def subset(self, indices: Sequence[int] | Tensor) -> "ImageFiles":
+    def subset(self, indices: Sequence[int] | Tensor) -> Self:
         """The images at ``indices``, in that order; nothing is decoded."""
         chosen = torch.as_tensor(indices, dtype=torch.int64)
-        return ImageFiles(
-            self.root,
-            [self.names[i] for i in chosen.tolist()],
-            self.labels[chosen],
-            self.classes,
-            image_size=self.image_size,
-            channels=self.channels,
-            crop_fraction=self.crop_fraction,
-            max_corrupt=self.max_corrupt,
-            value_range=self.value_range,
-        )
+        part = copy.copy(self)
+        part.names, part.labels = [self.names[i] for i in chosen.tolist()], self.labels[chosen]
+        part.corrupt = {}
+        return part
 
-    def draw(self, count: int, seed: int) -> "ImageFiles":
+    def draw(self, count: int, seed: int) -> Self:
         """At most ``count`` images at random."""
         order = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))
         return self.subset(order[:count])
@@ -163,8 +170,24 @@ class ImageFiles(Dataset[tuple[Tensor, Tensor]]):
         """
         hasher = hashlib.sha256()
         for name, label in zip(self.names, self.labels.tolist(), strict=True):
-            size = _size(os.path.join(self.root, name))
+            size = -1
+            with suppress(OSError):
+                size = os.path.getsize(os.path.join(self.root, name))
             hasher.update(os.fsencode(f"{Path(name).as_posix()}\0{size}\0{label}\n"))
+        return hasher.hexdigest()
+
+    def quick_digest(self) -> str:
+        """SHA-256 (hex) of all names and labels, and of the sizes of 4,096 files at most.
+
+        A look at each of a million files takes minutes on a network's disk.
+        """
+        if len(self) <= SIZES:
+            return self.digest()
+        hasher = hashlib.sha256()
+        for name, label in zip(self.names, self.labels.tolist(), strict=True):
+            hasher.update(f"{name}\0{label}\n".encode(errors="surrogateescape"))
+        chosen = torch.linspace(0, len(self) - 1, SIZES).long()
+        hasher.update(self.subset(chosen).digest().encode())
         return hasher.hexdigest()
 
     def find_value_range(self, count: int = 512) -> ValueRange | None:
@@ -181,11 +204,12 @@ class ImageFiles(Dataset[tuple[Tensor, Tensor]]):
         """
         places = np.linspace(0, len(self) - 1, min(count, len(self))).round().astype(int)
         extents, dark = [], []
-        for index in places.tolist():
-            with suppress(CorruptImage):
-                content = self.content(index)
-                extents.append(extent(content))
-                dark.append(leaves_upper_bits(content))
+        for place in places.tolist():
+            (content,) = self.contents([place])
+            if isinstance(content, bytes):
+                with suppress(CorruptImage):
+                    extents.append(extent(content))
+                    dark.append(leaves_upper_bits(content))
         root, known = printable(str(self.root)), [d for d in dark if d is not None]
         if known and all(known):
             logger.warning(
@@ -200,47 +224,35 @@ class ImageFiles(Dataset[tuple[Tensor, Tensor]]):
 
     def load(self) -> ImageArray:
         """Decode everything into memory with ``tensor``, without the damaged files."""
-        return self._load()[0]
+        return self.load_named()[0]
 
-    def _load(self) -> tuple[ImageArray, list[str]]:
+    def load_named(self) -> tuple[ImageArray, list[str]]:
+        """As :meth:`load`, with the names of the images.
+
+        Raises:
+            DataError: If all files are damaged, or more than ``max_corrupt``.
+        """
         kept, tensors = [], []
-        for index in range(len(self)):
-            try:
-                tensors.append(self.tensor(index))
+        for index, image in enumerate(self.decoded(range(len(self)))):
+            if isinstance(image, CorruptImage):
+                self.note_corrupt(index, image)
+            else:
                 kept.append(index)
-            except CorruptImage as error:
-                self.note_corrupt(index, str(error))
+                tensors.append(self.square(image))
         if not tensors:
             raise none_readable(self)
         array = ImageArray(torch.stack(tensors), self.labels[kept], self.classes)
-        return array, [self.names[i] for i in kept]
+        return array, [self.name(i) for i in kept]
 
 
-def _square(image: Image.Image, size: int, fraction: float = 1.0) -> Tensor:
-    """The central square of ``fraction`` of the shorter side, resized to uint8 ``(C, size, size)``.
-
-    Antialiased bilinear, in one step.
-    """
-    side = min(image.size) * fraction
-    left, top = (image.width - side) / 2, (image.height - side) / 2
-    box = (left, top, left + side, top + side)
-    return pil_to_tensor(image.resize((size, size), Image.Resampling.BILINEAR, box=box))
-
-
-def pil_to_tensor(image: Image.Image) -> Tensor:
-    """A Pillow image of mode L or RGB as uint8 ``(C, H, W)``."""
-    pixels = torch.from_numpy(np.array(image))
-    return pixels[None] if pixels.dim() == 2 else pixels.permute(2, 0, 1).contiguous()
+def _content(path: str) -> bytes | CorruptImage:
+    try:
+        return read_file(path)
+    except CorruptImage as error:
+        return error
 
 
 def none_readable(files: ImageFiles) -> DataError:
     """What to say of a split without a single image that can be decoded."""
     root = printable(str(files.root))
     return DataError(f"none of the {len(files)} images in {root} can be decoded")
-
-
-def _size(path: str) -> int:
-    try:
-        return os.path.getsize(path)
-    except OSError:
-        return -1

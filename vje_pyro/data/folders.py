@@ -1,7 +1,8 @@
 """Folders of image files as data sources: ImageNet, and any folder a user has."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
@@ -12,96 +13,16 @@ from sklearn.model_selection import train_test_split
 from vje_pyro.data.arrays import UNLABELLED
 from vje_pyro.data.decoding import printable
 from vje_pyro.data.files import ImageFiles
-from vje_pyro.data.layout import LAYOUTS, Tree, role_of, split_folders
+from vje_pyro.data.layout import Tree, role_of, split_folders
 from vje_pyro.data.searching import Found, below, search_folder
-from vje_pyro.data.sources import DataSource, Split
-from vje_pyro.data.value_ranges import ValueRange, checked_range
+from vje_pyro.data.sources import FileSource, Split
+from vje_pyro.data.value_ranges import ValueRange
 from vje_pyro.errors import DataError
-from vje_pyro.ranges import (
-    Channels,
-    ImageSize,
-    NonNegativeInt,
-    PositiveFloat,
-    PositiveInt,
-    ProperFraction,
-)
-
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
+from vje_pyro.ranges import ImageSize, ProperFraction
 
 
-class ImageNet(DataSource):
-    """ImageNet-1K, or a part of it, in the usual layout: ``train/CLASS/*`` and ``val/CLASS/*``.
-
-    Images stay on disk. Evaluation takes the central 87.5 % of the shorter side.
-
-    Args:
-        root: Folder with ``train`` and ``val``.
-        image_size: Height and width of crops and of evaluation images; null is 224.
-        train_limit: Training images, class-balanced; null is all.
-        test_limit: Validation images, class-balanced; null is all.
-        max_corrupt: Damaged files that are skipped before giving up.
-
-    Source: O. Russakovsky et al., ImageNet Large Scale Visual Recognition Challenge, IJCV 2015.
-    """
-
-    name = "imagenet"
-    channels = 3
-    mean, std = IMAGENET_MEAN, IMAGENET_STD
-    splits = {"pretrain": "train", "train": "train", "val": "val", "test": "val"}  # noqa: RUF012
-
-    def __init__(
-        self,
-        root: str = "data/imagenet",
-        image_size: ImageSize | None = None,
-        train_limit: PositiveInt | None = None,
-        test_limit: PositiveInt | None = None,
-        max_corrupt: NonNegativeInt = 10,
-    ) -> None:
-        super().__init__(train_limit, test_limit)
-        self.root = Path(root)
-        self.image_size = image_size or 224
-        self.max_corrupt = max_corrupt
-        self._searches: dict[str, Found] = {}
-
-    @property
-    def num_classes(self) -> int:  # type: ignore[override]
-        """Number of class folders in ``train``."""
-        return len(_classes(self._found("train").images()))
-
-    def _found(self, stored: str) -> Found:
-        if stored not in self._searches:
-            self._searches[stored] = search_folder(self._folder(stored), self.max_corrupt)
-        return self._searches[stored]
-
-    def describe(self) -> list[str]:
-        """See ``DataSource.describe``."""
-        over = self._found("train").passed_over()
-        lines = [f"train: {_contents(self._load('train'))}"]
-        return lines + ([f"passed over: {over}"] if over else [])
-
-    def _folder(self, stored: str) -> Path:
-        folder = self.root / stored
-        if not os.path.isdir(folder):
-            raise DataError(
-                f"no {stored} split of ImageNet: {folder.absolute()} is not a folder. ImageNet "
-                "cannot be downloaded without an account: unpack it as train/CLASS/*.JPEG and "
-                "val/CLASS/*.JPEG and set data.root=FOLDER"
-            )
-        return folder
-
-    def _load(self, stored: str) -> ImageFiles:
-        return _labelled_files(
-            self._folder(stored),
-            self._found(stored).images(),
-            _classes(self._found("train").images()),
-            image_size=self.image_size,
-            crop_fraction=0.875,
-            max_corrupt=self.max_corrupt,
-        )
-
-
-class ImageFolder(DataSource):
+@dataclass(eq=False, repr=False)
+class ImageFolder(FileSource):
     """Any folder of images, of any size and mode.
 
     - Subfolders named like splits (``train`` and ``test``, ``Training`` and ``Testing``,
@@ -113,66 +34,31 @@ class ImageFolder(DataSource):
     Inside a split, first-level subfolders that hold images are classes; images beside them, or a
     flat folder, are unlabelled. Hidden and system folders are passed over
     (:func:`~vje_pyro.data.searching.search_folder`), and what can be read in two ways is refused
-    (:func:`~vje_pyro.data.layout.split_folders`).
+    (:func:`~vje_pyro.data.layout.split_folders`). ``value_range=null`` finds the range from the
+    images to pretrain on.
 
     Args:
         root: The folder.
-        image_size: Height and width of crops and of evaluation images (central square).
-        channels: 3 (RGB) or 1 (grey).
-        mean: Channel means for normalisation; null is ImageNet's.
-        std: Channel standard deviations; null is ImageNet's.
         in_memory: Decode everything once, cut to the central square at ``image_size``.
         layout: ``auto``, or what the subfolders are: ``splits`` or ``classes``.
-        value_range: Values that become black and white in grey images of more than 8 bits (see
-            :mod:`~vje_pyro.data.value_ranges`); null finds it from the images to pretrain on.
         test_fraction: Share of the images to keep for ``test`` where there are no split folders.
-        train_limit: Training images, class-balanced; null is all.
-        test_limit: Test images, class-balanced; null is all.
-        max_corrupt: Damaged files that are skipped before giving up.
-
-    Raises:
-        ValueError: If an argument is out of its range.
     """
+
+    root: str | Path
+    in_memory: bool = False
+    layout: Literal["auto", "splits", "classes"] = "auto"
+    test_fraction: ProperFraction = 0.0
 
     name = "folder"
 
-    def __init__(
-        self,
-        root: str,
-        image_size: ImageSize = 224,
-        channels: Channels = 3,
-        mean: Sequence[float] | None = None,
-        std: Sequence[PositiveFloat] | None = None,
-        in_memory: bool = False,
-        layout: Literal["auto", "splits", "classes"] = "auto",
-        value_range: Sequence[float] | None = None,
-        test_fraction: ProperFraction = 0.0,
-        train_limit: PositiveInt | None = None,
-        test_limit: PositiveInt | None = None,
-        max_corrupt: NonNegativeInt = 10,
-    ) -> None:
-        super().__init__(train_limit, test_limit)
-        if channels not in (1, 3):
-            raise ValueError(f"channels must be 1 or 3, got {channels}")
-        if layout not in LAYOUTS:
-            raise ValueError(f"layout must be one of {', '.join(LAYOUTS)}, got {layout!r}")
-        if not 0 <= test_fraction < 1:
-            raise ValueError(f"test_fraction must lie in [0, 1), got {test_fraction}")
-        self.root = Path(root)
-        self.image_size = image_size
-        self.channels = channels
-        self.mean = tuple(mean or IMAGENET_MEAN[:channels])
-        self.std = tuple(std or IMAGENET_STD[:channels])
-        self.in_memory = in_memory
-        self.layout = layout
-        self.value_range = checked_range(value_range)
-        self.test_fraction = test_fraction
-        self.max_corrupt = max_corrupt
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.root = Path(self.root)
 
     @cached_property
     def _found(self) -> Found:
         if not os.path.isdir(self.root):
-            shown = printable(str(self.root.absolute()))
+            shown = printable(str(Path(self.root).absolute()))
             raise DataError(f"no such folder of images: {shown}; set data.root=FOLDER")
         return search_folder(self.root, self.max_corrupt)
 
@@ -181,7 +67,7 @@ class ImageFolder(DataSource):
         return split_folders(str(self.root), self._found.names, self.layout)
 
     @cached_property
-    def splits(self) -> dict[str, str]:  # type: ignore[override]
+    def splits(self) -> Mapping[str, str]:  # type: ignore[override]
         """Split names, and the subfolder (or share of the images) that each is read from."""
         here = self._split_folders
         if not here:
@@ -208,7 +94,8 @@ class ImageFolder(DataSource):
                 else "put the images in subfolders train and test, or set data.test_fraction=0.2 "
                 "to keep a part of them"
             )
-            raise DataError(f"{printable(str(self.root.absolute()))} has no test split: {way_out}")
+            shown = printable(str(Path(self.root).absolute()))
+            raise DataError(f"{shown} has no test split: {way_out}")
         return super().split(name)
 
     def find_value_range(self) -> ValueRange | None:
@@ -231,8 +118,8 @@ class ImageFolder(DataSource):
             black, white = value_range
             lines.append(f"grey values of more than 8 bits: {black:g} is black, {white:g} is white")
         tree = Tree.of(self._found.names)
-        over = list(filter(None, (*self._beside_splits(tree), self._found.passed_over())))
-        return [*lines, *self._doubts(tree), *([f"passed over: {'; '.join(over)}"] if over else [])]
+        over = "; ".join(filter(None, (*self._beside_splits(tree), self._found.passed_over())))
+        return [*lines, *self._doubts(tree), *([f"passed over: {over}"] if over else [])]
 
     def _doubts(self, tree: Tree) -> Iterator[str]:
         """What was understood, and may have been meant otherwise."""
@@ -265,16 +152,18 @@ class ImageFolder(DataSource):
         return self._found.images() if stored.startswith(".") else below(self._found.names, stored)
 
     def _files(self, stored: str) -> ImageFiles:
-        labelled = self.splits.get("train", stored)
-        files = _labelled_files(
-            self.root if stored.startswith(".") else self.root / stored,
-            self._names(stored),
-            _classes(self._names(labelled)),
-            image_size=self.image_size,
-            channels=self.channels,
-            max_corrupt=self.max_corrupt,
+        """Images of a stored split, labelled by the first subfolder."""
+        names = self._names(stored)
+        classes = _classes(self._names(self.splits.get("train", stored)))
+        number = {name: label for label, name in enumerate(classes)}
+        files = ImageFiles(
+            self.root if stored.startswith(".") else Path(self.root) / stored,
+            names,
+            torch.tensor([number.get(name.split(os.sep, 1)[0], UNLABELLED) for name in names]),
+            tuple(printable(name) for name in classes),
+            **self.decoding(),
         )
-        return self._part(files, stored) if stored in (".train", ".test") else files
+        return self._part(files, stored) if stored.startswith(".") else files
 
     def _part(self, files: ImageFiles, stored: str) -> ImageFiles:
         if not self.test_fraction:
@@ -290,6 +179,47 @@ class ImageFolder(DataSource):
                 f"{self.root} for testing: {error}"
             ) from None
         return files.subset(sorted(train if stored == ".train" else test))
+
+
+@dataclass(eq=False, repr=False)
+class ImageNet(ImageFolder):
+    """ImageNet-1K, or a part of it, in the usual layout: ``train/CLASS/*`` and ``val/CLASS/*``.
+
+    Evaluation takes the central 87.5 % of the shorter side.
+
+    Args:
+        root: Folder with ``train`` and ``val``.
+        image_size: Height and width of crops and of evaluation images; null is 224.
+
+    Source: O. Russakovsky et al., ImageNet Large Scale Visual Recognition Challenge, IJCV 2015.
+    """
+
+    root: str | Path = "data/imagenet"
+    _: KW_ONLY
+    image_size: ImageSize | None = None  # type: ignore[assignment]
+    crop_fraction: float = 0.875
+
+    name = "imagenet"
+    splits = {"pretrain": "train", "train": "train", "val": "val", "test": "val"}  # noqa: RUF012
+    _split_folders = {"train": "train", "val": "val"}  # noqa: RUF012
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.image_size = self.image_size or 224
+
+    def find_value_range(self) -> ValueRange | None:
+        """See ``DataSource.find_value_range``: ImageNet's images have 8 bits."""
+        return self.value_range
+
+    def _names(self, stored: str) -> list[str]:
+        folder = Path(self.root) / stored
+        if not os.path.isdir(folder):
+            raise DataError(
+                f"no {stored} split of ImageNet: {folder.absolute()} is not a folder. ImageNet "
+                "cannot be downloaded without an account: unpack it as train/CLASS/*.JPEG and "
+                "val/CLASS/*.JPEG and set data.root=FOLDER"
+            )
+        return super()._names(stored)
 
 
 def _classes(names: Sequence[str]) -> tuple[str, ...]:
@@ -308,28 +238,3 @@ def _contents(files: ImageFiles) -> str:
         text += f" of {len(files.classes)} classes ({min(counts)} to {max(counts)} each)"
     unlabelled = len(files) - sum(counts)
     return f"{text}, {unlabelled} unlabelled" if unlabelled else text
-
-
-def _labelled_files(
-    folder: Path,
-    names: Sequence[str],
-    classes: tuple[str, ...],
-    *,
-    image_size: int,
-    channels: Channels = 3,
-    crop_fraction: float = 1.0,
-    max_corrupt: NonNegativeInt = 10,
-) -> ImageFiles:
-    """Images of a folder; labelled by the first subfolder if that is in ``classes``."""
-    number = {name: label for label, name in enumerate(classes)}
-    labels = [number.get(name.split(os.sep, 1)[0], UNLABELLED) for name in names]
-    return ImageFiles(
-        folder,
-        names,
-        torch.tensor(labels, dtype=torch.int64),
-        tuple(printable(name) for name in classes),
-        image_size=image_size,
-        channels=channels,
-        crop_fraction=crop_fraction,
-        max_corrupt=max_corrupt,
-    )

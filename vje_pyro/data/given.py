@@ -2,12 +2,12 @@
 
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from vje_pyro.data.array_files import open_arrays
 from vje_pyro.data.arrays import UNLABELLED, ImageArray, images_to_uint8
@@ -45,7 +45,7 @@ def load_images(
         ``name[index]`` for an array.
 
     Raises:
-        DataError: if there is nothing to read, or too much of it is damaged.
+        DataError: If there is nothing to read, or too much of it is damaged.
     """
     path = Path(path)
     if os.path.isdir(path):
@@ -53,41 +53,24 @@ def load_images(
     elif not os.path.lexists(path):
         raise DataError(f"no such image, folder or array file: {printable(str(path.absolute()))}")
     elif path.suffix.lower() in (".npy", ".npz"):
-        return _load_arrays(path, image_size, channels, value_range)
+        array = _load_arrays(path, image_size, channels, value_range)
+        return array, [f"{path.name}[{i}]" for i in range(len(array))]
     else:
         names, root, max_corrupt = [path.name], path.parent, 0
-    return folder_files(
-        root,
-        names,
-        image_size=image_size,
-        channels=channels,
-        max_corrupt=max_corrupt,
-        value_range=value_range,
-    )._load()
+    decoding = {"image_size": image_size, "channels": channels, "max_corrupt": max_corrupt}
+    return folder_files(root, names, value_range=value_range, **decoding).load_named()
 
 
-def folder_files(
-    root: str | Path,
-    names: Sequence[str],
-    *,
-    image_size: int,
-    channels: int = 3,
-    crop_fraction: float = 1.0,
-    max_corrupt: int = 10,
-    value_range: ValueRange | None = None,
-) -> ImageFiles:
-    """Unlabelled images beside a data set, in its value range or, without one, in their own."""
-    files = ImageFiles(
-        root,
-        names,
-        torch.full((len(names),), UNLABELLED),
-        image_size=image_size,
-        channels=channels,
-        crop_fraction=crop_fraction,
-        max_corrupt=max_corrupt,
-        value_range=value_range,
-    )
-    if value_range is None:
+def folder_files(root: str | Path, names: Sequence[str], **decoding: Any) -> ImageFiles:
+    """Unlabelled images beside a data set, in its value range or, without one, in their own.
+
+    Args:
+        root: Folder that the names are relative to.
+        names: File names.
+        decoding: Keyword arguments of ``ImageFiles``.
+    """
+    files = ImageFiles(root, names, torch.full((len(names),), UNLABELLED), **decoding)
+    if files.value_range is None:
         files.value_range = files.find_value_range()
         if files.value_range is not None:
             logger.warning(
@@ -100,12 +83,13 @@ def folder_files(
 
 def _load_arrays(
     path: Path, image_size: int, channels: int, value_range: ValueRange | None
-) -> tuple[ImageArray, list[str]]:
+) -> ImageArray:
+    shown = printable(str(path))
     with open_arrays(path) as arrays:
         names = sorted(arrays)
-        pixels = _first(arrays, "images", "x", *(names if len(names) == 1 else ()))
-        labels = _first(arrays, "labels", "y")
-    shown = printable(str(path))
+        only = names if len(names) == 1 else []
+        pixels = next((arrays[name] for name in ("images", "x", *only) if name in names), None)
+        labels = next((arrays[name] for name in ("labels", "y") if name in names), None)
     if pixels is None:
         raise DataError(f"{shown}: no array 'images' or 'x' among {names}")
     try:
@@ -114,16 +98,6 @@ def _load_arrays(
         raise DataError(f"{shown}: {error}") from None
     if not len(images):
         raise DataError(f"{shown}: holds no images")
-    return ImageArray(images, _labels(labels, len(images))), [
-        f"{path.name}[{i}]" for i in range(len(images))
-    ]
-
-
-def _first(arrays: Mapping[str, np.ndarray], *names: str) -> np.ndarray | None:
-    return next((arrays[name] for name in names if name in arrays), None)
-
-
-def _labels(labels: np.ndarray | None, count: int) -> Tensor:
-    if labels is None or labels.shape != (count,) or labels.dtype.kind not in "iu":
-        return torch.full((count,), UNLABELLED)
-    return torch.from_numpy(labels.astype(np.int64))
+    if labels is None or labels.shape != (len(images),) or labels.dtype.kind not in "iu":
+        labels = np.full(len(images), UNLABELLED)
+    return ImageArray(images, torch.from_numpy(labels.astype(np.int64)))

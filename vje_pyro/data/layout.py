@@ -12,9 +12,6 @@ from dataclasses import dataclass, field
 from vje_pyro.data.decoding import printable
 from vje_pyro.errors import DataError
 
-LAYOUTS = ("auto", "splits", "classes")
-"""``data.layout``: found out, or said."""
-
 _ROLES = {
     **dict.fromkeys(("pretrain", "pretraining", "unlabeled", "unlabelled"), "pretrain"),
     **dict.fromkeys(("train", "training", "trn", "trainval"), "train"),
@@ -67,7 +64,7 @@ def split_folders(root: str, names: Iterable[str], layout: str = "auto") -> dict
     Args:
         root: The data set's folder, for messages.
         names: Its images, relative to it.
-        layout: One of :data:`LAYOUTS`: ``splits`` and ``classes`` decide what would be refused.
+        layout: ``auto``; ``splits`` or ``classes`` decide what would be refused.
 
     Returns:
         Folders relative to ``root``; none where the subfolders are classes.

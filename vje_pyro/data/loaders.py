@@ -1,4 +1,4 @@
-"""Batches for training and for evaluation, the same on one process or many, resumable anywhere.
+"""Batches for training, the same on one process or many, resumable anywhere.
 
 The order of an epoch depends on (seed, epoch) alone and is the same on every rank; rank r takes
 the r-th slice of every batch. So the ranks together see the batches that one process sees, and a
@@ -7,10 +7,10 @@ run can continue at any step of any epoch without having to replay what came bef
 
 import weakref
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
@@ -18,18 +18,21 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from vje_pyro.data.arrays import ImageArray
 from vje_pyro.data.crops import sample_boxes
 from vje_pyro.data.decoding import CorruptImage
-from vje_pyro.data.files import ImageFiles, none_readable, pil_to_tensor
+from vje_pyro.data.files import ImageFiles, none_readable
+from vje_pyro.data.searching import check_limit
 from vje_pyro.data.views import Views
 from vje_pyro.errors import DataError
 
-ORDER, _CROP = 1, 2
-"""First words of the random seeds, which keep the two uses of a seed apart."""
+_ORDER, _CROP = 1, 2  # first words of the random seeds: the two uses of a seed stay apart
 
 Device = torch.device | str
+_Key = tuple[int, int]
+_Item = tuple[NDArray[np.uint8], int, list[tuple[int, str]]]  # crops (V, S, S, C)
+_Batch = tuple[Tensor, Tensor, list[tuple[int, str]]]
 
 
-class Plan:
-    """Which images each step of an epoch takes on one rank."""
+class _Loader:
+    """What both loaders share: which images each step of an epoch takes on one rank."""
 
     def __init__(self, count: int, batch_size: int, seed: int, rank: int, world_size: int) -> None:
         if batch_size < 1 or not 0 <= rank < world_size:
@@ -46,27 +49,23 @@ class Plan:
                 f"{count} images are fewer than one batch of {batch_size}: lower the batch size or "
                 "use more images"
             )
-        self.count, self.batch_size, self.seed = count, batch_size, seed
-        self.rank, self.share = rank, batch_size // world_size
+        self._count, self._batch_size, self._seed = count, batch_size, seed
+        self._mine = slice(rank * batch_size // world_size, (rank + 1) * batch_size // world_size)
         self.steps_per_epoch = count // batch_size
 
-    def check_start(self, start_step: int) -> None:
-        """Refuse a step that the epoch does not have."""
+    def _steps(self, epoch: int, start_step: int) -> np.ndarray:
+        """Indices of the images, int64 ``(steps left, b)``."""
         if not 0 <= start_step <= self.steps_per_epoch:
             raise ValueError(
                 f"start_step must lie in 0…{self.steps_per_epoch}, the steps of an epoch, got "
                 f"{start_step}"
             )
-
-    def steps(self, epoch: int, start_step: int) -> np.ndarray:
-        """Indices of the images, int64 ``(steps left, share)``."""
-        self.check_start(start_step)
-        order = np.random.default_rng([ORDER, self.seed, epoch]).permutation(self.count)
-        batches = order[: self.steps_per_epoch * self.batch_size].reshape(-1, self.batch_size)
-        return batches[start_step:, self.rank * self.share : (self.rank + 1) * self.share]
+        order = np.random.default_rng([_ORDER, self._seed, epoch]).permutation(self._count)
+        batches = order[: self.steps_per_epoch * self._batch_size].reshape(-1, self._batch_size)
+        return batches[start_step:, self._mine]
 
 
-class ResidentLoader:
+class ResidentLoader(_Loader):
     """Batches of a split that stays on the device as uint8.
 
     Args:
@@ -78,8 +77,8 @@ class ResidentLoader:
         world_size: Number of processes.
 
     Raises:
-        DataError: if there are fewer images than one batch.
-        ValueError: if the batch cannot be shared equally.
+        DataError: If there are fewer images than one batch.
+        ValueError: If the batch cannot be shared equally.
     """
 
     def __init__(
@@ -92,8 +91,7 @@ class ResidentLoader:
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
-        self._plan = Plan(len(data), batch_size, seed, rank, world_size)
-        self.steps_per_epoch = self._plan.steps_per_epoch
+        super().__init__(len(data), batch_size, seed, rank, world_size)
         self.images, self.labels = data.images.to(device), data.labels
 
     def epoch(self, epoch: int, start_step: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
@@ -103,13 +101,13 @@ class ResidentLoader:
             ``(images, indices)``: uint8 ``(b, C, H, W)`` and int64 ``(b,)``, with
             b = batch_size / world_size.
         """
-        steps = torch.from_numpy(self._plan.steps(epoch, start_step).copy())
+        steps = torch.from_numpy(self._steps(epoch, start_step).copy())
         for indices in steps.to(self.images.device):
             yield self.images[indices], indices
 
 
-class StreamingLoader:
-    """Batches of random crops that worker processes decode and cut.
+class StreamingLoader(_Loader):
+    """Batches of random crops that worker processes read, decode and cut.
 
     The crop of an image depends only on (seed, epoch, index), so neither the number of workers nor
     a resumed run changes anything. A damaged file is replaced by the next image that can be read,
@@ -127,8 +125,8 @@ class StreamingLoader:
         world_size: Number of processes.
 
     Raises:
-        DataError: if there are fewer images than one batch.
-        ValueError: if the batch cannot be shared equally.
+        DataError: If there are fewer images than one batch.
+        ValueError: If the batch cannot be shared equally.
     """
 
     def __init__(
@@ -143,34 +141,39 @@ class StreamingLoader:
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
-        self._plan = Plan(len(data), batch_size, seed, rank, world_size)
-        self.steps_per_epoch = self._plan.steps_per_epoch
-        self.data, self.labels = data, data.labels
-        self.device = torch.device(device)
-        self._batches = _Batches()
+        super().__init__(len(data), batch_size, seed, rank, world_size)
+        self.data, self.labels, self.device = data, data.labels, torch.device(device)
+        self._keys = _Keys()
         self._loader = DataLoader(
             _Crops(data, views, seed),
-            batch_sampler=self._batches,
+            batch_sampler=self._keys,
             num_workers=num_workers,
             persistent_workers=num_workers > 0,
             pin_memory=self.device.type == "cuda",
             collate_fn=_collate,
             generator=torch.Generator(),  # else each epoch would draw from the global one
         )
-        release_in_order(self, self._loader)
+        # The garbage collector takes apart a cycle in any order, and where the queues go before
+        # the loader its workers wait for ten seconds each. This reference keeps the loader out of
+        # a cycle that its owner is part of.
+        weakref.finalize(self, id, self._loader)
 
     def epoch(self, epoch: int, start_step: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
-        """Steps ``start_step`` … of an epoch; what comes before is not decoded.
+        """Steps ``start_step`` … of an epoch; what comes before is not read.
 
         Yields:
             ``(crops, indices)``: uint8 ``(b, V, C, S, S)`` and int64 ``(b,)``, with
             b = batch_size / world_size.
 
         Raises:
-            DataError: if more files are damaged than ``data.max_corrupt``.
+            DataError: If more files are damaged than ``data.max_corrupt``, or a tar shard is absent
+                or not the one that was indexed.
         """
-        self._batches.epoch, self._batches.steps = epoch, self._plan.steps(epoch, start_step)
-        for crops, indices, corrupt in self._loader:
+        self._keys.epoch, self._keys.steps = epoch, self._steps(epoch, start_step)
+        for batch in self._loader:
+            if isinstance(batch, DataError):
+                raise DataError(str(batch))  # a new one: else frame and error hold each other
+            crops, indices, corrupt = batch
             for index, reason in corrupt:
                 assert isinstance(self.data, ImageFiles)  # arrays do not decay
                 self.data.note_corrupt(index, reason)
@@ -180,42 +183,13 @@ class StreamingLoader:
             )
 
 
-class Cropper:
-    """Random crops of an image, which depend on (seed, epoch, index of the image) alone.
-
-    Args:
-        views: Gives the number of crops, their size, area and aspect ratio.
-        seed: Seed of the crops.
-    """
-
-    def __init__(self, views: Views, seed: int) -> None:
-        self.seed = seed
-        self.size, self.num_views = views.image_size, views.num_views
-        self.scale, self.ratio = views.crop_scale, views.crop_ratio
-
-    def __call__(self, image: Image.Image, epoch: int, index: int) -> Tensor:
-        """Crops of one image, uint8 ``(V, C, S, S)``."""
-        random = np.random.default_rng([_CROP, self.seed, epoch, index])
-        uniforms = torch.from_numpy(random.random((4, self.num_views), dtype=np.float32))
-        boxes = sample_boxes(uniforms, image.height, image.width, self.scale, self.ratio)
-        return torch.stack([self._cut(image, *box) for box in boxes.T.tolist()])
-
-    def _cut(
-        self, image: Image.Image, left: float, top: float, width: float, height: float
-    ) -> Tensor:
-        # a float may step over the edge by its last bit, which Pillow refuses
-        box = (left, top, min(left + width, image.width), min(top + height, image.height))
-        size = (self.size, self.size)
-        return pil_to_tensor(image.resize(size, Image.Resampling.BILINEAR, box=box))
-
-
-class _Batches(Sampler[list[tuple[int, int]]]):
+class _Keys(Sampler[list[_Key]]):
     """Batches of (epoch, index): workers that outlive an epoch need no other word from outside."""
 
     def __init__(self) -> None:
         self.epoch, self.steps = 0, np.empty((0, 0), np.int64)
 
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+    def __iter__(self) -> Iterator[list[_Key]]:
         epoch = self.epoch  # made one by one: an epoch may have millions of images
         return ([(epoch, index) for index in step.tolist()] for step in self.steps)
 
@@ -223,111 +197,55 @@ class _Batches(Sampler[list[tuple[int, int]]]):
         return len(self.steps)
 
 
-_Item = tuple[Tensor, int, list[tuple[int, str]]]
-
-
 class _Crops(Dataset[_Item]):
-    """Crops of one image, the index they are from, and the damaged files met on the way."""
+    """Crops of images, the index each is from, and the damaged files met on the way.
+
+    The crops of an image depend on (seed, epoch, index) alone.
+    """
 
     def __init__(self, data: ImageArray | ImageFiles, views: Views, seed: int) -> None:
-        self.data, self.cropper = data, Cropper(views, seed)
+        self.data, self.seed = data, seed
+        self.size, self.num_views = (views.image_size, views.image_size), views.num_views
+        self.scale, self.ratio = views.crop_scale, views.crop_ratio
 
-    def __getitem__(self, key: Any) -> _Item:
-        epoch, index = key
-        image, used, corrupt = self._readable(index)
-        return self.cropper(image, epoch, index), used, corrupt
-
-    def _readable(self, index: int) -> tuple[Image.Image, int, list[tuple[int, str]]]:
-        """The image, or the next that can be read."""
-        corrupt: list[tuple[int, str]] = []
-        for offset in range(len(self.data)):
-            place = (index + offset) % len(self.data)
-            try:
-                return self.data.image(place), place, corrupt
-            except CorruptImage as error:
-                corrupt.append((place, str(error)))
-                if len(corrupt) > getattr(self.data, "max_corrupt", 0):
-                    break  # the loader will give up on these; anything serves as the image
-        return blank(getattr(self.data, "channels", 3)), index, corrupt
-
-
-def release_in_order(owner: object, loader: DataLoader[Any]) -> None:
-    """Have a loader's workers end at once when its owner is freed as part of a reference cycle.
-
-    The garbage collector takes apart what it frees in any order; queues that go before the loader
-    leave its workers waiting, and ten seconds pass for each. A finaliser's reference keeps the
-    loader out of that garbage until the owner is gone.
-    """
-    weakref.finalize(owner, id, loader)
-
-
-def blank(channels: int) -> Image.Image:
-    """What stands in for an image where none can be read."""
-    return Image.new("RGB" if channels == 3 else "L", (1, 1))
-
-
-def _collate(items: list[_Item]) -> tuple[Tensor, Tensor, list[tuple[int, str]]]:
-    crops, indices, corrupt = zip(*items, strict=True)
-    return (
-        torch.stack(crops),
-        torch.tensor(indices, dtype=torch.int64),
-        [entry for entries in corrupt for entry in entries],
-    )
-
-
-def batches(
-    split: ImageArray | ImageFiles, batch_size: int, num_workers: int = 0
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """A split once, in order, whole images: for evaluation.
-
-    Args:
-        split: In memory or on disk; of the latter damaged files are left out.
-        batch_size: Images a batch; the last may be smaller.
-        num_workers: Worker processes that decode files.
-
-    Yields:
-        ``(images, labels)``: uint8 ``(b, C, H, W)`` and int64 ``(b,)``, on the CPU or where the
-        array is.
-
-    Raises:
-        DataError: if all files are damaged, or more than the split's ``max_corrupt``.
-    """
-    if isinstance(split, ImageArray):
-        if len(split):  # else torch would make one empty batch
-            parts = split.images.split(batch_size), split.labels.split(batch_size)
-            yield from zip(*parts, strict=True)
-        return
-    loader = DataLoader(
-        _Whole(split),
-        batch_size=batch_size,
-        num_workers=num_workers,
-        collate_fn=list,
-        generator=torch.Generator(),
-    )
-    some = not len(split)
-    for items in loader:
-        good = [(index, image) for index, image in items if isinstance(image, Tensor)]
-        for index, image in items:
-            if not isinstance(image, Tensor):
-                split.note_corrupt(index, image)
-        if good:
-            some = True
-            yield torch.stack([image for _, image in good]), split.labels[[i for i, _ in good]]
-    if not some:
-        raise none_readable(split)
-
-
-class _Whole(Dataset[tuple[int, Tensor | str]]):
-    """Index and image, or index and the reason why there is none."""
-
-    def __init__(self, files: ImageFiles) -> None:
-        self.files = files
-
-    def __len__(self) -> int:
-        return len(self.files)
-
-    def __getitem__(self, index: int) -> tuple[int, Tensor | str]:
+    def __getitems__(self, keys: list[_Key]) -> list[_Item] | DataError:
+        """A batch, or why there is none: of an error that a worker raises, torch loses the type."""
+        images = self.data.decoded([index for _, index in keys])
         try:
-            return index, self.files.tensor(index)
-        except CorruptImage as error:
-            return index, str(error)
+            return [self._item(*key, image) for key, image in zip(keys, images, strict=True)]
+        except DataError as error:
+            return error
+
+    def _item(self, epoch: int, index: int, image: Image.Image | CorruptImage) -> _Item:
+        """Crops of the image or, where it is damaged, of the next that can be read."""
+        used, corrupt = index, []
+        while isinstance(image, CorruptImage):
+            assert isinstance(self.data, ImageFiles)
+            corrupt.append((used, str(image)))
+            names = {self.data.name(place): reason for place, reason in corrupt}
+            check_limit(self.data.root, names, self.data.max_corrupt)
+            used = (used + 1) % len(self.data)
+            if used == index:
+                raise none_readable(self.data)
+            (image,) = self.data.decoded([used])
+        random = np.random.default_rng([_CROP, self.seed, epoch, index])
+        uniforms = torch.from_numpy(random.random((4, self.num_views), dtype=np.float32))
+        boxes = sample_boxes(uniforms, image.height, image.width, self.scale, self.ratio)
+        return np.stack([self._cut(image, *box) for box in boxes.T.tolist()]), used, corrupt
+
+    def _cut(
+        self, image: Image.Image, left: float, top: float, width: float, height: float
+    ) -> NDArray[np.uint8]:
+        # a float may step over the edge by its last bit, which Pillow refuses
+        box = (left, top, min(left + width, image.width), min(top + height, image.height))
+        crop = image.resize(self.size, Image.Resampling.BILINEAR, box=box)
+        return np.asarray(crop).reshape(*self.size, -1)
+
+
+def _collate(items: list[_Item] | DataError) -> _Batch | DataError:
+    if isinstance(items, DataError):
+        return items
+    crops, indices, corrupt = zip(*items, strict=True)
+    found = [entry for entries in corrupt for entry in entries]
+    pixels = torch.from_numpy(np.stack(crops)).permute(0, 1, 4, 2, 3)
+    return pixels.contiguous(), torch.tensor(indices, dtype=torch.int64), found

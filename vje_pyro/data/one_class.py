@@ -1,6 +1,6 @@
 """One class of a data set to train on; all classes to test."""
 
-from collections.abc import Mapping
+from dataclasses import dataclass
 
 import torch
 
@@ -10,25 +10,26 @@ from vje_pyro.errors import DataError
 from vje_pyro.ranges import NonNegativeInt
 
 
+@dataclass(eq=False, repr=False)
 class OneClass(DataSource):
     """A data set whose splits ``pretrain`` and ``train`` are cut to one class.
 
-    The other splits, and what is known of the data (name, channels, size, mean), are the whole
-    set's. Limits are those of the whole set, before the cut.
+    All else is the whole set's. Limits are those of the whole set, before the cut.
 
     Args:
         source: The whole data set.
         label: Number of the class.
     """
 
-    splits: Mapping[str, str]
+    source: DataSource
+    label: NonNegativeInt
 
-    def __init__(self, source: DataSource, label: NonNegativeInt) -> None:
-        super().__init__(source.train_limit, source.test_limit)
-        self.source, self.label = source, label
-        self.value_range = source.value_range
-        for attribute in ("name", "channels", "image_size", "num_classes", "mean", "std", "splits"):
-            setattr(self, attribute, getattr(source, attribute))
+    def __post_init__(self) -> None:
+        self.train_limit, self.test_limit = self.source.train_limit, self.source.test_limit
+        super().__post_init__()
+        for name in ("name", "channels", "image_size", "num_classes", "mean", "std", "splits"):
+            setattr(self, name, getattr(self.source, name))
+        self.value_range = self.source.value_range
 
     def split(self, name: str) -> Split:
         """See ``DataSource.split``.
@@ -41,10 +42,9 @@ class OneClass(DataSource):
             return whole
         members = torch.nonzero(whole.labels == self.label)[:, 0]
         if not len(members):
-            present = whole.labels.unique().tolist()
             raise DataError(
                 f"no image of class {self.label!r} in the {name} split of {self.name}, which has "
-                f"the classes {present}."
+                f"the classes {whole.labels.unique().tolist()}."
             )
         return whole.subset(members)
 

@@ -9,13 +9,13 @@ import os
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torchvision import datasets
+from torchvision.transforms.functional import pil_to_tensor
 
 from vje_pyro.data.arrays import ImageArray, convert_channels, resize_images
-from vje_pyro.data.files import ImageFiles, pil_to_tensor
-from vje_pyro.data.folders import ImageFolder, ImageNet
+from vje_pyro.data.files import ImageFiles
+from vje_pyro.data.folders import ImageFolder
 from vje_pyro.data.given import folder_files, load_images
 from vje_pyro.data.searching import search_folder
 from vje_pyro.data.sources import DataSource
@@ -55,8 +55,8 @@ def read_outliers(name: str, root: str | Path, source: DataSource) -> ImageArray
         DataError: If there is no such set, it is damaged, or it would be decoded otherwise than
             the run's data.
     """
-    folder = os.path.isdir(name)
-    if isinstance(source, ImageFolder | ImageNet):
+    folder, file = os.path.isdir(name), Path(root) / "ood" / f"{name}.npz"
+    if isinstance(source, ImageFolder):
         if not folder:
             raise DataError(
                 f"{source.name} is read from image files, and an out-of-distribution set must be "
@@ -68,11 +68,9 @@ def read_outliers(name: str, root: str | Path, source: DataSource) -> ImageArray
             f"{source.name} is not read from image files, and {name} would be told apart by how "
             f"it is decoded: save its images, at their native size, as ROOT/ood/NAME.npz."
         )
-    file = Path(root) / "ood" / f"{name}.npz"
     if file.is_file():
-        return load_images(
-            file, source.image_size, source.channels, value_range=source.value_range
-        )[0]
+        size, channels = source.image_size, source.channels
+        return load_images(file, size, channels, value_range=source.value_range)[0]
     if name == "dtd":
         return _dtd(root, source)
     if name not in SOURCES:
@@ -80,27 +78,18 @@ def read_outliers(name: str, root: str | Path, source: DataSource) -> ImageArray
             f"no out-of-distribution set {name!r}: there is no {file.absolute()}, and it is none "
             f"of {', '.join([*SOURCES, 'dtd'])}."
         )
-    images = SOURCES[name](root).split("test")
-    return ImageArray(_like(images.images, source), images.labels, images.classes)
+    whole = SOURCES[name](root).split("test")
+    return ImageArray(_like(whole.images, source), whole.labels, whole.classes)
 
 
 def _like(images: torch.Tensor, source: DataSource) -> torch.Tensor:
     return resize_images(convert_channels(images, source.channels), source.image_size)
 
 
-def _folder(name: str, source: DataSource) -> ImageArray | ImageFiles:
-    test = source.split("test")
-    max_corrupt = getattr(source, "max_corrupt", 10)
-    files = folder_files(
-        name,
-        search_folder(name, max_corrupt).images(),
-        image_size=source.image_size,
-        channels=source.channels,
-        crop_fraction=getattr(test, "crop_fraction", 1.0),
-        max_corrupt=max_corrupt,
-        value_range=source.find_value_range(),
-    )
-    return files.load() if isinstance(test, ImageArray) else files
+def _folder(name: str, source: ImageFolder) -> ImageArray | ImageFiles:
+    decoding = source.decoding() | {"value_range": source.find_value_range()}
+    files = folder_files(name, search_folder(name, source.max_corrupt).images(), **decoding)
+    return files.load() if source.in_memory else files
 
 
 def _dtd(root: str | Path, source: DataSource) -> ImageArray:
@@ -108,7 +97,7 @@ def _dtd(root: str | Path, source: DataSource) -> ImageArray:
     try:
         textures = datasets.DTD(root, split="test", download=False)
         images = [_like(pil_to_tensor(image)[None], source) for image, _ in textures]
-        labels = np.array([label for _, label in textures], dtype=np.int64)
+        labels = torch.tensor([label for _, label in textures], dtype=torch.int64)
     except Exception as error:  # of the set, or the decoder of a picture
         raise DataError(f"cannot read DTD in {Path(root).absolute()}: {error}") from error
-    return ImageArray(torch.cat(images), torch.from_numpy(labels), tuple(textures.classes))
+    return ImageArray(torch.cat(images), labels, tuple(textures.classes))

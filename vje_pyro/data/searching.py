@@ -3,7 +3,7 @@
 import logging
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -123,27 +123,28 @@ def _search(found: Found) -> None:
             continue
         known.add(identity)
         try:
-            for entry in _entries(folder):
-                name = entry.name
-                if _is_folder(entry):
-                    if name.startswith(".") or name.lower() in SYSTEM_FOLDERS:
-                        found.system_folders += 1
-                    else:
-                        to = links if entry.is_symlink() else real
-                        to.append(f"{prefix}{name}{os.sep}")
-                elif name.startswith("."):
-                    found.hidden += 1
-                elif (suffix := os.path.splitext(name)[1].lower()) in suffixes:
-                    found.names.append(prefix + name)
-                else:
-                    found.others[printable(suffix) or "no suffix"] += 1
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    _sort_in(found, prefix, entry, suffixes, links if entry.is_symlink() else real)
         except OSError as error:
             found.unreadable[prefix] = f"{type(error).__name__}: {error.strerror}"
 
 
-def _entries(folder: str) -> Iterator[os.DirEntry[str]]:
-    with os.scandir(folder) as entries:
-        yield from entries
+def _sort_in(
+    found: Found, prefix: str, entry: os.DirEntry[str], suffixes: frozenset[str], folders: list[str]
+) -> None:
+    name = entry.name
+    if _is_folder(entry):
+        if name.startswith(".") or name.lower() in SYSTEM_FOLDERS:
+            found.system_folders += 1
+        else:
+            folders.append(f"{prefix}{name}{os.sep}")
+    elif name.startswith("."):
+        found.hidden += 1
+    elif (suffix := os.path.splitext(name)[1].lower()) in suffixes:
+        found.names.append(prefix + name)
+    else:
+        found.others[printable(suffix) or "no suffix"] += 1
 
 
 def _identity(folder: str | Path) -> tuple[int, int] | None:

@@ -1,205 +1,250 @@
-"""Bytes of tar shards, from files and from URLs.
+"""Tar shards of the WebDataset format, in a folder, on a web server or in an object store.
 
-A shard in a file is read at any place. One behind a URL is a stream, read forwards once: the
-``webdataset`` library starts the program that fetches it (``curl`` for http and https, ``gsutil``
-for gs, a command of the user's for ``pipe:``).
+An index says which bytes of which shard are an image, and ``fsspec`` reads them wherever they are.
+So a split of tar shards is used as every other split on disk is.
 """
 
-import importlib
+import copy
+import fnmatch
+import hashlib
+import io
 import os
-import re
 import tarfile
 import time
-from pathlib import Path
-from types import ModuleType
-from typing import Any
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from fsspec.core import url_to_fs
+from numpy.typing import NDArray
+from torch import Tensor
 
 from vje_pyro.data.decoding import CorruptImage
+from vje_pyro.data.files import ImageFiles
+from vje_pyro.data.searching import check_limit
+from vje_pyro.data.sources import FileSource
 from vje_pyro.errors import DataError
 
-BLOCK = tarfile.BLOCKSIZE
-ALLOW_PIPE = "VJE_ALLOW_PIPE"
-"""Environment variable that permits ``pipe:`` (a configuration may come from a stranger)."""
 
-_PIECE = 1 << 20  # bytes read at a time where a stream is skipped
-_ATTEMPTS = 3  # times that a stream which broke off is fetched anew
+class ShardIndex(NamedTuple):
+    """Where the N images of S tar shards lie; what a ``.npz`` file beside the shards holds."""
 
+    shards: NDArray[np.str_]  # (S,): names, relative to the folder
+    starts: NDArray[np.int64]  # (S + 1,): number of each shard's first image, then N
+    bytes: NDArray[np.int64]  # (S,): size of each shard
+    offsets: NDArray[np.int64]  # (N,): where in its shard an image begins
+    sizes: NDArray[np.int64]  # (N,): bytes of each image
+    labels: NDArray[np.int64]  # (N,): -1 where there is none
+    classes: NDArray[np.str_]  # names in the order of the labels; empty when unknown
 
-class Truncated(CorruptImage):
-    """A shard ends before the image that was asked for."""
-
-
-def is_remote(location: str | Path) -> bool:
-    """Whether a location is a URL (``https:``, ``pipe:`` …) and not a path."""
-    return re.match(r"[a-zA-Z][a-zA-Z0-9+.-]+:(?!:)", str(location)) is not None
-
-
-def join(root: str, name: str) -> str:
-    """A name in a folder or below a URL; absolute paths and URLs stay as they are."""
-    if is_remote(name) or not root:
-        return name
-    return f"{root.rstrip('/')}/{name}" if is_remote(root) else str(Path(root) / name)
-
-
-def webdataset(part: str) -> ModuleType:
-    """A module of the ``webdataset`` library.
-
-    Raises:
-        DataError: If it is not installed.
-    """
-    try:
-        return importlib.import_module(f"webdataset.{part}")
-    except ImportError:
-        raise DataError(
-            "tar shards are read with the webdataset library: pip install 'vje-pyro[webdataset]'"
-        ) from None
-
-
-def open_stream(url: str) -> Any:
-    """A URL as a binary stream.
-
-    Raises:
-        DataError: If nothing can open such a URL, or it runs a command and that is not permitted.
-    """
-    if url.startswith("pipe:") and os.environ.get(ALLOW_PIPE) != "1":
-        raise DataError(
-            f"{url!r} runs a shell command; where you trust it, set the environment variable "
-            f"{ALLOW_PIPE}=1"
-        )
-    gopen = webdataset("gopen")
-    try:
-        stream = gopen.gopen(url)
-    except (OSError, ValueError, ImportError) as error:
-        raise DataError(f"cannot open {url}: {error}") from None
-    gopen.set_options(stream, ignore_errors=True)  # the exit status is looked at where it matters
-    return stream
-
-
-def read_all(location: str) -> bytes:
-    """The whole content of a small file or URL.
-
-    Raises:
-        DataError: If it cannot be fetched.
-        OSError: If it is a file that cannot be read.
-    """
-    if not is_remote(location):
-        return Path(location).read_bytes()
-    stream = open_stream(location)
-    try:
-        content: bytes = stream.read()
-        if not content:
-            raise DataError(f"cannot read {location}: nothing came ({exit_status(stream)})")
-        return content
-    finally:
-        stream.close()
-
-
-def exit_status(stream: Any) -> str:
-    """How the program behind a stream ended, in words; empty where it did not fail."""
-    process = getattr(stream, "proc", None)
-    status = process.wait() if process is not None else 0
-    hint = {22: ", as curl does for a missing file"}.get(status, "")
-    return f"the program that reads it exited with status {status}{hint}" if status else ""
-
-
-class Shard:
-    """One open shard.
-
-    Args:
-        location: Path or URL.
-
-    Raises:
-        DataError: If it is absent or cannot be opened.
-    """
-
-    def __init__(self, location: str) -> None:
-        self.location = location
-        self.pid = os.getpid()  # a stream must not be read on by a forked process
-        self.position = 0
-        """Bytes that have gone by."""
-        self.length: int | None = None
-        """Bytes in the shard, once known."""
-        self._stream: Any = None
-        self._file = -1
-        if is_remote(location):
-            self._stream = open_stream(location)
-            return
-        try:
-            self._file = os.open(location, os.O_RDONLY)
-        except OSError as error:
-            raise DataError(
-                f"missing shard {Path(location).absolute()}: {error.strerror}. Bring it back, or "
-                "leave it out of the pattern"
-            ) from None
-        self.length = os.fstat(self._file).st_size
-
-    def reaches(self, offset: int) -> bool:
-        """Whether an image can still be read here."""
-        return self.pid == os.getpid() and (self._stream is None or offset - BLOCK >= self.position)
-
-    def read(self, offset: int, size: int) -> bytes:
-        """An image and the header before it, which is held against what the index says.
-
-        Args:
-            offset: Where the image begins; in a stream not before what was read last.
-            size: Its bytes.
+    @classmethod
+    def read(cls, path: str) -> "ShardIndex":
+        """Read an index from a path or URL.
 
         Raises:
-            Truncated: If the shard ends before.
-            DataError: If there is no such image at this place, or nothing could be fetched.
+            DataError: If it is absent or damaged.
         """
-        content = self._bytes(offset - BLOCK, BLOCK + size)
-        header = content[:BLOCK]
-        if len(content) < BLOCK + size:
-            raise Truncated(f"{self.location} ends at byte {self.length}")
         try:
-            found = tarfile.TarInfo.frombuf(header, "utf-8", "surrogateescape").size
-        except tarfile.HeaderError:
-            found = -1
-        if found != size:
+            content = url_to_fs(path)[0].cat_file(path)
+            with np.load(io.BytesIO(content), allow_pickle=False) as stored:
+                index = cls(*(stored[name] for name in cls._fields))
+            per_shard = {len(index.shards), len(index.bytes), len(index.starts) - 1}
+            per_image = {len(index.offsets), len(index.sizes), len(index.labels), index.starts[-1]}
+            if len(per_shard) > 1 or len(per_image) > 1 or (np.diff(index.starts) < 0).any():
+                raise ValueError("its parts do not fit together")
+        except Exception as error:  # of the file, the archive, its compression or the arrays
+            why = f"{type(error).__name__}: {error}"
             raise DataError(
-                f"{self.location} is not the shard that the index was made of: no image of {size} "
-                f"bytes begins at byte {offset}. Make the index anew: python -m vje_pyro.data index"
+                f"no readable index of shards at {path} ({why}): make it with 'vje shards index "
+                "FOLDER', or set data.index=FILE"
+            ) from None
+        return index
+
+    def select(self, pattern: str) -> NDArray[np.int64]:
+        """Numbers of the images of the shards that a pattern names (see :func:`expand`).
+
+        Raises:
+            DataError: If a part of the pattern names no shard.
+        """
+        found = {name: fnmatch.filter(self.shards, name) for name in expand(pattern)}
+        if absent := [name for name, shards in found.items() if not shards]:
+            more = f" and {len(absent) - 3} more" if len(absent) > 3 else ""
+            raise DataError(
+                f"the pattern {pattern!r} names {', '.join(absent[:3])}{more}, but no shard of the "
+                f"index is called so, such as {', '.join(self.shards[:3])}. Correct the pattern, "
+                "or make the index anew: vje shards index FOLDER"
             )
-        return content[BLOCK:]
+        chosen = np.isin(self.shards, [name for names in found.values() for name in names])
+        return np.flatnonzero(np.repeat(chosen, np.diff(self.starts)))
 
-    def close(self) -> None:
-        """Release the file, or end the program behind the stream."""
-        if self._stream is not None:
-            if self.pid == os.getpid():
-                self._stream.close()
-            self._stream = None
-        elif self._file >= 0:
-            os.close(self._file)
-            self._file = -1
 
-    def __del__(self) -> None:
-        self.close()
+class ShardFiles(ImageFiles):
+    """Images of tar shards; those lost at the end of a truncated shard count as damaged.
 
-    def _bytes(self, start: int, count: int) -> bytes:
-        if self._stream is None:
-            return os.pread(self._file, count, start)
-        for attempt in range(1, _ATTEMPTS + 1):
-            content = self._forward(start, count)
-            if len(content) == count:
-                return content
-            trouble = exit_status(self._stream)
-            if not self.position:
-                raise DataError(f"cannot read {self.location}: nothing came ({trouble})")
-            if not trouble or attempt == _ATTEMPTS:
-                break
-            time.sleep(attempt)  # the connection broke: once more from the start
-            self._stream.close()
-            self._stream, self.position = open_stream(self.location), 0
-        self.length = self.position
-        return content
+    Args:
+        root: Folder of the shards, or its URL.
+        index: Where all images lie.
+        chosen: Numbers of the split's images in the index, int64 ``(N,)``.
+        decoding: Keyword arguments of ``ImageFiles``.
 
-    def _forward(self, start: int, count: int) -> bytes:
-        while self.position < start:
-            skipped = len(self._stream.read(min(_PIECE, start - self.position)))
-            if not skipped:
-                return b""
-            self.position += skipped
-        content: bytes = self._stream.read(count)
-        self.position += len(content)
-        return content
+    Raises:
+        DataError: If a shard is absent, or more images than ``max_corrupt`` are lost.
+    """
+
+    def __init__(
+        self, root: str, index: ShardIndex, chosen: NDArray[np.int64], **decoding: Any
+    ) -> None:
+        labels, classes = torch.from_numpy(index.labels[chosen]), tuple(index.classes.tolist())
+        super().__init__(root, (), labels, classes, **decoding)
+        self.index, self.chosen = index, chosen
+        self._paths = np.array([f"{root}/{name}" for name in index.shards])
+        self._ends = index.offsets + index.sizes
+        self._lengths = np.full(len(self._paths), np.nan)  # of shards; NaN where it is not told
+        shards = self._shard(chosen)
+        present = np.unique(shards)
+        try:
+            self._lengths[present] = url_to_fs(root)[0].sizes(self._paths[present].tolist())
+        except Exception as error:  # of a file system, or of a web server
+            raise DataError(_said(error, root)) from None
+        lost = np.flatnonzero(self._ends[chosen] > self._lengths[shards])
+        check_limit(
+            root, {self.name(i): "truncated shard" for i in lost.tolist()}, self.max_corrupt
+        )
+
+    def name(self, index: int) -> str:
+        """The image's shard and its number there, from 0: ``train-000001.tar#17``."""
+        shard = self._shard(self.chosen[index])
+        return f"{self.index.shards[shard]}#{self.chosen[index] - self.index.starts[shard]}"
+
+    def contents(self, indices: Sequence[int]) -> list[bytes | CorruptImage]:
+        """The bytes of the images' files, fetched at once, or why there are none.
+
+        Raises:
+            DataError: If a shard is absent, cannot be read, or is not the one that was indexed.
+        """
+        images = self.chosen[list(indices)]
+        shards = self._shard(images)
+        lost = self._ends[images] > self._lengths[shards]
+        headers = self.index.offsets[images] - tarfile.BLOCKSIZE
+        ranges = self._paths[shards], headers, self._ends[images]
+        found = self._read(*(part[~lost].tolist() for part in ranges))
+        gone = CorruptImage("truncated shard: it ends before the image does")
+        return [gone if cut else next(found) for cut in lost]
+
+    def subset(self, indices: Sequence[int] | Tensor) -> "ShardFiles":
+        """The images at ``indices``, in that order; nothing is read."""
+        part, places = copy.copy(self), torch.as_tensor(indices, dtype=torch.int64)
+        part.chosen, part.labels = self.chosen[places.numpy()], self.labels[places]
+        part.corrupt = {}
+        return part
+
+    def digest(self) -> str:
+        """SHA-256 (hex) of shards, places in them, file sizes and labels."""
+        shards = self._shard(self.chosen)
+        hasher = hashlib.sha256("\0".join(self.index.shards[np.unique(shards)]).encode())
+        places = self.chosen - self.index.starts[shards]
+        for values in (places, self.index.sizes[self.chosen], self.index.labels[self.chosen]):
+            hasher.update(np.ascontiguousarray(values, dtype="<i8").tobytes())
+        return hasher.hexdigest()
+
+    quick_digest = digest
+
+    def _shard(self, images: Any) -> Any:
+        return np.searchsorted(self.index.starts, images, "right") - 1
+
+    def _read(self, paths: list[str], starts: list[int], ends: list[int]) -> Iterator[bytes]:
+        """Images, each with the header before it held against the index."""
+        files = url_to_fs(str(self.root))[0]
+        blocks = files.cat_ranges(paths, starts, ends)
+        for path, start, end, block in zip(paths, starts, ends, blocks, strict=True):
+            for pause in (1, 2):  # where a connection broke
+                if isinstance(block, Exception) and not isinstance(block, FileNotFoundError):
+                    time.sleep(pause)
+                    (block,) = files.cat_ranges([path], [start], [end])
+            if isinstance(block, Exception):
+                raise DataError(_said(block, path))
+            header, content = block[: tarfile.BLOCKSIZE], block[tarfile.BLOCKSIZE :]
+            size = -1
+            with suppress(tarfile.HeaderError):
+                size = tarfile.TarInfo.frombuf(header, "utf-8", "replace").size
+            if not size == len(content) == end - start - tarfile.BLOCKSIZE:
+                raise DataError(
+                    f"{path} is not the shard that the index was made of, or its server sends no "
+                    "parts of files. Make the index anew: vje shards index FOLDER"
+                )
+            yield content
+
+
+@dataclass(eq=False, repr=False)
+class WebDataset(FileSource):
+    """Images in plain tar shards, with an index that ``vje shards index`` makes.
+
+    Args:
+        root: Folder of the shards, or its URL (``https://…``, ``s3://…``, ``gs://…``).
+        pretrain: Pattern of the shards to train on (see :func:`expand`).
+        train: Pattern of the labelled training images; null: ``pretrain``.
+        val: Pattern of validation images; null: none.
+        test: Pattern of test images; null: ``val``.
+        index: The index, below ``root`` or a URL of its own.
+
+    Source: the format of A. Aizman, G. Maltby, T. Breuel, High Performance I/O For Large Scale Deep
+    Learning, IEEE Big Data 2019.
+    """
+
+    root: str
+    pretrain: str
+    train: str | None = None
+    val: str | None = None
+    test: str | None = None
+    index: str = "index.npz"
+
+    name = "webdataset"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        patterns = {"pretrain": self.pretrain, "train": self.train or self.pretrain}
+        patterns |= {"val": self.val or "", "test": self.test or self.val or ""}
+        self.splits = {name: pattern for name, pattern in patterns.items() if pattern}
+
+    @cached_property
+    def _index(self) -> ShardIndex:
+        own = "://" in self.index
+        return ShardIndex.read(self.index if own else os.path.join(self.root, self.index))
+
+    @property
+    def num_classes(self) -> int:  # type: ignore[override]
+        """Number of classes, by name or else by the greatest label."""
+        return len(self._index.classes) or int(self._index.labels.max(initial=-1)) + 1
+
+    def _load(self, stored: str) -> ShardFiles:
+        chosen = self._index.select(stored)
+        if not len(chosen):
+            raise DataError(f"the shards {stored} of {self.root} hold no images")
+        return ShardFiles(self.root, self._index, chosen, **self.decoding())
+
+
+def expand(pattern: str) -> list[str]:
+    """Names or wildcards that a pattern stands for: braces, expanded, and parts joined by ``::``.
+
+    Raises:
+        DataError: If there are braces and the extra is not installed.
+    """
+    try:
+        from braceexpand import braceexpand
+    except ImportError:
+        if "{" in pattern:
+            raise DataError(f"braces in {pattern!r} need pip install 'vje-pyro[shards]'") from None
+        return pattern.split("::")
+    return [name for part in pattern.split("::") for name in braceexpand(part)]
+
+
+def _said(error: Exception, path: str = "") -> str:
+    if isinstance(error, FileNotFoundError):
+        where = error.filename or error
+        return f"missing shard {where}: bring it back, or leave it out of the pattern"
+    extra = " (pip install 'vje-pyro[shards]')" if isinstance(error, ImportError) else ""
+    return f"cannot read {path}: {type(error).__name__}: {error}{extra}"

@@ -1,28 +1,28 @@
 """What ``data=NAME`` in a configuration makes: a named data set with its splits."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from vje_pyro.checking import check_fields
 from vje_pyro.data.arrays import ImageArray, resize_images, stratified_order
 from vje_pyro.data.files import ImageFiles
-from vje_pyro.data.value_ranges import ValueRange
+from vje_pyro.data.value_ranges import ValueRange, checked_range
 from vje_pyro.errors import DataError
-from vje_pyro.ranges import PositiveInt
+from vje_pyro.ranges import Channels, ImageSize, NonNegativeInt, PositiveFloat, PositiveInt, Share
 
 Split = ImageArray | ImageFiles
 
-
 VALIDATION = "validation"
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
-class DataSource(ABC):
-    """A data set: its splits, read when they are first asked for, and its statistics.
-
-    A subclass sets the attributes and reads one stored split in ``_load``.
-    """
+class Described(ABC):
+    """What is known of a data set before an image is read."""
 
     name: str
     """Short name, as in the configuration."""
@@ -37,18 +37,31 @@ class DataSource(ABC):
     std: tuple[float, ...]
     """Channel standard deviations of the training images."""
     value_range: ValueRange | None = None
-    """Values that become black and white where images have more than 8 bits, as far as it is known
-    without a look at the images."""
+    """Values that become black and white where images have more than 8 bits."""
     splits: Mapping[str, str]
     """Split names, and the stored split that each is read from."""
 
-    def __init__(
-        self, train_limit: PositiveInt | None = None, test_limit: PositiveInt | None = None
-    ) -> None:
-        for name, limit in (("train_limit", train_limit), ("test_limit", test_limit)):
-            if limit is not None and limit < 1:
-                raise ValueError(f"{name} must be at least 1 or null, got {limit}")
-        self.train_limit, self.test_limit = train_limit, test_limit
+
+@dataclass(eq=False, repr=False)
+class DataSource(Described):
+    """A data set: its splits, read when they are first asked for, and its statistics.
+
+    A subclass sets the attributes and reads one stored split in ``_load``.
+
+    Args:
+        train_limit: Training images, class-balanced; null is all.
+        test_limit: Images of every other split, class-balanced; null is all.
+
+    Raises:
+        ValueError: If an argument is not what its annotation says.
+    """
+
+    _: KW_ONLY
+    train_limit: PositiveInt | None = None
+    test_limit: PositiveInt | None = None
+
+    def __post_init__(self) -> None:
+        check_fields(self)
         self._read: dict[str, Split] = {}
 
     def split(self, name: str) -> Split:
@@ -60,7 +73,7 @@ class DataSource(ABC):
         calibrate on that training has not seen.
 
         Raises:
-            DataError: if there is no such split, or its files are absent or damaged.
+            DataError: If there is no such split, or its files are absent or damaged.
         """
         stored, part = self._stored(name), self._part_of(name)
         key = f"{stored}:{part}"
@@ -72,12 +85,28 @@ class DataSource(ABC):
         """Where the images of a split stand in the stored one, int64 ``(N,)``.
 
         Raises:
-            DataError: as :meth:`split`.
+            DataError: As :meth:`split`.
         """
         count, labels = len(self.split(name)), self._load(self._stored(name)).labels
         if count == len(labels):
             return torch.arange(count)
-        return self._chosen(labels, self._part_of(name))
+        return stratified_order(labels)[self._part_of(name)]
+
+    def find_value_range(self) -> ValueRange | None:
+        """``value_range``, from the images to pretrain on where it is not known; None for 8 bits.
+
+        Raises:
+            DataError: If the images are absent or have no common range.
+        """
+        return self.value_range
+
+    def describe(self) -> list[str]:
+        """What was understood of the data, in lines for the log of a training."""
+        return []
+
+    @abstractmethod
+    def _load(self, stored: str) -> Split:
+        """Read a stored split whole, at its native size."""
 
     def _stored(self, name: str) -> str:
         source = "train" if name == VALIDATION else name
@@ -89,31 +118,15 @@ class DataSource(ABC):
 
     def _part_of(self, name: str) -> slice:
         """Which images of the class-balanced order a split holds."""
-        if name == VALIDATION:
-            if self.train_limit is None:
-                raise DataError(
-                    f"all training images of {self.name} are trained on: data.train_limit=N leaves "
-                    "the others for validation"
-                )
-            stop = None if self.test_limit is None else self.train_limit + self.test_limit
-            return slice(self.train_limit, stop)
-        return slice(self.train_limit if name in ("pretrain", "train") else self.test_limit)
-
-    def find_value_range(self) -> ValueRange | None:
-        """``value_range``, from the images to pretrain on where it is not known; None for 8 bits.
-
-        Raises:
-            DataError: if the images are absent or have no common range.
-        """
-        return self.value_range
-
-    def describe(self) -> list[str]:
-        """What was understood of the data, in lines for the log of a training."""
-        return []
-
-    @abstractmethod
-    def _load(self, stored: str) -> Split:
-        """Read a stored split whole, at its native size."""
+        if name != VALIDATION:
+            return slice(self.train_limit if name in ("pretrain", "train") else self.test_limit)
+        if self.train_limit is None:
+            raise DataError(
+                f"all training images of {self.name} are trained on: data.train_limit=N leaves the "
+                "others for validation"
+            )
+        stop = None if self.test_limit is None else self.train_limit + self.test_limit
+        return slice(self.train_limit, stop)
 
     def _resize(self, split: Split) -> Split:
         if isinstance(split, ImageFiles):
@@ -128,12 +141,46 @@ class DataSource(ABC):
             )
         if part.start is None and (part.stop is None or part.stop >= len(split)):
             return split
-        return split.subset(self._chosen(split.labels, part))
-
-    def _chosen(self, labels: Tensor, part: slice) -> Tensor:
-        """Which images ``part`` of the class-balanced order are."""
-        return stratified_order(labels)[part]
+        return split.subset(stratified_order(split.labels)[part])
 
     def __repr__(self) -> str:
         shape = f"{self.channels}x{self.image_size}x{self.image_size}"
         return f"{type(self).__name__}({shape}, splits: {', '.join(self.splits)})"
+
+
+@dataclass(eq=False, repr=False)
+class FileSource(DataSource):
+    """Images of any size and mode that stay in files.
+
+    Args:
+        image_size: Height and width of crops and of evaluation images (central square).
+        channels: 3 (RGB) or 1 (grey).
+        mean: Channel means for normalisation; null is ImageNet's.
+        std: Channel standard deviations; null is ImageNet's.
+        crop_fraction: Share of the shorter side that evaluation keeps (ImageNet's custom: 0.875).
+        value_range: Values that become black and white in grey images of more than 8 bits (see
+            :mod:`~vje_pyro.data.value_ranges`).
+        max_corrupt: Damaged files that are skipped before giving up.
+    """
+
+    _: KW_ONLY
+    image_size: ImageSize = 224
+    channels: Channels = 3
+    mean: Sequence[float] | None = None  # type: ignore[assignment]
+    std: Sequence[PositiveFloat] | None = None  # type: ignore[assignment]
+    crop_fraction: Share = 1.0
+    value_range: ValueRange | None = None
+    max_corrupt: NonNegativeInt = 10
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.channels == 2:
+            raise ValueError("channels must be 1 or 3, got 2")
+        self.mean = tuple(self.mean or IMAGENET_MEAN[: self.channels])
+        self.std = tuple(self.std or IMAGENET_STD[: self.channels])
+        self.value_range = checked_range(self.value_range)
+
+    def decoding(self) -> dict[str, Any]:
+        """How files become images: keyword arguments of ``ImageFiles``."""
+        names = ("image_size", "channels", "crop_fraction", "max_corrupt", "value_range")
+        return {name: getattr(self, name) for name in names}

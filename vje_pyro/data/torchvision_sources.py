@@ -1,20 +1,20 @@
 """The small public data sets, read through torchvision and held in memory."""
 
 from abc import abstractmethod
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torchvision import datasets
 
 from vje_pyro.data.arrays import ImageArray
-from vje_pyro.data.mosaics import read_mosaics
 from vje_pyro.data.sources import DataSource
 from vje_pyro.errors import DataError
-from vje_pyro.ranges import ImageSize, PositiveInt
+from vje_pyro.ranges import ImageSize
 
 
+@dataclass(eq=False, repr=False)
 class TorchvisionSource(DataSource):
     """A data set that torchvision can read, and download where that is asked for.
 
@@ -22,87 +22,65 @@ class TorchvisionSource(DataSource):
         root: Folder that torchvision keeps the data set in.
         download: Fetch the files when they are absent.
         image_size: Height and width wanted; null is the native size.
-        train_limit: Training images, class-balanced; null is all.
-        test_limit: Test images, class-balanced; null is all.
     """
 
-    title: str
-    native_size: int
-    channels = 3
-    num_classes = 10
+    root: str | Path = "data"
+    download: bool = False
+    image_size: ImageSize | None = None  # type: ignore[assignment]
+
+    title, native_size = "", 0
+    channels, num_classes = 3, 10
     splits = {"pretrain": "train", "train": "train", "test": "test"}  # noqa: RUF012
 
-    def __init__(
-        self,
-        root: str = "data",
-        download: bool = False,
-        image_size: ImageSize | None = None,
-        train_limit: PositiveInt | None = None,
-        test_limit: PositiveInt | None = None,
-    ) -> None:
-        super().__init__(train_limit, test_limit)
-        self.root = Path(root)
-        self.download = download
-        self.image_size = image_size or self.native_size
-
-    def _load(self, stored: str) -> ImageArray:
-        try:
-            return self._arrays(self._open(stored))
-        except Exception as error:  # of the download, the archive, or what it unpacks
-            raise self._absent(stored, error) from error
-
-    def _absent(self, stored: str, error: Exception | str) -> DataError:
-        way_out = (
-            "the download failed; check the connection, or fetch the files by hand and set "
-            "data.root=FOLDER"
-            if self.download
-            else "set data.download=true to fetch it, or data.root=FOLDER to where it is"
-        )
-        return DataError(
-            f"cannot read the {stored} split of {self.title} in {self.root.absolute()}: {way_out} "
-            f"({error})"
-        )
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.root = Path(self.root)
+        self.image_size = self.image_size or self.native_size
 
     @abstractmethod
     def _open(self, stored: str) -> Any:
         """The torchvision data set of a stored split."""
 
-    def _arrays(self, dataset: Any) -> ImageArray:
-        """Its images, labels and class names."""
-        images = torch.as_tensor(dataset.data)
-        images = images[:, None] if images.dim() == 3 else images.permute(0, 3, 1, 2)
-        return ImageArray(
-            images.contiguous(),
-            torch.as_tensor(dataset.targets, dtype=torch.int64),
-            tuple(dataset.classes),
-        )
+    def _load(self, stored: str) -> ImageArray:
+        try:
+            return _arrays(self._open(stored))
+        except Exception as error:  # of the download, the archive, or what it unpacks
+            way_out = (
+                "the download failed; check the connection, or fetch the files by hand and set "
+                "data.root=FOLDER"
+                if self.download
+                else "set data.download=true to fetch it, or data.root=FOLDER to where it is"
+            )
+            raise DataError(
+                f"cannot read the {stored} split of {self.title} in "
+                f"{Path(self.root).absolute()}: {way_out} ({error})"
+            ) from error
+
+
+def _arrays(dataset: Any) -> ImageArray:
+    """Images, labels and class names of a torchvision data set."""
+    images = torch.as_tensor(dataset.data)
+    if images.dim() == 3:
+        images = images[:, None]
+    elif images.shape[1] != 3:
+        images = images.permute(0, 3, 1, 2)
+    labels = dataset.targets if hasattr(dataset, "targets") else dataset.labels
+    return ImageArray(
+        images.contiguous(),
+        torch.as_tensor(labels, dtype=torch.int64),
+        tuple(map(str, getattr(dataset, "classes", range(10)))),
+    )
 
 
 class CIFAR10(TorchvisionSource):
     """CIFAR-10: 50,000 and 10,000 images of 32 x 32.
 
-    ``root`` holds ``cifar-10-batches-py``, or ``cifar10/cifar10_{train,test}_*.zip``, lossless
-    mosaic packs (``vje_pyro.data.mosaics``) of the same images in the same order.
-
     Source: A. Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009.
     """
 
-    name, title, native_size = "cifar10", "CIFAR-10", 32
-    mean = (0.4914, 0.4822, 0.4465)
-    std = (0.2470, 0.2435, 0.2616)
-    sizes = {"train": 50_000, "test": 10_000}  # noqa: RUF012
-
-    def _load(self, stored: str) -> ImageArray:
-        packs = sorted((self.root / "cifar10").glob(f"cifar10_{stored}_*.zip"))
-        if not packs or (self.root / datasets.CIFAR10.base_folder).exists():
-            return super()._load(stored)
-        images = read_mosaics(packs)
-        if len(images) != self.sizes[stored]:
-            raise self._absent(
-                stored,
-                f"{len(packs)} packs hold {len(images)} of {self.sizes[stored]} images",
-            )
-        return images
+    name = "cifar10"
+    mean, std = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
+    title, native_size = "CIFAR-10", 32
 
     def _open(self, stored: str) -> Any:
         return datasets.CIFAR10(self.root, train=stored == "train", download=self.download)
@@ -114,10 +92,9 @@ class CIFAR100(TorchvisionSource):
     Source: A. Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009.
     """
 
-    name, title, native_size = "cifar100", "CIFAR-100", 32
-    num_classes = 100
-    mean = (0.5071, 0.4865, 0.4409)
-    std = (0.2673, 0.2564, 0.2762)
+    name, num_classes = "cifar100", 100
+    mean, std = (0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762)
+    title, native_size = "CIFAR-100", 32
 
     def _open(self, stored: str) -> Any:
         return datasets.CIFAR100(self.root, train=stored == "train", download=self.download)
@@ -130,20 +107,13 @@ class STL10(TorchvisionSource):
     Feature Learning, AISTATS 2011.
     """
 
-    name, title, native_size = "stl10", "STL-10", 96
-    mean = (0.4467, 0.4398, 0.4066)
-    std = (0.2603, 0.2566, 0.2713)
+    name = "stl10"
+    mean, std = (0.4467, 0.4398, 0.4066), (0.2603, 0.2566, 0.2713)
     splits = {"pretrain": "unlabeled", "train": "train", "test": "test"}  # noqa: RUF012
+    title, native_size = "STL-10", 96
 
     def _open(self, stored: str) -> Any:
         return datasets.STL10(self.root, split=stored, download=self.download)
-
-    def _arrays(self, dataset: Any) -> ImageArray:
-        return ImageArray(
-            torch.from_numpy(np.ascontiguousarray(dataset.data)),
-            torch.from_numpy(np.asarray(dataset.labels).astype(np.int64)),
-            tuple(dataset.classes),
-        )
 
 
 class SVHN(TorchvisionSource):
@@ -153,19 +123,12 @@ class SVHN(TorchvisionSource):
     NIPS workshop 2011.
     """
 
-    name, title, native_size = "svhn", "SVHN", 32
-    mean = (0.4377, 0.4438, 0.4728)
-    std = (0.1980, 0.2010, 0.1970)
+    name = "svhn"
+    mean, std = (0.4377, 0.4438, 0.4728), (0.1980, 0.2010, 0.1970)
+    title, native_size = "SVHN", 32
 
     def _open(self, stored: str) -> Any:
         return datasets.SVHN(self.root, split=stored, download=self.download)
-
-    def _arrays(self, dataset: Any) -> ImageArray:
-        return ImageArray(
-            torch.from_numpy(np.ascontiguousarray(dataset.data)),
-            torch.from_numpy(np.asarray(dataset.labels).astype(np.int64)),
-            tuple(str(digit) for digit in range(10)),
-        )
 
 
 class FashionMNIST(TorchvisionSource):
@@ -174,10 +137,9 @@ class FashionMNIST(TorchvisionSource):
     Source: H. Xiao, K. Rasul and R. Vollgraf, arXiv 1708.07747, 2017.
     """
 
-    name, title, native_size = "fashion_mnist", "Fashion-MNIST", 28
-    channels = 1
-    mean = (0.2860,)
-    std = (0.3530,)
+    name, channels = "fashion_mnist", 1
+    mean, std = (0.2860,), (0.3530,)
+    title, native_size = "Fashion-MNIST", 28
 
     def _open(self, stored: str) -> Any:
         return _Published(self.root, train=stored == "train", download=self.download)

@@ -61,7 +61,7 @@ class Normalize(nn.Module):
         std: Channel standard deviations.
 
     Raises:
-        ValueError: if the two differ in length or a deviation is not positive.
+        ValueError: If the two differ in length or a deviation is not positive.
     """
 
     scale: Tensor
@@ -82,10 +82,7 @@ class Normalize(nn.Module):
     @torch.no_grad()
     def forward(self, images: Tensor) -> Tensor:
         """``(images / 255 - mean) / std``: values in 0…255, ``(B, C, H, W)``, to float32."""
-        if images.dim() != 4 or images.shape[1] != len(self.mean):
-            raise ValueError(
-                f"images of shape (B, {len(self.mean)}, H, W) wanted, got {tuple(images.shape)}"
-            )
+        _check_shape(images, len(self.mean))
         if self.scale.device != images.device:
             self.to(images.device)
         return torch.addcmul(self.shift, images.float(), self.scale)
@@ -96,14 +93,14 @@ class Views(nn.Module):
 
     Every image of every view has its own parameters. They come from the global random generator of
     the images' device in one draw, whatever the knobs, so that a knob changes only what it names.
-    Nothing is read back from the device. The order and the arithmetic, all documented choices of
-    this project, made so that a batch costs a few small matrix products:
+    Nothing is read back from the device. Choices of this project, which make a batch a few small
+    matrix products:
 
     - crop, flip and blur are one separable linear map (``vje_pyro.data.crops``); the blur
       therefore comes before the colours, which makes a difference only where colours are clipped;
     - jitter is one affine map of the channels (``vje_pyro.data.colour``) in the fixed order
       brightness, contrast (about the mean luma of the crop), saturation, hue; grayscale is
-      saturation 0; values are clipped to [0, 1] once, at the end, not between the steps;
+      saturation 0; values are clipped to [0, 1] once, at the end;
     - with a number of channels other than 3, saturation, hue and grayscale do nothing.
 
     Args:
@@ -122,11 +119,10 @@ class Views(nn.Module):
         grayscale: Probability of a grey image.
         blur: Probability of a Gaussian blur, one number or one for each view.
         blur_sigma: Least and greatest standard deviation of the blur, in pixels of the view.
-        solarize: Probability of inverting all values above one half, one number or one for each
-            view.
+        solarize: Probability of inverting all values above one half, as ``blur``.
 
     Raises:
-        ValueError: if a knob is out of its range; the message names it.
+        ValueError: If a knob is out of its range; the message names it.
     """
 
     chroma: Tensor
@@ -156,8 +152,8 @@ class Views(nn.Module):
         self.channels = len(self.normalize.mean)
         self.image_size = _at_least_one("image_size", image_size)
         self.num_views = _at_least_one("num_views", num_views)
-        self.crop_scale = _interval("crop_scale", crop_scale, low=0.0, high=1.0)
-        self.crop_ratio = _interval("crop_ratio", crop_ratio, low=0.0)
+        self.crop_scale = _interval("crop_scale", crop_scale, high=1.0)
+        self.crop_ratio = _interval("crop_ratio", crop_ratio)
         self.flip = _number("flip", flip)
         self.jitter = _number("jitter", jitter)
         self.brightness = _number("brightness", brightness, high=math.inf)
@@ -166,29 +162,16 @@ class Views(nn.Module):
         self.hue = _number("hue", hue, high=0.5)
         self.grayscale = _number("grayscale", grayscale)
         self.blur = _per_view("blur", blur, num_views)
-        self.blur_sigma = _interval("blur_sigma", blur_sigma, low=0.0)
+        self.blur_sigma = _interval("blur_sigma", blur_sigma)
         self.solarize = _per_view("solarize", solarize, num_views)
         luma = LUMA if self.channels == 3 else (1 / self.channels,) * self.channels
         self.register_buffer("luma", torch.tensor(luma), persistent=False)
         self.register_buffer("chroma", chroma_basis(), persistent=False)
 
-    def extra_repr(self) -> str:
-        """The knobs, for a log."""
-        return (
-            f"{self.num_views} views of {self.channels}x{self.image_size}x{self.image_size}, "
-            f"crop {self.crop_scale} {self.crop_ratio}, flip {self.flip}, jitter {self.jitter} "
-            f"({self.brightness}, {self.contrast}, {self.saturation}, {self.hue}), "
-            f"grayscale {self.grayscale}, blur {self.blur} {self.blur_sigma}, "
-            f"solarize {self.solarize}"
-        )
-
     @torch.no_grad()
     def forward(self, images: Tensor) -> Tensor:
         """Views ``(V, B, C, S, S)``, float32, normalised, of uint8 images ``(B, C, H, W)``."""
-        if images.dim() != 4 or images.shape[1] != self.channels:
-            raise ValueError(
-                f"images of shape (B, {self.channels}, H, W) wanted, got {tuple(images.shape)}"
-            )
+        _check_shape(images, self.channels)
         return self._make([images] * self.num_views, self._crop)
 
     @torch.no_grad()
@@ -280,10 +263,9 @@ class Views(nn.Module):
         return pixels
 
     def _has_colours(self) -> bool:
-        light = self.brightness or self.contrast
-        colour = self.channels == 3 and (self.saturation or self.hue)
-        grey = self.channels == 3 and self.grayscale > 0
-        return bool(self.jitter and (light or colour)) or grey
+        chroma = self.channels == 3 and (self.saturation or self.hue)
+        jitter = self.jitter and (self.brightness or self.contrast or chroma)
+        return bool(jitter or (self.channels == 3 and self.grayscale))
 
     def _colours(self, pixels: Tensor, recipe: _Recipe) -> Tensor:
         # contrast draws values towards the mean luma of the brightened crop; grey stays grey under
@@ -310,6 +292,11 @@ class Views(nn.Module):
         return [(-mean / std, (1 - mean) / std) for mean, std in stats]
 
 
+def _check_shape(images: Tensor, channels: int) -> None:
+    if images.dim() != 4 or images.shape[1] != channels:
+        raise ValueError(f"images of shape (B, {channels}, H, W) wanted, got {tuple(images.shape)}")
+
+
 def _factor(uniforms: Tensor, strength: float, jittered: Tensor) -> Tensor:
     """Uniform on ``[max(0, 1 - strength), 1 + strength]`` where jittered, else 1."""
     low = max(0.0, 1 - strength)
@@ -328,14 +315,10 @@ def _number(name: str, value: float, high: float = 1.0) -> float:
     return float(value)
 
 
-def _interval(
-    name: str, value: Sequence[float], low: float, high: float = math.inf
-) -> tuple[float, float]:
+def _interval(name: str, value: Sequence[float], high: float = math.inf) -> tuple[float, float]:
     pair = tuple(float(v) for v in value)
-    if len(pair) != 2 or not low < pair[0] <= pair[1] <= high or math.isinf(pair[1]):
-        raise ValueError(
-            f"{name} must be two numbers in ({low:g}, {high:g}], the lesser first, got {value}"
-        )
+    if len(pair) != 2 or not 0 < pair[0] <= pair[1] <= high or math.isinf(pair[1]):
+        raise ValueError(f"{name} must be two numbers in (0, {high:g}], rising, got {value}")
     return pair[0], pair[1]
 
 

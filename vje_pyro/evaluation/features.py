@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from vje_pyro.data.arrays import ImageArray
+from vje_pyro.data.batches import batches
 from vje_pyro.data.files import ImageFiles
-from vje_pyro.data.loaders import batches
 from vje_pyro.distributions.moments import moments
 from vje_pyro.errors import DataError, NonFiniteError
 from vje_pyro.method import evaluating

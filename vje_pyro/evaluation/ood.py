@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from vje_pyro.data.loaders import batches
+from vje_pyro.data.batches import batches
 from vje_pyro.errors import DataError
 from vje_pyro.evaluation.detection import RESAMPLES, OutlierScores, detection_figures
 from vje_pyro.evaluation.likelihood_scores import NUM_SAMPLES

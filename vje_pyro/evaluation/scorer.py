@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from vje_pyro.data.arrays import ImageArray
+from vje_pyro.data.batches import batches
 from vje_pyro.data.files import ImageFiles
-from vje_pyro.data.loaders import batches
 from vje_pyro.data.views import random_views
 from vje_pyro.errors import first_line
 from vje_pyro.evaluation.density_of_states import DENSITY_OF_STATES, DensityOfStates, states

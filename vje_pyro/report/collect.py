@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vje_pyro.data.selection import select_images
+from vje_pyro.data.batches import select_images
 from vje_pyro.distributions.moments import moments
 from vje_pyro.errors import CheckpointError, DataError
 from vje_pyro.evaluation.result import Result

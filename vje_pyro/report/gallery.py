@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from torchvision.transforms.functional import to_pil_image
 
-from vje_pyro.data.arrays import to_pil
 from vje_pyro.report.collect import SEED, Floats, Sample
 
 THUMBNAIL = 96
@@ -46,7 +46,7 @@ class Neighbours:
 def picture(sample: Sample, row: int, note: str = "", right: bool | None = None) -> Picture:
     """The image of a row of the sample, ready to show."""
     pixels = sample.picture(row)
-    image = to_pil(pixels[:3] if len(pixels) >= 3 else pixels[:1])  # grey, or the first three
+    image = to_pil_image(pixels[:3] if len(pixels) >= 3 else pixels[:1])  # grey, or the first three
     image.thumbnail((THUMBNAIL, THUMBNAIL))
     buffer = io.BytesIO()
     image.save(buffer, format="PNG", optimize=True)
