@@ -63,6 +63,7 @@ results: $(VENV)/.installed
 	$(BIN)/python benchmarks/ood_table.py
 	$(BIN)/python benchmarks/posterior_table.py
 	$(BIN)/python benchmarks/heads_table.py
+	$(BIN)/python benchmarks/faults_table.py
 	$(BIN)/python benchmarks/recipe_table.py
 	$(BIN)/python benchmarks/methods_table.py
 	$(BIN)/python benchmarks/performance_table.py

@@ -10,10 +10,10 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from datetime import UTC, datetime
-from functools import partial
+from functools import cached_property, partial
 from io import BytesIO
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,12 +26,17 @@ from vje_pyro.building import build
 from vje_pyro.data import select_images
 from vje_pyro.diagnostics import (
     Likelihood,
+    NutsComparison,
     Pairs,
     Recalibrated,
     Temperature,
+    Verdict,
     amortisation_gap,
+    block_importance,
+    classifier_test,
     compare_likelihoods,
     compare_with_nuts,
+    feature_check,
     fit_temperature,
     importance_weights,
     latent_usage,
@@ -64,13 +69,19 @@ _VIEWS_PER_IMAGE = 4
 """Pairs of views of each image that coverage is measured on: one an image is too few."""
 
 
-class Data(NamedTuple):
+@dataclass(frozen=True)
+class Data:
     """What a check is given: pairs of held-out and of training images, the run and the seed."""
 
     heldout: Pairs
     train: Pairs
     run: Representation
     seed: int
+
+    @cached_property
+    def nuts(self) -> NutsComparison:
+        """The guide beside NUTS, which two checks look at."""
+        return compare_with_nuts(self.heldout, seed=self.seed)
 
 
 @dataclass(frozen=True)
@@ -132,13 +143,17 @@ def normalized(factor: Callable[..., Any], **arguments: Tensor) -> Callable[...,
 
 CHECKS: dict[str, Callable[[Data], Any]] = {
     "importance": lambda d: importance_weights(d.heldout, seed=d.seed),
+    "blocks": lambda d: block_importance(d.heldout, seed=d.seed),
     "latent": lambda d: latent_usage(d.heldout, seed=d.seed),
     "amortisation": lambda d: amortisation_gap(d.heldout, seed=d.seed),
     "posterior_predictive": lambda d: predictive_check(d.heldout, seed=d.seed),
     "prior_predictive": lambda d: predictive_check(d.heldout, seed=d.seed, kind="prior"),
+    "features": lambda d: feature_check(d.heldout, seed=d.seed),
+    "prior_features": lambda d: feature_check(d.heldout, seed=d.seed, kind="prior"),
     "temperature": _recalibrate,
     "sbc_guide": lambda d: simulation_based_calibration(d.heldout, "guide", seed=d.seed),
-    "nuts": lambda d: compare_with_nuts(d.heldout, seed=d.seed),
+    "nuts": lambda d: d.nuts,
+    "c2st": lambda d: classifier_test(d.nuts),
     "comparison": _compare,
     "sbc_nuts": lambda d: simulation_based_calibration(
         d.heldout,
@@ -153,9 +168,9 @@ CHECKS: dict[str, Callable[[Data], Any]] = {
         seed=d.seed,
     ),
 }
-"""From the data to a result with a ``summary()``."""
+"""From the data to a result with a ``summary()``, and with a ``verdict`` where it is a test."""
 
-SLOW = ("amortisation", "nuts", "comparison", "sbc_nuts")
+SLOW = ("amortisation", "nuts", "c2st", "comparison", "sbc_nuts")
 """Checks of minutes; ``--quick`` leaves them out."""
 
 
@@ -238,6 +253,7 @@ def diagnose(
         "method": type(run.method).__name__,
         "dataset": run.source.name,
         "images": {"heldout": len(heldout), "train": len(train)},
+        "posterior": "of all views" if heldout.joint else "of one view",
         "data": f"pairs of training views: heldout of the test split, train of the {fit_on} split",
         "seed": seed,
         "training_seed": run.info["seed"],
@@ -250,14 +266,16 @@ def diagnose(
     }
     save_netcdf(to_arviz(heldout, seed=seed), out / "inference.nc", overwrite=True)
     arrays: dict[str, np.ndarray] = {}
-    parts = Parts()
+    parts, data = Parts(), Data(heldout, train, run, seed)
     for name in checks:
         with parts.part(name):
             start = time.perf_counter()
-            result = CHECKS[name](Data(heldout, train, run, seed))
+            result = CHECKS[name](data)
             seconds = round(time.perf_counter() - start, 1)
-            logger.info("%-21s %6.1f s", name, seconds)
             summary = {"wall_time_s": seconds, **result.summary()}
+            if verdict := getattr(result, "verdict", None):
+                summary["verdict"] = verdict._asdict()
+            logger.info("%-21s %6.1f s  %s", name, seconds, _in_words(verdict))
             json.dumps(summary, allow_nan=False)  # a figure that is no number leaves the check out
             content["checks"][name] = summary
             arrays |= {f"{name}/{key}": value for key, value in _arrays(result).items()}
@@ -269,6 +287,12 @@ def diagnose(
             write_atomic(out / "diagnostics.json", text)
     parts.finish(content["checks"])
     return content
+
+
+def _in_words(verdict: Verdict | None) -> str:
+    if verdict is None:
+        return ""
+    return f"{'FOUND' if verdict.flagged else 'passed'}: {verdict.text}"
 
 
 def _arrays(result: Any) -> dict[str, np.ndarray]:

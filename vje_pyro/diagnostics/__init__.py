@@ -1,6 +1,8 @@
 """Can the inference be believed? Checks of a trained method's posterior and of its predictions."""
 
 from vje_pyro.diagnostics.amortisation import Amortisation, amortisation_gap
+from vje_pyro.diagnostics.blocks import BlockImportance, block_importance
+from vje_pyro.diagnostics.c2st import C2ST, classifier_test
 from vje_pyro.diagnostics.comparison import (
     Comparison,
     Likelihood,
@@ -10,6 +12,7 @@ from vje_pyro.diagnostics.comparison import (
 )
 from vje_pyro.diagnostics.coverage import Coverage, expected_coverage
 from vje_pyro.diagnostics.export import load_netcdf, save_netcdf, to_arviz
+from vje_pyro.diagnostics.features import FeatureCheck, feature_check
 from vje_pyro.diagnostics.further_view import FurtherView
 from vje_pyro.diagnostics.importance import Importance, importance_weights
 from vje_pyro.diagnostics.latent import Latent, latent_usage
@@ -18,12 +21,16 @@ from vje_pyro.diagnostics.pairs import Pairs, require_posterior, view_pairs
 from vje_pyro.diagnostics.predictive import PredictiveCheck, Replicates, predictive_check
 from vje_pyro.diagnostics.sbc import SBC, normalized_method, simulation_based_calibration
 from vje_pyro.diagnostics.temperature import Recalibrated, Temperature, fit_temperature
+from vje_pyro.diagnostics.verdict import Verdict
 
 __all__ = [
+    "C2ST",
     "SBC",
     "Amortisation",
+    "BlockImportance",
     "Comparison",
     "Coverage",
+    "FeatureCheck",
     "FurtherView",
     "Importance",
     "Latent",
@@ -35,11 +42,15 @@ __all__ = [
     "Recalibrated",
     "Replicates",
     "Temperature",
+    "Verdict",
     "amortisation_gap",
+    "block_importance",
+    "classifier_test",
     "compare_likelihoods",
     "compare_scores",
     "compare_with_nuts",
     "expected_coverage",
+    "feature_check",
     "fit_temperature",
     "heldout_scores",
     "importance_weights",

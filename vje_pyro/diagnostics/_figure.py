@@ -6,6 +6,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from vje_pyro.diagnostics.coverage import per_image
+
 _LEVEL = 0.95
 _RESAMPLES = 2000
 
@@ -40,6 +42,6 @@ def bootstrap_mean(values: ArrayLike, over: str = "images", seed: int = 0) -> di
     }
 
 
-def mean_over_images(values: Tensor) -> dict[str, Any]:
-    """Mean of ``(2N,)`` values of pairs: the two orders of an image are one unit, not two."""
-    return bootstrap_mean(values.unflatten(0, (2, -1)).mean(0).cpu())
+def mean_over_images(values: Tensor, images: Tensor) -> dict[str, Any]:
+    """Mean of values ``(M,)`` of data: all data of an image are one unit."""
+    return bootstrap_mean(per_image(values, images).cpu())

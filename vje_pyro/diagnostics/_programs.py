@@ -9,11 +9,14 @@ from typing import Any
 import pyro
 import torch
 from pyro import poutine
+from pyro.poutine.condition_messenger import ConditionMessenger
 from torch import Tensor
 
 from vje_pyro.errors import VJEError
 
 _CHUNK_BYTES = 64 * 2**20
+_NESTING = 2
+"""Plates of a program: the data, and inside it the views of an image."""
 
 
 @contextmanager
@@ -95,9 +98,32 @@ def draw_latents(
     guide: Callable, arguments: tuple[Any, ...], num_samples: int
 ) -> dict[str, Tensor]:
     """Draws of every latent site of a guide, ``(S, N, *event)`` by name."""
-    with pyro.plate("particles", num_samples, dim=-2):
+    with particles(num_samples):
         trace = poutine.trace(guide).get_trace(*arguments)
-    return {name: site["value"] for name, site in _random_sites(trace)}
+    return {n: site["value"].squeeze(_view_dim(site["fn"])) for n, site in _random_sites(trace)}
+
+
+def particles(num_samples: int) -> pyro.plate:
+    """A plate of draws, outside of those of the data and of the views."""
+    return pyro.plate("particles", num_samples, dim=-1 - _NESTING)
+
+
+class _Given(ConditionMessenger):
+    """Latents of data ``(..., N, *event)`` in a program whose data may have views inside."""
+
+    def _pyro_sample(self, msg: Any) -> None:
+        super()._pyro_sample(msg)
+        if msg["name"] in self.data:
+            msg["value"] = msg["value"].unsqueeze(_view_dim(msg["fn"]))
+
+
+def given(program: Callable, latents: dict[str, Tensor]) -> Callable:
+    """The program with the latents of its data fixed, ``(..., N, *event)`` each."""
+    return _Given(latents)(program)
+
+
+def _view_dim(law: Any) -> int:
+    return -_NESTING - law.event_dim
 
 
 def site_log_probs(
@@ -107,21 +133,26 @@ def site_log_probs(
 
     Args:
         program: A Pyro program over a plate of N data, such as ``method.model``.
-        arguments: Its arguments.
+        arguments: Its arguments; tensors ``(V, N, D)`` are of V views of each datum.
         latents: Value of each latent site, ``(..., N, *event)``; further dimensions are particles.
 
     Returns:
-        Tensors ``(..., N)`` by name of the site.
+        Tensors ``(..., V, N)`` by name of the site, V the views of each datum that the site is in,
+        1 where it is in no plate of views.
     """
-    trace = poutine.trace(poutine.condition(program, data=latents)).get_trace(*arguments)
-    return {name: site["fn"].log_prob(site["value"]) for name, site in _random_sites(trace)}
+    several = any(isinstance(x, Tensor) and x.dim() == 3 for x in arguments)
+    conditioned = (given if several else poutine.condition)(program, latents)
+    trace = poutine.trace(conditioned).get_trace(*arguments)
+    log_probs = {n: site["fn"].log_prob(site["value"]) for n, site in _random_sites(trace)}
+    return {n: torch.atleast_2d(x) if several else x[..., None, :] for n, x in log_probs.items()}
 
 
 def log_density(
     program: Callable, arguments: tuple[Any, ...], latents: dict[str, Tensor]
 ) -> Tensor:
     """Sum of :func:`site_log_probs`, ``(..., N)``: of a model its log joint density."""
-    return torch.stack(list(site_log_probs(program, arguments, latents).values())).sum(0)
+    sites = [site.sum(-2) for site in site_log_probs(program, arguments, latents).values()]
+    return torch.stack(torch.broadcast_tensors(*sites)).sum(0)
 
 
 def _random_sites(trace: poutine.Trace) -> Iterator[tuple[str, Any]]:

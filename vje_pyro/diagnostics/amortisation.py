@@ -20,16 +20,17 @@ _GROUP_ELEMENTS = 2**20
 
 @dataclass(frozen=True)
 class Amortisation:
-    """ELBO of the guide and of a free diagonal Gaussian of each datum, in nats, for 2N data.
+    """ELBO of the guide and of a free diagonal Gaussian of each datum, in nats, for M data.
 
     Args:
-        amortised: ELBO of the guide, ``(2N,)``.
-        optimised: ELBO of the Gaussian that was fitted to the datum alone, ``(2N,)``, on draws
+        amortised: ELBO of the guide, ``(M,)``.
+        optimised: ELBO of the Gaussian that was fitted to the datum alone, ``(M,)``, on draws
             that neither the fit nor the choice below has seen.
-        error: Monte Carlo standard error of their difference, ``(2N,)``.
-        loc: Means of the fitted Gaussians, ``(2N, D)``.
-        scale: Their standard deviations, ``(2N, D)``.
-        kept: Where the fit was no better on new draws and the guide's moments stay, ``(2N,)``.
+        error: Monte Carlo standard error of their difference, ``(M,)``.
+        loc: Means of the fitted Gaussians, ``(M, D)``.
+        scale: Their standard deviations, ``(M, D)``.
+        kept: Where the fit was no better on new draws and the guide's moments stay, ``(M,)``.
+        images: Which image each datum is of, ``(M,)``.
     """
 
     amortised: Tensor
@@ -38,10 +39,11 @@ class Amortisation:
     loc: Tensor
     scale: Tensor
     kept: Tensor
+    images: Tensor
 
     @property
     def gap(self) -> Tensor:
-        """Optimised less amortised ELBO, ``(2N,)`` in nats.
+        """Optimised less amortised ELBO, ``(M,)`` in nats.
 
         Of a diagonal Gaussian guide it is not negative, but for :attr:`error`. Of a richer guide
         (low-rank, flow) it can be: by as much as the richer family wins.
@@ -53,11 +55,11 @@ class Amortisation:
         quantiles = self.gap.quantile(torch.tensor([0.05, 0.5, 0.95], dtype=self.gap.dtype))
         return {
             "num_data": len(self.gap),
-            "gap": mean_over_images(self.gap),
+            "gap": mean_over_images(self.gap, self.images),
             "gap_quantiles_5_50_95": quantiles.tolist(),
             "gap_error_mean": self.error.mean().item(),
-            "elbo_amortised": mean_over_images(self.amortised),
-            "elbo_optimised": mean_over_images(self.optimised),
+            "elbo_amortised": mean_over_images(self.amortised, self.images),
+            "elbo_optimised": mean_over_images(self.optimised, self.images),
             "kept_fraction": self.kept.double().mean().item(),
         }
 
@@ -102,12 +104,13 @@ def amortisation_gap(
     with seeded(seed):
         for images in torch.arange(len(pairs)).split(size):
             fit = _fit(pairs.subset(images), num_samples, num_steps, learning_rate)
-            # Both orders of an image stay together: (2, images, ...).
-            groups.append([x.unflatten(0, (2, -1)) for x in fit])
+            # All data of an image stay together: (data of it, images, ...).
+            groups.append([x.unflatten(0, (-1, len(images))) for x in fit])
     loc, scale, kept = (torch.cat(part, 1).flatten(0, 1) for part in zip(*groups, strict=True))
     optimised, amortised = _evaluate(pairs, loc, scale, num_evaluation_samples, seed + 1)
     error = (optimised - amortised).std(0) / math.sqrt(num_evaluation_samples)
-    return Amortisation(amortised.mean(0), optimised.mean(0), error, loc, scale, kept)
+    means = amortised.mean(0), optimised.mean(0)
+    return Amortisation(*means, error, loc, scale, kept, pairs.images)
 
 
 def _fit(
@@ -147,7 +150,7 @@ def _antithetic(num_samples: int, like: Tensor) -> Tensor:
 
 
 def _elbo_draws(pairs: Pairs, loc: Tensor, scale: Tensor, noise: Tensor) -> Tensor:
-    """Log joint less log q at draws of a diagonal Gaussian, ``(S, 2N)``: its mean is the ELBO."""
+    """Log joint less log q at draws of a diagonal Gaussian, ``(S, M)``: its mean is the ELBO."""
     q = Normal(loc, scale, validate_args=False)
     z = loc + scale * noise
     with pyro.validation_enabled(False):
@@ -159,7 +162,7 @@ def _elbo_draws(pairs: Pairs, loc: Tensor, scale: Tensor, noise: Tensor) -> Tens
 def _evaluate(
     pairs: Pairs, loc: Tensor, scale: Tensor, num_samples: int, seed: int
 ) -> tuple[Tensor, Tensor]:
-    """ELBO draws ``(S, 2N)``, float64, of the fitted Gaussians and of the guide."""
+    """ELBO draws ``(S, M)``, float64, of the fitted Gaussians and of the guide."""
     posterior: Any = pairs.posterior
     common = isinstance(posterior, Independent) and isinstance(posterior.base_dist, Normal)
     optimised, amortised = [], []

@@ -47,7 +47,7 @@ from torch import Tensor, nn
 
 from vje_pyro.diagnostics import arviz_adapter
 from vje_pyro.diagnostics._figure import bootstrap_mean
-from vje_pyro.diagnostics._programs import chunks, draw_latents, seeded
+from vje_pyro.diagnostics._programs import chunks, draw_latents, given, seeded
 from vje_pyro.diagnostics.coverage import per_image
 from vje_pyro.diagnostics.pairs import Pairs
 from vje_pyro.errors import VJEError
@@ -259,20 +259,21 @@ def heldout_scores(pairs: Pairs, num_samples: int = 100, seed: int = 0) -> Score
     """
     if num_samples < 1:
         raise ValueError(f"num_samples must be at least 1, got {num_samples}.")
+    pairs = pairs.one_view()
     arguments = pairs.arguments()
     parts: list[dict[str, Tensor]] = []
     with seeded(seed):
         for size in chunks(num_samples, pairs.embeddings.numel()):
             latents = draw_latents(pairs.method.guide, arguments, size)
             sites = _observed_sites(pairs.method, arguments, latents)
-            log_probs = {n: s["fn"].log_prob(s["value"]).double() for n, s in sites.items()}
+            log_probs = {n: s["fn"].log_prob(s["value"]).sum(-2).double() for n, s in sites.items()}
             log_probs["joint"] = torch.stack(list(log_probs.values())).sum(0)
             # Sums over the draws of this chunk: only these are kept.
             parts.append({n: x.logsumexp(0) for n, x in log_probs.items()})
     log_num = torch.tensor(float(num_samples), dtype=torch.float64).log()
     means = {n: torch.stack([part[n] for part in parts]).logsumexp(0) - log_num for n in parts[0]}
     joint = means.pop("joint")
-    return Scores(means, joint, pairs.indices.repeat(2), _digest(pairs), _subdensities(pairs))
+    return Scores(means, joint, pairs.images, _digest(pairs), _subdensities(pairs))
 
 
 def refit(
@@ -334,7 +335,7 @@ def _with(pairs: Pairs, likelihood: Likelihood) -> Pairs:
 
 
 def _observed_sites(method: Any, arguments: tuple, latents: dict[str, Tensor]) -> dict[str, Any]:
-    trace = poutine.trace(poutine.condition(method.model, data=latents)).get_trace(*arguments)
+    trace = poutine.trace(given(method.model, latents)).get_trace(*arguments)
     return {
         name: site
         for name, site in trace.nodes.items()

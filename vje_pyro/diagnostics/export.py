@@ -20,7 +20,9 @@ constant_data         label, index                            datum
 constant_data         class_size (where classes are named)    class
 ====================  ======================================  =====================================
 
-``view`` is the source view of an ordered pair, ``datum`` the image; the coordinate of ``class`` are
+``datum`` is the image. ``view`` is the source view of an ordered pair, where the posterior is that
+of one view. Where it is that of all views (the joint objectives), ``view`` is the observed one, and
+z, ``lp``, ``log_weight`` and ``elbo`` have no such dimension; the coordinate of ``class`` are
 the names of the classes. Log densities are in nats and positive where likely: ``log_likelihood`` is
 log p(u | z) with respect to surface area and log p(r | z), ``lp`` the log joint log p(z, u, r),
 ``log_weight`` lp less log q(z), and ``elbo`` its mean over the draws. Angles are in degrees, from
@@ -81,11 +83,18 @@ def to_arviz(pairs: Pairs, num_samples: int = 100, seed: int = 0) -> Any:
     with seeded(seed):
         parts = [_draw(pairs, size) for size in chunks(num_samples, pairs.embeddings.numel())]
     draws: dict[str, dict[str, Variable]] = {
-        group: {name: _draws([part[group][name] for part in parts]) for name in variables}
+        group: {
+            name: _draws(
+                torch.cat([part[group][name] for part in parts]),
+                len(pairs),
+                event=name in ("z", "direction") and group != "log_likelihood",
+            )
+            for name in variables
+        }
         for group, variables in parts[0].items()
     }
     log_weight = torch.cat([part["sample_stats"]["log_weight"] for part in parts])
-    draws["sample_stats"]["elbo"] = _data(log_weight.mean(0))
+    draws["sample_stats"]["elbo"] = _data(log_weight.mean(0), len(pairs))
     coords = {
         "view": np.arange(2),
         "datum": np.arange(len(pairs)),
@@ -100,6 +109,7 @@ def to_arviz(pairs: Pairs, num_samples: int = 100, seed: int = 0) -> Any:
         "inference_library_version": __version__,
         "method": type(pairs.method).__name__,
         "guide": type(getattr(pairs.method, "inference", pairs.posterior)).__name__,
+        "posterior": "all views" if pairs.joint else "one view",
         "split": pairs.split,
         "seed": seed,
     }
@@ -107,7 +117,7 @@ def to_arviz(pairs: Pairs, num_samples: int = 100, seed: int = 0) -> Any:
 
 
 def _draw(pairs: Pairs, num_samples: int) -> dict[str, dict[str, Tensor]]:
-    """Draws and their log densities by group and variable, ``(S, 2N, ...)``."""
+    """Draws and their log densities by group and variable, ``(S, ..., M)`` and events."""
     center = predictive_location(pairs)
     posterior, prior = (predictive_sites(pairs, num_samples, k) for k in ("posterior", "prior"))
     for sites in (posterior, prior):
@@ -115,7 +125,7 @@ def _draw(pairs: Pairs, num_samples: int) -> dict[str, dict[str, Tensor]]:
     z = {"z": posterior.pop("z")}
     arguments = pairs.arguments()
     model = site_log_probs(pairs.method.model, arguments, z)
-    joint = torch.stack([value.double() for value in model.values()]).sum(0)
+    joint = torch.stack([value.double().sum(-2) for value in model.values()]).sum(0)
     log_weight = joint - log_density(pairs.method.guide, arguments, z).double()
     return {
         "posterior": z,
@@ -127,32 +137,36 @@ def _draw(pairs: Pairs, num_samples: int) -> dict[str, dict[str, Tensor]]:
     }
 
 
-def _draws(parts: list[Tensor]) -> Variable:
-    """Draws ``(S, 2N, ...)`` in parts as (chain, draw, datum, view, ...)."""
-    per_view = torch.cat(parts).unflatten(1, (2, -1)).transpose(1, 2)[None]
-    return ("chain", "draw", "datum", "view", "dim")[: per_view.dim()], per_view.numpy()
+def _draws(values: Tensor, num_images: int, event: bool = False) -> Variable:
+    """Draws ``(S, ..., M)``, or of vectors ``(S, ..., M, D)``, as (chain, draw, datum, …)."""
+    vector = values.shape[-1:] if event else ()
+    per_view = values.reshape(len(values), -1, num_images, *vector).transpose(1, 2)
+    dims = ["chain", "draw", "datum", "view", "dim"][: 4 + len(vector)]
+    if per_view.shape[2] == 1:  # of the image, not of a view
+        per_view = per_view.squeeze(2)
+        dims.remove("view")
+    return dims, per_view[None].numpy()
 
 
-def _data(values: Tensor) -> Variable:
-    """Values ``(2N, ...)`` as (datum, view, ...)."""
-    per_view = values.unflatten(0, (2, -1)).transpose(0, 1)
-    return ("datum", "view", "dim")[: per_view.dim()], per_view.numpy()
+def _data(values: Tensor, num_images: int, event: bool = False) -> Variable:
+    """Values ``(..., M)``, or vectors ``(..., M, D)``, as (datum, …)."""
+    dims, per_view = _draws(values[None], num_images, event)
+    return dims[2:], per_view[0, 0]
 
 
 def _observed(pairs: Pairs) -> dict[str, Variable]:
-    target = pairs.target
-    direction = normalize(target, dim=-1)
+    direction = normalize(pairs.target, dim=-1)
     return {
-        "direction": _data(direction),
-        "radius": _data(target.norm(dim=-1)),
-        "angle": _data(angles(direction, predictive_location(pairs))),
+        "direction": _data(direction, len(pairs), event=True),
+        "radius": _data(pairs.target.norm(dim=-1), len(pairs)),
+        "angle": _data(angles(direction, predictive_location(pairs)), len(pairs)),
     }
 
 
 def _constant(pairs: Pairs) -> dict[str, Variable]:
     variables: dict[str, Variable] = {
-        "source": _data(pairs.source),
-        "scale": _data(pairs.scale),
+        "source": _data(pairs.source, len(pairs), event=True),
+        "scale": _data(pairs.scale, len(pairs), event=True),
         "label": (("datum",), pairs.labels.numpy()),
         "index": (("datum",), pairs.indices.numpy()),
     }

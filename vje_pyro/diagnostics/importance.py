@@ -13,35 +13,53 @@ from vje_pyro.diagnostics._figure import mean_over_images
 from vje_pyro.diagnostics._programs import chunks, draw_latents, log_density, seeded
 from vje_pyro.diagnostics.arviz_adapter import psislw
 from vje_pyro.diagnostics.pairs import Pairs
+from vje_pyro.diagnostics.verdict import Verdict
 
 # With fewer, the tail (a fifth of the draws) is too short to fit.
 _MIN_SAMPLES = 100
 # Weights that agree to a tenth of a per cent are constant: their spread is rounding.
 _CONSTANT = 1e-3
-_RELIABLE_K = 0.7
+RELIABLE_K = 0.7
+"""Up to this k-hat weights can be corrected (Vehtari et al.)."""
 
 
 @dataclass(frozen=True)
 class Importance:
     r"""Importance weights of a guide, :math:`w_s = p(x, z_s) / q(z_s)` with :math:`z_s \sim q`.
 
-    All are per datum, that is per ordered pair of views; the 2N data are in the order of
-    :class:`Pairs`. Weights are never pooled over data: the product of the weights of many data has
-    a heavy tail even where each guide is good.
+    All are per datum, in the order of :class:`Pairs`. Weights are never pooled over data: the
+    product of the weights of many data has a heavy tail even where each guide is good.
 
     Args:
-        log_weights: ``(S, 2N)``, in nats, float64.
-        pareto_k: Shape of the generalised Pareto tail of each datum's weights, ``(2N,)``. Up to
+        log_weights: ``(S, M)``, in nats, float64.
+        pareto_k: Shape of the generalised Pareto tail of each datum's weights, ``(M,)``. Up to
             0.7 the guide can be corrected by its weights; above, it misses part of the posterior.
-        ess: Effective number of the S draws, :math:`(\sum w)^2 / \sum w^2`, ``(2N,)``.
-        bounds: Importance-weighted bound on the log evidence with K draws, ``(2N,)`` in nats, by
+        ess: Effective number of the S draws, :math:`(\sum w)^2 / \sum w^2`, ``(M,)``.
+        bounds: Importance-weighted bound on the log evidence with K draws, ``(M,)`` in nats, by
             K; K = 1 is the ELBO. It rises with K, and its limit is the log evidence.
+        images: Which image each datum is of, ``(M,)``.
     """
 
     log_weights: Tensor
     pareto_k: Tensor
     ess: Tensor
     bounds: dict[int, Tensor]
+    images: Tensor
+
+    def _mean(self, values: Tensor) -> dict[str, Any]:
+        return mean_over_images(values, self.images)
+
+    @property
+    def verdict(self) -> Verdict:
+        """Whether k-hat is above 0.7 for half of the data."""
+        k = self.pareto_k.median().item()
+        if k <= RELIABLE_K:
+            return Verdict(False, f"the guide's draws can be corrected by weights (k-hat {k:.2f}).")
+        return Verdict(
+            True,
+            f"k-hat is {k:.2f} in the median, above 0.7: weights cannot correct the guide. In many "
+            f"dimensions small errors of all features are enough: see blocks for where they are.",
+        )
 
     def summary(self) -> dict[str, Any]:
         """Figures for a JSON: means over data with intervals over images, and shares of k-hat."""
@@ -53,10 +71,10 @@ class Importance:
             "pareto_k_median": finite.median().item() if len(finite) else None,
             "pareto_k_max": finite.max().item() if len(finite) else None,
             "pareto_k_infinite": len(self.pareto_k) - len(finite),
-            "pareto_k_above_0.7": mean_over_images((self.pareto_k > _RELIABLE_K).double()),
-            "ess_fraction": mean_over_images(self.ess / len(self.log_weights)),
-            "bounds": {str(k): mean_over_images(bound) for k, bound in self.bounds.items()},
-            "elbo_to_bound": mean_over_images(self.bounds[most] - self.bounds[low]),
+            "pareto_k_above_0.7": self._mean((self.pareto_k > RELIABLE_K).double()),
+            "ess_fraction": self._mean(self.ess / len(self.log_weights)),
+            "bounds": {str(k): self._mean(bound) for k, bound in self.bounds.items()},
+            "elbo_to_bound": self._mean(self.bounds[most] - self.bounds[low]),
         }
 
 
@@ -95,12 +113,13 @@ def importance_weights(
         pareto_k=pareto_k(log_w),
         ess=(2 * log_w.logsumexp(0) - (2 * log_w).logsumexp(0)).exp(),
         bounds={k: importance_weighted_bound(log_w, k) for k in sorted(ks) if not num_samples % k},
+        images=pairs.images,
     )
 
 
 @torch.no_grad()
 def log_weights(pairs: Pairs, num_samples: int = 1000, seed: int = 0) -> Tensor:
-    """Log importance weight of every draw of every datum, ``(S, 2N)`` in nats, float64.
+    """Log importance weight of every draw of every datum, ``(S, M)`` in nats, float64.
 
     The sum of the model's sites less the sum of the guide's, each datum by itself.
     """

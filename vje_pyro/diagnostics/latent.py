@@ -14,6 +14,7 @@ from torch.distributions import Normal as TorchNormal
 from vje_pyro.diagnostics._figure import mean_over_images
 from vje_pyro.diagnostics._programs import chunks, draw_latents, seeded, site_log_probs
 from vje_pyro.diagnostics.pairs import Pairs
+from vje_pyro.diagnostics.verdict import Verdict
 from vje_pyro.distributions.moments import moments
 
 _ACTIVE = 0.01
@@ -22,7 +23,7 @@ _REPLACED = ", Gaussian marginals of the {}'s moments"
 
 @dataclass(frozen=True)
 class Latent:
-    r"""Use of the latent by a guide, over the 2N data of :class:`Pairs`; all in nats.
+    r"""Use of the latent by a guide, over the M data of :class:`Pairs`; all in nats.
 
     The KL of a datum has two parts, of which the first says what z knows of the datum and the
     second how far all posteriors together are from the prior:
@@ -33,19 +34,20 @@ class Latent:
         \qquad \bar q = \frac1M \sum_n q_n
 
     Args:
-        kl_per_dim: KL of each marginal of the posterior from the prior's, ``(2N, D)``. Where
+        kl_per_dim: KL of each marginal of the posterior from the prior's, ``(M, D)``. Where
             posterior and prior are products these sum to the KL.
         kl_from: How they were computed: ``"closed form"`` or ``"draws"``; and which marginals, if
             any, had to be replaced by the Gaussian of their moments (a flow has none).
         mean_variance: Variance over the data of the posterior mean, ``(D,)``.
-        mutual_information: Terms whose mean is I(n; z), ``(2N,)``. It is of a sample of M = 2N and
-            cannot exceed log M: near that limit it says only that the posteriors hardly overlap.
-        aggregate_kl: Terms whose mean is the KL of the aggregate posterior, ``(2N,)``; single
+        mutual_information: Terms whose mean is I(n; z), ``(M,)``. It is of a sample of M and cannot
+            exceed log M: near that limit it says only that the posteriors hardly overlap.
+        aggregate_kl: Terms whose mean is the KL of the aggregate posterior, ``(M,)``; single
             terms can be negative.
         latent_gain: Expected log-likelihood of the target less that with the latent of another
-            image, ``(2N,)``. Near 0 the model does not listen to z, whatever the KL is: the
+            image, ``(M,)``. Near 0 the model does not listen to z, whatever the KL is: the
             posterior has collapsed as far as prediction goes.
-        scale_gain: The same with the directional scale of another image, ``(2N,)``.
+        scale_gain: The same with the directional scale of another image, ``(M,)``.
+        images: Which image each datum is of, ``(M,)``.
     """
 
     kl_per_dim: Tensor
@@ -55,6 +57,7 @@ class Latent:
     aggregate_kl: Tensor
     latent_gain: Tensor
     scale_gain: Tensor
+    images: Tensor
 
     @property
     def active(self) -> Tensor:
@@ -63,19 +66,32 @@ class Latent:
 
     @property
     def kl(self) -> Tensor:
-        """KL of each posterior from the prior, estimated from draws, ``(2N,)``."""
+        """KL of each posterior from the prior, estimated from draws, ``(M,)``."""
         return self.mutual_information + self.aggregate_kl
+
+    @property
+    def verdict(self) -> Verdict:
+        """Whether the 95 % interval of the latent's gain reaches down to zero."""
+        gain = mean_over_images(self.latent_gain, self.images)
+        nats = f"{gain['value']:.2f} nats [{gain['low']:.2f}, {gain['high']:.2f}]"
+        if gain["low"] > 0:
+            return Verdict(False, f"a target loses {nats} with z of another image: z is used.")
+        return Verdict(
+            True,
+            f"a target loses {nats} with z of another image: the model does not use z, or sources "
+            f"and targets are not of one image. Check the views; lower method.beta.",
+        )
 
     def summary(self) -> dict[str, Any]:
         """Figures for a JSON: the KL with its parts, their intervals over images, and the units."""
         return {
             "num_data": len(self.kl),
-            "kl": mean_over_images(self.kl),
-            "mutual_information": mean_over_images(self.mutual_information),
+            "kl": mean_over_images(self.kl, self.images),
+            "mutual_information": mean_over_images(self.mutual_information, self.images),
             "mutual_information_limit": math.log(len(self.kl)),
-            "aggregate_kl": mean_over_images(self.aggregate_kl),
-            "latent_gain": mean_over_images(self.latent_gain),
-            "scale_gain": mean_over_images(self.scale_gain),
+            "aggregate_kl": mean_over_images(self.aggregate_kl, self.images),
+            "latent_gain": mean_over_images(self.latent_gain, self.images),
+            "scale_gain": mean_over_images(self.scale_gain, self.images),
             "active_units": int(self.active.sum()),
             "active_threshold": _ACTIVE,
             "mean_variance": self.mean_variance.tolist(),
@@ -89,7 +105,7 @@ def latent_usage(pairs: Pairs, num_samples: int = 16, seed: int = 0) -> Latent:
     """How the guide uses the latent.
 
     Args:
-        pairs: The data. The parts of the KL cost ``num_samples`` × (2N)² × D operations: some
+        pairs: The data. The parts of the KL cost ``num_samples`` × M² × D operations: some
             hundred images are enough.
         num_samples: Draws S from each posterior.
         seed: Of the draws.
@@ -119,20 +135,21 @@ def latent_usage(pairs: Pairs, num_samples: int = 16, seed: int = 0) -> Latent:
         aggregate_kl=(aggregate - prior.log_prob(z)).mean(0),
         latent_gain=latent_gain,
         scale_gain=scale_gain,
+        images=pairs.images,
     )
 
 
 def _gains(pairs: Pairs, num_samples: int) -> tuple[Tensor, Tensor]:
     """Log-likelihood that a datum loses with the latent, or the scale, of the image before it."""
     posterior, scale, target = pairs.arguments()
-    means = torch.zeros(3, len(scale), dtype=torch.float64)
+    means = torch.zeros(3, pairs.num_data, dtype=torch.float64)
     for size in chunks(num_samples, pairs.embeddings.numel()):
         own = draw_latents(pairs.method.guide, pairs.arguments(), size)
         others = {name: value.roll(1, 1) for name, value in own.items()}
-        cases = (own, scale), (others, scale), (own, scale.roll(1, 0))
+        cases = (own, scale), (others, scale), (own, scale.roll(1, -2))
         for mean, (latents, scales) in zip(means, cases, strict=True):
             sites = site_log_probs(pairs.method.model, (posterior, scales, target), latents)
-            observed = sum(site.double() for name, site in sites.items() if name not in latents)
+            observed = sum(s.double().sum(-2) for name, s in sites.items() if name not in latents)
             mean += torch.as_tensor(observed).expand(size, -1).sum(0) / num_samples
     with_own, with_other_latent, with_other_scale = means
     return with_own - with_other_latent, with_own - with_other_scale

@@ -1,6 +1,5 @@
 """The exact posterior of a few data, by NUTS, against the guide."""
 
-import copy
 import math
 import time
 from collections.abc import Callable
@@ -58,6 +57,8 @@ class NutsComparison:
         scale: Its standard deviations, ``(n, D)``.
         guide_mean: The guide's mean, ``(n, D)``.
         guide_scale: Its standard deviations, ``(n, D)``.
+        draws: Of the guide, as many as of NUTS, ``(C S, n, D)``.
+        joint: Whether the posterior is that of all views.
     """
 
     run: NutsRun
@@ -65,6 +66,8 @@ class NutsComparison:
     scale: Tensor
     guide_mean: Tensor
     guide_scale: Tensor
+    draws: Tensor
+    joint: bool
 
     @property
     def difference(self) -> Tensor:
@@ -117,8 +120,9 @@ def compare_with_nuts(
 ) -> NutsComparison:
     r"""Sample :math:`p(z \mid u_j, r_j;\ \sigma(s_i))` of the first images and compare the guide.
 
-    The source is view 0 and the target view 1. The guide reads the source only: part of the
-    difference is what one view does not tell of the other, as it is in training.
+    Where the posterior is that of one view, the source is view 0 and the target view 1. The guide
+    reads the source only: part of the difference is what one view does not tell of the other, as it
+    is in training. A posterior from all views is compared with the exact one given all of them.
 
     Args:
         pairs: The data, of which the first ``num_data`` images are taken.
@@ -134,21 +138,21 @@ def compare_with_nuts(
     """
     if num_data < 1:
         raise ValueError(f"num_data must be positive, got {num_data}.")
-    few = pairs.subset(slice(num_data))
-    method = copy.deepcopy(pairs.method).double()
-    source, target = few.embeddings.double()
-    posterior, scale = method.infer(source)
-    arguments = (posterior, scale, target)
+    few = pairs.subset(slice(num_data)).double()
+    posterior, scale, target = evidence = few.evidence(torch.arange(len(few)))
     run = run_nuts(
-        lambda z: log_density(method.model, arguments, {"z": z}),
+        lambda z: log_density(few.method.model, evidence, {"z": z}),
         start=starts(target, scale, num_chains, seed),
         num_samples=num_samples,
         num_warmup=num_warmup,
         max_tree_depth=max_tree_depth,
         seed=seed,
     )
-    draws = run.draws.flatten(0, 1)
-    return NutsComparison(run, draws.mean(0), draws.std(0), *moments(posterior))
+    exact = run.draws.flatten(0, 1)
+    with seeded(seed), torch.no_grad():
+        draws = posterior.sample((len(exact),))
+    own = moments(posterior)
+    return NutsComparison(run, exact.mean(0), exact.std(0), *own, draws, bool(pairs.joint))
 
 
 def run_nuts(
@@ -209,7 +213,9 @@ def run_nuts(
 
 
 def starts(target: Tensor, scale: Tensor, num_chains: int, seed: int) -> Tensor:
-    """Points ``(C, N, D)`` about the target embedding, which the guide has no part in."""
+    """Points ``(C, N, D)`` about the target embeddings, which the guide has no part in."""
+    if target.dim() == 3:  # the views of each datum
+        target, scale = target.mean(0), scale.mean(0)
     with seeded(seed):
         return target + scale * torch.randn(num_chains, *target.shape, dtype=target.dtype)
 

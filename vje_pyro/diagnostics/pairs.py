@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from vje_pyro.diagnostics._programs import hold_globals
 from vje_pyro.distributions.moments import moments
 from vje_pyro.errors import VJEError
+from vje_pyro.inference import Conditional, Evidence, Joint
 from vje_pyro.method import evaluating
 
 _NEEDED = ("infer", "model", "guide", "prior_distribution")
@@ -20,10 +21,15 @@ _NEEDED = ("infer", "model", "guide", "prior_distribution")
 
 @dataclass(frozen=True)
 class Pairs:
-    """Embeddings of two views of N images; both orders of the views are data.
+    """Embeddings of two views of N images, and the M data that a posterior of them is judged on.
 
-    Ordered pair v of image n has source view v and target view 1 − v, and stands at ``v N + n`` of
-    everything that has 2N entries.
+    What is judged is the posterior that the method's objective uses:
+
+    - of one view (the conditional objective, and methods without any): both orders of the views are
+      data, M = 2N. Ordered pair v of image n has source view v and target view 1 − v, and stands at
+      ``v N + n``.
+    - of all views (all other objectives): images are data, M = N, in the model of which both views
+      are observed.
 
     Args:
         method: A probabilistic method in evaluation mode, its parameters without gradient. Global
@@ -33,6 +39,8 @@ class Pairs:
         classes: Names of the classes.
         indices: Where the images are in their split, ``(N,)``.
         split: Name of the split.
+        joint: Whether the posterior is that of all views; None takes what the method's objective
+            says.
 
     Raises:
         VJEError: If the method has no posterior (:func:`require_posterior`).
@@ -46,6 +54,7 @@ class Pairs:
     classes: tuple[str, ...]
     indices: Tensor
     split: str
+    joint: bool | None = None
 
     def __post_init__(self) -> None:
         require_posterior(self.method)
@@ -63,13 +72,11 @@ class Pairs:
                 f"the {type(self.method).__name__} is in training mode, where its batch norms "
                 f"change with every use: call method.eval() first."
             )
-
-        object.__setattr__(self, "method", hold_globals(self.method, self._first()))
-
-    def _first(self) -> tuple[Any, ...]:
-        with torch.no_grad():
-            posterior, scale = self.method.infer(self.embeddings[0, :1])
-        return posterior, scale, self.embeddings[1, :1]
+        if self.joint is None:
+            objective = getattr(self.method, "objective", Conditional())
+            object.__setattr__(self, "joint", not isinstance(objective, Conditional))
+        held = hold_globals(self.method, self.evidence(torch.zeros(1, dtype=torch.long)))
+        object.__setattr__(self, "method", held)
 
     def __len__(self) -> int:
         return self.embeddings.shape[1]
@@ -80,44 +87,69 @@ class Pairs:
         return self.embeddings.shape[2]
 
     @property
-    def source(self) -> Tensor:
-        """What the posteriors are inferred from, ``(2N, D)``: view 0, then view 1."""
-        return self.embeddings.flatten(0, 1)
-
-    @property
-    def target(self) -> Tensor:
-        """What the likelihood scores, ``(2N, D)``: view 1, then view 0."""
-        return self.embeddings.flip(0).flatten(0, 1)
+    def num_data(self) -> int:
+        """Number of data M: 2N, or N where the posterior is that of all views."""
+        return len(self.images)
 
     @property
     def images(self) -> Tensor:
-        """Which image each ordered pair is of, ``(2N,)``."""
-        return self.indices.repeat(2)
+        """Which image of the split each datum is of, ``(M,)``."""
+        return self.indices if self.joint else self.indices.repeat(2)
+
+    @property
+    def source(self) -> Tensor:
+        """What is inferred from: view 0, then view 1, ``(2N, D)``; or both, ``(2, N, D)``."""
+        return self.embeddings if self.joint else self.embeddings.flatten(0, 1)
+
+    @property
+    def target(self) -> Tensor:
+        """What the likelihood scores: view 1, then view 0, ``(2N, D)``; or both, ``(2, N, D)``."""
+        return self.embeddings if self.joint else self.embeddings.flip(0).flatten(0, 1)
+
+    @torch.no_grad()
+    def read(self, source: Tensor, target: Tensor) -> Evidence:
+        """Arguments of both Pyro programs for sources and targets of any data, shaped as ours."""
+        if self.joint:
+            prior = self.method.prior_distribution()
+            return Joint().evidence(self.method.infer, source, target, prior)
+        posterior, scale = self.method.infer(source)
+        return Evidence(posterior, scale, target)
+
+    def evidence(self, data: Tensor) -> Evidence:
+        """Arguments of both Pyro programs for some of the data, by their positions ``(m,)``."""
+        return self.read(self.source[..., data, :], self.target[..., data, :])
 
     @cached_property
-    def _inferred(self) -> tuple[TorchDistribution, Tensor]:
-        with torch.no_grad():
-            posterior, scale = self.method.infer(self.source)
-        return posterior, scale
+    def _evidence(self) -> Evidence:
+        return self.read(self.source, self.target)
 
     @property
     def posterior(self) -> TorchDistribution:
-        """``q(z | source)``: batch shape ``(2N,)``, event shape ``(D,)``."""
-        return self._inferred[0]
+        """``q(z | source)``: batch shape ``(M,)``, event shape ``(D,)``."""
+        return self._evidence.posterior
 
     @cached_property
     def moments(self) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation of the posteriors, ``(2N, D)`` each; of a flow, estimated."""
+        """Mean and standard deviation of the posteriors, ``(M, D)`` each; of a flow, estimated."""
         return moments(self.posterior)
 
     @property
     def scale(self) -> Tensor:
-        """Scale of the directional factor in units of z, ``(2N, D)``."""
-        return self._inferred[1]
+        """Scale of the directional factor in units of z, ``(2N, D)`` or ``(2, N, D)``."""
+        return self._evidence.scale
 
-    def arguments(self) -> tuple[TorchDistribution, Tensor, Tensor]:
-        """Posterior, scale and target: the arguments of both Pyro programs, for a plate of 2N."""
-        return self.posterior, self.scale, self.target
+    def arguments(self) -> Evidence:
+        """Posterior, scale and target: the arguments of both Pyro programs, for a plate of M."""
+        return self._evidence
+
+    def one_view(self) -> "Pairs":
+        """The same, where a posterior of one view predicts the other, whatever the objective."""
+        return replace(self, joint=False)
+
+    def double(self) -> "Pairs":
+        """The same in float64."""
+        method = copy.deepcopy(self.method).double()
+        return replace(self, method=method, embeddings=self.embeddings.double())
 
     def subset(self, indices: Tensor | Sequence[int] | slice) -> "Pairs":
         """The same of some of the images, by their position in these pairs."""

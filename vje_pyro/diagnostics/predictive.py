@@ -6,14 +6,13 @@ from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
-import pyro
 import torch
 from pyro import poutine
 from scipy.stats import kstest
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from vje_pyro.diagnostics._programs import chunks, draw_latents, seeded
+from vje_pyro.diagnostics._programs import chunks, draw_latents, given, particles, seeded
 from vje_pyro.diagnostics.further_view import FurtherView
 from vje_pyro.diagnostics.pairs import Pairs
 from vje_pyro.distributions.moments import moments
@@ -151,7 +150,8 @@ def predictive_check(
     With :math:`\hat m(s_i)` the normalised posterior mean, the angle of datum (i, j) is that
     between :math:`u_j` and :math:`\hat m(s_i)`, and its radius is :math:`r_j`. The posterior
     predictive draws :math:`z \sim q(z\mid s_i)`, then u and r from the model; the prior predictive
-    draws :math:`z \sim p(z)`, and has from the source only the scale and :math:`\hat m`.
+    draws :math:`z \sim p(z)`, and has from the source only the scale and :math:`\hat m`. One view
+    predicts the other under every objective: a posterior that has seen both predicts neither.
 
     Args:
         pairs: The data; or further views (:class:`~vje_pyro.diagnostics.FurtherView`), of which
@@ -174,6 +174,8 @@ def predictive_check(
         raise ValueError(f"kind must be 'posterior' or 'prior', got {kind!r}.")
     if not 0 < temperature < float("inf"):
         raise ValueError(f"temperature must be positive and finite, got {temperature}.")
+    if isinstance(pairs, Pairs):
+        pairs = pairs.one_view()
     center = predictive_location(pairs)
     angle, radius = [], []
     with seeded(seed):
@@ -193,7 +195,7 @@ def predictive_check(
 
 
 def predictive_location(pairs: Pairs | FurtherView) -> Tensor:
-    """Where each target's direction is expected: the normalised posterior mean, ``(2N, D)``."""
+    """Where each target's direction is expected: the normalised posterior mean, ``(M, D)``."""
     return normalize(moments(pairs.posterior)[0], dim=-1)
 
 
@@ -201,7 +203,9 @@ def predictive_location(pairs: Pairs | FurtherView) -> Tensor:
 def predictive_sites(
     pairs: Pairs | FurtherView, num_samples: int, kind: str = "posterior", temperature: float = 1.0
 ) -> dict[str, Tensor]:
-    """Draws of every site of the model: ``z``, ``direction``, ``radius``, ``(S, 2N, *event)``.
+    """Draws of every site of the model: ``z``, ``direction``, ``radius``, ``(S, M, *event)``.
+
+    Where the posterior is that of all views, those of the views are ``(S, 2, N, *event)``.
 
     Args:
         pairs: The data, whose targets are not looked at.
@@ -219,10 +223,12 @@ def predictive_sites(
         if temperature != 1:
             mean = moments(posterior)[0]
             latents = {name: mean + temperature * (z - mean) for name, z in latents.items()}
-        model = poutine.condition(model, data=latents)
-    with pyro.plate("particles", num_samples, dim=-2):
+        model = given(model, latents)
+    with particles(num_samples):
         trace = poutine.trace(model).get_trace(posterior, temperature * scale)
-    sites = {n: trace.nodes[n]["value"] for n in ("z", "direction", "radius") if n in trace.nodes}
+    names = [name for name in ("z", "direction", "radius") if name in trace.nodes]
+    # Of one view: no dimension of views.
+    sites = {name: trace.nodes[name]["value"].squeeze(1) for name in names}
     if "direction" not in sites:
         raise VJEError(
             f"the model of {type(method).__name__} has no site 'direction': the predictive checks "

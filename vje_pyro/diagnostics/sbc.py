@@ -6,17 +6,18 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
 from pyro import poutine
 from pyro.distributions import TorchDistribution
-from scipy.stats import chi2
 from torch import Tensor, nn
 
 from vje_pyro.diagnostics._programs import log_density, seeded, site_log_probs
+from vje_pyro.diagnostics._ranks import discoveries, rank_histogram, uniform_p_values
 from vje_pyro.diagnostics.nuts import run_nuts, starts
 from vje_pyro.diagnostics.pairs import Pairs
+from vje_pyro.diagnostics.verdict import Verdict
 from vje_pyro.errors import VJEError
+from vje_pyro.inference import Evidence
 
 _LEVEL = 0.01
 _MIN_PER_BIN = 5
@@ -36,7 +37,7 @@ class SBC:
         quantities: Names of the Q quantities: ``z[0]`` …, ``norm`` (of z), and the log density of
             each observed site, ``log direction`` and ``log radius``.
         positions: Share of the draws below the true value, ``(L, Q)`` in [0, 1]; made continuous
-            at random within the one step that the true value itself takes.
+            at random within the step that the true value, and draws equal to it, take.
         num_draws: Draws of each posterior.
         num_bins: Bins of the histograms.
         r_hat_max: Largest split R-hat of NUTS, noisy below some tens of draws a chain; None for
@@ -55,15 +56,12 @@ class SBC:
     @property
     def histogram(self) -> Tensor:
         """How many positions lie in each of the equal bins, ``(num_bins, Q)``, int64."""
-        bins = (self.positions * self.num_bins).long().clamp(0, self.num_bins - 1)
-        return torch.nn.functional.one_hot(bins, self.num_bins).sum(0).T
+        return rank_histogram(self.positions, self.num_bins)
 
     @property
     def p_values(self) -> Tensor:
         """Of Pearson's chi-square test of uniformity of each quantity, ``(Q,)`` float64."""
-        expected = len(self.positions) / self.num_bins
-        statistic = ((self.histogram - expected).square() / expected).sum(0)
-        return torch.from_numpy(np.asarray(chi2.sf(statistic.double(), self.num_bins - 1)))
+        return uniform_p_values(self.histogram)
 
     @property
     def p_value(self) -> float:
@@ -77,6 +75,31 @@ class SBC:
     def calibrated(self) -> bool:
         """Whether uniformity of all quantities is compatible with the positions, at 1 %."""
         return self.p_value >= _LEVEL
+
+    @property
+    def found(self) -> Tensor:
+        """Quantities that are not uniform, bool ``(Q,)``: false discovery rate of 1 %."""
+        return discoveries(self.p_values, _LEVEL)
+
+    @property
+    def verdict(self) -> Verdict:
+        """Whether any quantity is not uniform, at 1 % (Bonferroni)."""
+        if self.calibrated:
+            return Verdict(False, "draws of the posterior surround the latents that made the data.")
+        names = [name for name, wrong in zip(self.quantities, self.found, strict=True) if wrong]
+        some = ", ".join(names[-4:])
+        what = f"{len(names)} of {len(self.quantities)} quantities are not calibrated ({some})"
+        if self.sampler == "guide":
+            return Verdict(
+                True,
+                f"{what} on the model's own data: the guide is wrong there, or they are unlike the "
+                f"embeddings that it was trained on (aggregate_kl of latent tells).",
+            )
+        return Verdict(
+            True,
+            f"{what}: density, gradient or sampler of a law is wrong, or NUTS has not converged "
+            f"(largest R-hat {self.r_hat_max:.2f}: above 1.1 warm up for longer).",
+        )
 
     def summary(self) -> dict[str, Any]:
         """Figures for a JSON."""
@@ -119,6 +142,8 @@ def simulation_based_calibration(
     - ``"guide"``: of the guide, which reads the simulated embedding :math:`s' = r\,u`. Here other
       positions say how the guide errs on data from its own model.
 
+    Where the posterior is that of all views, all of them are simulated from one latent, and read.
+
     A model generates from a normalised law :math:`p(x \mid z)`, while training may score with a
     subdensity :math:`\tilde p(x \mid z) \le p(x \mid z)`. The mass that this lacks is read as data
     that are lost: a simulation is kept with probability :math:`\tilde p / p`. Those that are kept
@@ -158,14 +183,15 @@ def simulation_based_calibration(
             f"num_samples must be positive and a multiple of num_chains, {num_chains}, got "
             f"{num_samples}."
         )
-    method = copy.deepcopy(pairs.method).double()
+    pairs = pairs.double()
+    method = pairs.method
     with seeded(seed):
-        rows = torch.randperm(2 * len(pairs))[torch.arange(num_simulations) % (2 * len(pairs))]
-        truth, posterior, scale, target = _simulate(method, pairs.source[rows].double())
+        order = torch.randperm(pairs.num_data)
+        truth, arguments = _simulate(pairs, order[torch.arange(num_simulations) % len(order)])
+        _, scale, target = arguments
         uniform = torch.rand(num_simulations, 1, dtype=torch.float64)
         if sampler == "guide":
-            draws = method.infer(target).posterior.sample((num_samples,))
-    arguments = (posterior, scale, target)
+            draws = pairs.read(target, target).posterior.sample((num_samples,))
     diagnostics: dict[str, Any] = {}
     if sampler == "nuts":
         run = run_nuts(
@@ -221,31 +247,32 @@ def _is_subdensity(method: Any, name: str) -> bool:
 
 
 @torch.no_grad()
-def _simulate(method: Any, source: Tensor) -> tuple[Tensor, TorchDistribution, Tensor, Tensor]:
-    """Latents from the prior, and embeddings from the model given these, ``(L, D)`` each.
+def _simulate(pairs: Pairs, data: Tensor) -> tuple[Tensor, Evidence]:
+    """Latents from the prior, and embeddings from the model given these, with scales of the data.
 
     Returns:
-        Latents, posterior and directional scale of the sources, and embeddings.
+        Latents ``(L, D)``; posterior and directional scale of the data, and new targets.
 
     Raises:
         VJEError: If hardly any simulation is kept, or a subdensity is not one.
     """
-    normalized = normalized_method(method)
-    posterior, scale = method.infer(source)
-    truth, target = torch.empty_like(source), torch.empty_like(source)
-    left = torch.arange(len(source))
+    method, normalized = pairs.method, normalized_method(pairs.method)
+    posterior, scale, old = pairs.evidence(data)
+    target = torch.empty_like(old)
+    truth = target.new_empty(old.shape[-2:])
+    left = torch.arange(len(data))
     for _ in range(_MAX_ROUNDS):
-        inferred = method.infer(source[left])
+        inferred = pairs.evidence(data[left])[:2]
         sites = poutine.trace(method.model).get_trace(*inferred, None).nodes
         z, radius = sites["z"]["value"], method.reference_radius
         if "radius" in sites:
-            radius = sites["radius"]["value"][:, None]
+            radius = sites["radius"]["value"][..., None]
         x = sites["direction"]["value"] * radius
-        truth[left], target[left] = z, x
+        truth[left], target[..., left, :] = z, x
         if normalized is not method:
-            left = left[~_kept(method, normalized, source[left], z, x)]
+            left = left[~_kept(pairs, normalized, data[left], z, x)]
         if normalized is method or not len(left):
-            return truth, posterior, scale, target
+            return truth, Evidence(posterior, scale, target)
     raise VJEError(
         f"simulation-based calibration gave up: with scales of the directional factor of "
         f"{scale.mean().item():.3g} on average, the likelihood is a subdensity that lacks nearly "
@@ -253,14 +280,15 @@ def _simulate(method: Any, source: Tensor) -> tuple[Tensor, TorchDistribution, T
     )
 
 
-def _kept(method: Any, normalized: Any, source: Tensor, z: Tensor, target: Tensor) -> Tensor:
+def _kept(pairs: Pairs, normalized: Any, data: Tensor, z: Tensor, target: Tensor) -> Tensor:
     """Which simulations are not among the data that a subdensity loses, bool ``(L,)``."""
+    method = pairs.method
     log_uniform = torch.rand(len(z), dtype=z.dtype).log()
     # What the chord map takes from areas is cheap, and leaves few for the normaliser.
     share = _log_area_share(method, z, target)
     kept = log_uniform < share
     if kept.any():
-        arguments = (*method.infer(source[kept]), target[kept])
+        arguments = pairs.evidence(data[kept])._replace(target=target[..., kept, :])
         latents = {"z": z[kept]}
         log_keep = log_density(method.model, arguments, latents) - log_density(
             normalized.model, arguments, latents
@@ -281,7 +309,8 @@ def _log_area_share(method: Any, z: Tensor, target: Tensor) -> Tensor:
     if not _is_subdensity(method, "direction"):
         return torch.zeros_like(z[:, 0])
     cosine = torch.cosine_similarity(z, target, dim=-1)
-    return 0.5 * (z.shape[-1] - 3) * torch.log((1 + cosine).clamp(min=0) / 2)
+    share = 0.5 * (z.shape[-1] - 3) * torch.log((1 + cosine).clamp(min=0) / 2)
+    return torch.atleast_2d(share).sum(0)
 
 
 @torch.no_grad()
@@ -290,11 +319,13 @@ def _positions(
 ) -> tuple[Tensor, tuple[str, ...]]:
     """Share of the draws ``(S, L, D)`` below the truth ``(L, D)``, ``(L, Q)``, and names."""
     true, names = _quantities(method, arguments, truth)
-    below = torch.zeros_like(true)
+    below, ties = torch.zeros_like(true), torch.zeros_like(true)
     for draw in draws:
-        below += _quantities(method, arguments, draw)[0] < true
-    # One of S + 1 equally likely ranks, spread over its share of [0, 1].
-    return (below + uniform) / (len(draws) + 1), names
+        value = _quantities(method, arguments, draw)[0]
+        below += value < true
+        ties += value == true
+    # One of S + 1 equally likely ranks, spread over its share of [0, 1]; ties share theirs.
+    return (below + uniform * (ties + 1)) / (len(draws) + 1), names
 
 
 def _quantities(
@@ -305,5 +336,5 @@ def _quantities(
     del observed["z"]
     names = [f"z[{d}]" for d in range(z.shape[-1])]
     names += ["norm", *(f"log {name}" for name in observed)]
-    columns = torch.stack([z.norm(dim=-1), *observed.values()], dim=-1)
+    columns = torch.stack([z.norm(dim=-1), *(x.sum(-2) for x in observed.values())], dim=-1)
     return torch.cat([z, columns], dim=-1), tuple(names)

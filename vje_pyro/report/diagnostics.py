@@ -23,6 +23,7 @@ class Diagnostics(BaseModel):
     images: dict[str, int]
     seed: int
     created: str
+    posterior: str = "of one view"
 
 
 _ADVICE = "Run vje diagnose again."
@@ -46,6 +47,7 @@ def section(run: Path) -> dict[str, Any]:
         "missing": "",
         "blocks": blocks,
         "images": content.images,
+        "posterior": content.posterior,
         "seed": content.seed,
         "created": content.created,
     }
@@ -60,6 +62,23 @@ def _blocks(path: Path, checks: dict[str, dict[str, Any]], arrays: Arrays) -> li
         # Tables and plots take figures and arrays as they are; what a wrong one leads to is open.
         raise damaged(path, error, _ADVICE) from error
     return [block for block in blocks if block]
+
+
+def _verdicts(checks: dict[str, Any], arrays: Arrays) -> Panel | None:
+    rows = [
+        (name, f"{'found' if verdict['flagged'] else 'passed'}: {verdict['text']}")
+        for name, check in checks.items()
+        if (verdict := check.get("verdict"))
+    ]
+    if not rows:
+        return None
+    return {
+        "title": "What the checks say",
+        "text": "A check that passes has found no fault of its kind; the page on diagnostics has a "
+        "table of which check catches which. Each flags a true model with about 1 % at most.",
+        "rows": rows,
+        "panels": [],
+    }
 
 
 def _importance(checks: dict[str, Any], arrays: Arrays) -> Panel | None:
@@ -79,10 +98,11 @@ def _importance(checks: dict[str, Any], arrays: Arrays) -> Panel | None:
     ]
     return {
         "title": "Is the guide the posterior?",
-        "text": "Importance weights of the guide, datum by datum, never pooled. The guide sees one "
-        "view and the likelihood scores the other, so the exact posterior knows more than the "
-        "guide: a gap is in the nature of the model, and is measured here. Up to a k-hat of 0.7 "
-        "the guide's draws can be corrected by their weights.",
+        "text": "Importance weights of the guide, datum by datum, never pooled. Where the guide "
+        "sees one view and the likelihood scores the other (objective=conditional), the exact "
+        "posterior knows more than the guide, and a gap is in the nature of the model; a posterior "
+        "of all views is judged in the model of all of them. Up to a k-hat of 0.7 the guide's "
+        "draws can be corrected by their weights.",
         "rows": rows,
         "panels": [
             ("Pareto k-hat", plots.bars("k-hat", k_hat, x_label="k-hat of a datum",
@@ -91,6 +111,29 @@ def _importance(checks: dict[str, Any], arrays: Arrays) -> Panel | None:
              x_label="draws K, log scale", y_label="bound [nats]"),
              "K = 1 is the ELBO; with K the bound rises to the log evidence. Bars are 95 % "
              "intervals over images."),
+        ],
+    }  # fmt: skip
+
+
+def _block_importance(checks: dict[str, Any], arrays: Arrays) -> Panel | None:
+    check = checks.get("blocks")
+    if check is None:
+        return None
+    k_hat = arrays["blocks/pareto_k"]
+    medians = [np.inf if k is None else k for k in check["pareto_k_median"]]
+    worst = int(np.argmax(medians))
+    return {
+        "title": "Which features does the guide have wrong?",
+        "text": "k-hat of a few features at a time, the others held at a draw of the guide. It "
+        "says where the guide is off when k-hat of all features together is large.",
+        "rows": [
+            ("blocks with a median k-hat above 0.7",
+             f"{sum(k > 0.7 for k in medians)} of {len(medians)}"),
+            ("worst block, its median k-hat", f"{check['blocks'][worst]}, {medians[worst]:.2f}"),
+        ],
+        "panels": [
+            ("k-hat of blocks", plots.bars("block-k", k_hat.ravel(), x_label="k-hat of a block",
+             lines=((0.7, "0.7"),)), "A value is a block of features of a datum."),
         ],
     }  # fmt: skip
 
@@ -168,6 +211,59 @@ def _nuts(checks: dict[str, Any], arrays: Arrays) -> Panel | None:
              y_label="scale of the guide"), "Below the diagonal the guide is too sure."),
         ],
     }  # fmt: skip
+
+
+def _c2st(checks: dict[str, Any], arrays: Arrays) -> Panel | None:
+    check = checks.get("c2st")
+    if check is None:
+        return None
+    low, high = 100 * check["null_low"], 100 * check["null_high"]
+    return {
+        "title": "Can a classifier tell the guide from NUTS?",
+        "text": "A logistic regression on standardised draws and their squares, learned from all "
+        "images but one and judged on that one. If guide and posterior are one law it is right in "
+        "half of the cases.",
+        "rows": [
+            ("accuracy", f"{100 * check['accuracy']:.1f} %"),
+            ("by chance, 99 %", f"{low:.1f} to {high:.1f} %"),
+            ("p-value, over images", f"{check['p_value']:.2g} of {check['num_images']} images"),
+        ],
+        "panels": [],
+    }
+
+
+def _features(name: str, title: str) -> Callable[[dict[str, Any], Arrays], Panel | None]:
+    def block(checks: dict[str, Any], arrays: Arrays) -> Panel | None:
+        check = checks.get(name)
+        if check is None:
+            return None
+        pit = dict(zip(check["quantities"], np.array(check["histogram"]), strict=True))
+        wrong = [q for q, found in zip(check["quantities"], check["found"], strict=True) if found]
+        features = [counts for q, counts in pit.items() if ":" not in q]
+        *_, (whole, counts) = pit.items()
+        return {
+            "title": title,
+            "text": f"Every feature of the other view's embedding, and the distance of every block "
+            f"of features, ranked among {check['num_draws']} draws of the {check['kind']} "
+            "predictive: uniform under a true model.",
+            "rows": [
+                ("features not as predicted, false discovery rate 1 %",
+                 f"{sum(':' not in q for q in wrong)} of {len(features)}"),
+                ("blocks not as predicted",
+                 f"{sum(':' in q for q in wrong)} of {len(pit) - len(features)}"),
+            ],
+            "panels": [
+                ("PIT of all features", plots.ranks(f"{name}-all", np.sum(features, 0),
+                 x_label="PIT of a feature"), "Pooled, for the shape only: features depend on each "
+                 "other, so the band is too narrow. A full middle means predictions wider than the "
+                 "data, full ends narrower ones."),
+                (f"PIT of the distance of {whole}", plots.ranks(f"{name}-whole", counts,
+                 x_label="PIT of the distance"), "To the left, all features together lie nearer to "
+                 "their predictions than these say, to the right farther."),
+            ],
+        }  # fmt: skip
+
+    return block
 
 
 def _sbc(name: str, title: str, text: str) -> Callable[[dict[str, Any], Arrays], Panel | None]:
@@ -313,10 +409,13 @@ def _figure(figure: dict[str, Any], percent: bool = False) -> str:
 
 
 _BLOCKS = (
+    _verdicts,
     _importance,
+    _block_importance,
     _amortisation,
     _latent,
     _nuts,
+    _c2st,
     _sbc(
         "sbc_nuts",
         "Is the model right with itself?",
@@ -330,6 +429,8 @@ _BLOCKS = (
         "trained on real embeddings, so this also tells how unlike them the model's own data are.",
     ),
     _predictive,
+    _features("features", "Is every feature predicted by its law?"),
+    _features("prior_features", "Does the prior make such features?"),
     _temperature,
     _comparison,
 )
