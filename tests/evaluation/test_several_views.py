@@ -26,17 +26,18 @@ def test_equal_views_lie_on_the_predicted_curve():
 
 
 def test_views_that_differ_lie_above_it():
-    v = RNG.uniform(0.05, 5, (N, D))  # of an image; all its views are alike
-    scales = {k: posterior_scale(v, k) for k in (1, 4)}
-    figures = contraction_figures(scales, np.broadcast_to(scales[1], (2, N, D)), np.ones(D))
-    for k in scales:
-        measured, predicted = (
-            figures[f"views-{k}_{n}"] for n in ("variance", "predicted-variance")
-        )
-        added = (1 / v).mean(0)
-        assert predicted.value == pytest.approx((1 / (1 + k * added)).mean())
-        assert predicted.low < predicted.value < predicted.high < measured.low
-        assert measured.n == predicted.n == N
+    v = RNG.uniform(0.05, 5, (4, N, D))  # of each view
+    scales = {k: (1 + (1 / v[:k]).sum(0)) ** -0.5 for k in (1, 4)}
+    figures = contraction_figures(scales, posterior_scale(v, 1), np.ones(D))
+    one, four = (
+        [figures[f"views-{k}_{name}"] for name in ("variance", "predicted-variance")]
+        for k in scales
+    )
+    expected = (1 / (1 + (1 / v).mean(0))).mean()
+    assert one[1].value == pytest.approx(expected)
+    assert one[1].low < expected < one[1].high < one[0].low
+    assert four[0].value == pytest.approx(four[1].value)
+    assert one[0].n == one[1].n == N
 
 
 def test_an_expert_wider_than_the_prior_adds_nothing():

@@ -5,9 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from vje_pyro.evaluation.detection import percentile_figure, resample_counts
 from vje_pyro.evaluation.result import Figure
-from vje_pyro.evaluation.risk_coverage import RESAMPLES
 from vje_pyro.evaluation.uncertainty import mean_figure
 
 Floats = NDArray[np.floating]
@@ -19,15 +17,15 @@ def contraction_figures(
     r"""``views-K_entropy``, ``views-K_variance`` and ``views-K_predicted-variance`` of K views.
 
     Entropy (nats) and variance are means over images and features. Independent views add up their
-    precisions; if all told the same, the variance of a feature from K views would be
+    precisions; if all V views of an image told the same, the variance from K of them would be
 
     .. math::
         \frac{1}{\sigma_0^{-2} + K \overline a}, \quad
-        \overline a = \text{mean}_{i, v}\ \max(\sigma_{iv}^{-2} - \sigma_0^{-2},\ 0)
+        \overline a = \frac1V \sum_v \max(\sigma_v^{-2} - \sigma_0^{-2},\ 0)
 
-    with the mean over images and views of the precision that one view adds to the prior's. The
-    prediction is its mean over features. What is measured lies above it as far as images, and views
-    of an image, differ in what they tell.
+    with the mean of the precision that one view adds to the prior's, of each image and feature; the
+    prediction is the mean of that. What is measured lies above it as far as views of one image
+    differ in what they tell, and on it where K = V.
 
     Args:
         scales: Posterior standard deviations ``(N, D)`` of N images, by the number of views.
@@ -47,16 +45,13 @@ def contraction_figures(
         raise ValueError("a scale is a standard deviation: all must be positive.")
     prior = prior_scale.astype(np.float64) ** -2
     added = np.maximum(experts.astype(np.float64) ** -2 - prior, 0).mean(0)
-    n = len(added)
-    means = np.vstack([added.mean(0), resample_counts(n, RESAMPLES, (0,)) @ added / n])
     figures = {}
     for k, scale in scales.items():
         log_scale = np.log(scale.astype(np.float64))
-        entropy = log_scale.mean(1) + 0.5 * np.log(2 * np.pi * np.e)
-        figures[f"views-{k}_entropy"] = mean_figure(entropy)
-        figures[f"views-{k}_variance"] = mean_figure(np.exp(2 * log_scale).mean(1))
-        value, *draws = (1 / (prior + k * means)).mean(1)
-        figures[f"views-{k}_predicted-variance"] = percentile_figure(
-            float(value), np.array(draws), n, "95% bootstrap over test images"
-        )
+        of_images = {
+            "entropy": log_scale + 0.5 * np.log(2 * np.pi * np.e),
+            "variance": np.exp(2 * log_scale),
+            "predicted-variance": 1 / (prior + k * added),
+        }
+        figures |= {f"views-{k}_{n}": mean_figure(v.mean(1)) for n, v in of_images.items()}
     return figures

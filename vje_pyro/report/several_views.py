@@ -27,8 +27,8 @@ def section(results: Results) -> dict[str, Any]:
             continue
         panels = [
             ("Variance of the posterior", _narrowing(variance, predicted),
-             "Mean over images and features, with 95 % intervals; the line is the prior's "
-             "precision and K times what one view adds on average."),
+             "Mean over images and features, with 95 % intervals; dashed: the prior's precision "
+             "and K times what one view of the image adds on average."),
         ]  # fmt: skip
         for quantity in ("angle", "radius"):
             curves = {level: curve(result, f"{quantity}-{level}") for level in LEVELS}
