@@ -1,6 +1,7 @@
 """The section on several views: does the posterior narrow as it should, and stay right?"""
 
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -15,33 +16,40 @@ from vje_pyro.report.collect import Floats, Results
 LEVELS = (50, 80, 95)
 """Nominal coverage in percent."""
 
+EXPECTED = {
+    "predicted": "the prior's precision and K times what one view of the image adds on average",
+    "simulated": "of views that the model itself makes",
+}
+"""Variances that the measured one is compared with, and what they are."""
+
 Curve = tuple[Floats, Floats, Floats, Floats]
 """Numbers of views, and value, lower and upper end of a figure, each ``(k,)``."""
 
 
 def section(results: Results) -> dict[str, Any]:
-    """What the template shows of what ``vje uncertainty`` measured; no panels if nothing."""
-    for _, result in results.read:
-        variance, predicted = (curve(result, w) for w in ("variance", "predicted-variance"))
-        if variance is None or predicted is None:
-            continue
-        panels = [
-            ("Variance of the posterior", _narrowing(variance, predicted),
-             "Mean over images and features, with 95 % intervals; dashed: the prior's precision "
-             "and K times what one view of the image adds on average."),
-        ]  # fmt: skip
-        for quantity in ("angle", "radius"):
-            curves = {level: curve(result, f"{quantity}-{level}") for level in LEVELS}
-            found = {level: c for level, c in curves.items() if c is not None}
-            if found:
-                text = (
-                    f"How often central intervals of the predicted {quantity} of one further view "
-                    "hold it, with 95 % intervals; dashed: as promised."
-                )
-                plot = _coverage(quantity, found)
-                panels.append((f"Coverage of the {quantity}", plot, text))
-        return {"panels": panels, "n": f"{result.figures['views-1_variance'].n:,}"}
-    return {"panels": []}
+    """What the template shows of figures ``views-K_WHAT`` in result files; no panels if none."""
+    panels = [panel for _, result in results.read for panel in _panels(result)]
+    return {"panels": panels}
+
+
+def _panels(result: Result) -> Iterator[tuple[str, Markup, str]]:
+    protocol = result.protocol
+    variance = curve(result, "variance")
+    expected = {what: curve(result, f"{what}-variance") for what in EXPECTED}
+    for what, predicted in expected.items():
+        if variance is not None and predicted is not None:
+            plot = _narrowing(f"{protocol}-variance", variance, predicted)
+            text = f"Mean over images and features, with 95 % intervals; dashed: {EXPECTED[what]}."
+            yield f"Variance of the posterior ({protocol})", plot, text
+    for quantity in ("angle", "radius"):
+        curves = {level: curve(result, f"{quantity}-{level}") for level in LEVELS}
+        if found := {level: c for level, c in curves.items() if c is not None}:
+            plot = _coverage(f"{protocol}-{quantity}", quantity, found)
+            text = (
+                f"How often central intervals of the predicted {quantity} of one further view hold "
+                "it, with 95 % intervals; dashed: as promised."
+            )
+            yield f"Coverage of the {quantity} ({protocol})", plot, text
 
 
 def curve(result: Result, what: str) -> Curve | None:
@@ -58,7 +66,7 @@ def curve(result: Result, what: str) -> Curve | None:
     return np.array(numbers, dtype=float), value, low, high
 
 
-def _narrowing(measured: Curve, predicted: Curve) -> Markup:
+def _narrowing(name: str, measured: Curve, predicted: Curve) -> Markup:
     with svg.drawing() as (figure, axes):
         axes.plot(*predicted[:2], color=svg.REFERENCE, linewidth=1.2, linestyle="--")
         _points(axes, measured, svg.SERIES)
@@ -66,10 +74,10 @@ def _narrowing(measured: Curve, predicted: Curve) -> Markup:
         axes.set_ylabel("variance")
         first, last = measured[1][0], measured[1][-1]
         alt = f"Variance of the posterior against views: from {first:.3g} to {last:.3g}, predicted "
-        return svg.inline(figure, "views-variance", alt + f"{predicted[1][-1]:.3g}")
+        return svg.inline(figure, name, alt + f"{predicted[1][-1]:.3g}")
 
 
-def _coverage(quantity: str, curves: dict[int, Curve]) -> Markup:
+def _coverage(name: str, quantity: str, curves: dict[int, Curve]) -> Markup:
     with svg.drawing() as (figure, axes):
         for level, colour in zip(LEVELS, (svg.MUTED, svg.SERIES, svg.INK), strict=True):
             if level not in curves:
@@ -82,7 +90,7 @@ def _coverage(quantity: str, curves: dict[int, Curve]) -> Markup:
         axes.set_ylabel("observed coverage [%]")
         worst = max(float(np.abs(100 * c[1] - level).max()) for level, c in curves.items())
         alt = f"Coverage of the {quantity} against views: off by at most {worst:.1f} points"
-        return svg.inline(figure, f"views-{quantity}", alt)
+        return svg.inline(figure, name, alt)
 
 
 def _points(axes: Axes, measured: Curve, colour: str) -> None:
