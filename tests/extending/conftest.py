@@ -36,3 +36,9 @@ def example():
         return SimpleNamespace(**names)
 
     return run
+
+
+@pytest.fixture
+def page_text():
+    """The page."""
+    return PAGE.read_text(encoding="utf-8")
