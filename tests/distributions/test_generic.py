@@ -173,6 +173,36 @@ def test_second_derivatives_match_finite_differences(row, dim, scale, own):
         )
 
 
+@of(ROWS)
+# torch decomposes some operations by torch.jit.script for forward mode.
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")
+@pytest.mark.filterwarnings("ignore:There is a performance drop")
+def test_torch_func_agrees_with_autograd(row):
+    """Gradient, Hessian and a map over data, of a log scale of each feature."""
+    torch.manual_seed(5)
+    parameters = row.parameters(dim=3, batch=(2,))
+    d = row.build(parameters, validate_args=False)
+    value = d.sample()
+    name = "scale" if "scale" in parameters else next(iter(row.own))
+
+    def log_prob(log_scale, value, others):
+        given = others | {name: log_scale.exp()}
+        return row.build(given, validate_args=False).log_prob(value)
+
+    log_scale = parameters[name].log()
+    others = {n: x for n, x in parameters.items() if n != name}
+
+    def total(log_scale):
+        return log_prob(log_scale, value, others).sum()
+
+    gradient = torch.autograd.functional.jacobian(total, log_scale)
+    torch.testing.assert_close(torch.func.grad(total)(log_scale), gradient)
+    hessian = torch.autograd.functional.hessian(total, log_scale)
+    torch.testing.assert_close(torch.func.hessian(total)(log_scale), hessian)
+    mapped = torch.func.vmap(torch.func.grad(log_prob))(log_scale, value, others)
+    torch.testing.assert_close(mapped, gradient)
+
+
 @of([row for row in ROWS if row.rsample])
 def test_pathwise_gradients_are_those_of_the_expectation(row):
     """Of E f, from draws one by one and from the derivative of the integral of f times density."""

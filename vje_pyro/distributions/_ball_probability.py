@@ -224,7 +224,8 @@ def log_ball_probability(
             scale matrix that diag(scale⁻²) induces there (the conditional distribution).
 
     Returns:
-        Two float64 tensors of the broadcast batch shape, differentiable in every argument.
+        Two float64 tensors of the broadcast batch shape, differentiable in every argument, also by
+        ``torch.func``.
     """
     shapes = [scale.shape[:-1], radius.shape]
     shapes += [] if df is None else [df.shape]
@@ -240,13 +241,20 @@ def log_ball_probability(
     )
     form = _Form(covariance, flat(radius).square(), None if df is None else flat(df))
     s, steps, lower = _path(form)
-    log_tail = _LogIntegral.apply(s, steps, *covariance, *form[1:])
+    log_tail = _log_integral(s, steps, *covariance, *form[1:])
     # The tail is the rarer event, if not by far. Clamped, its complement has finite derivatives.
     log_tail = log_tail.clamp(max=-torch.finfo(torch.float64).eps)
     log_other = torch.log(-torch.expm1(log_tail))
     inside = torch.where(lower, log_tail, log_other)
     outside = torch.where(lower, log_other, log_tail)
     return inside.reshape(batch), outside.reshape(batch)
+
+
+def _log_integral(s: Tensor, steps: Tensor, *form: Tensor | None) -> Tensor:
+    # torch.func's transforms want plain operations, though these keep what all nodes need.
+    if torch._C._are_functorch_transforms_active():
+        return _integrate_blocks(s, steps, form, False)[0]
+    return _LogIntegral.apply(s, steps, *form)  # type: ignore[no-any-return]
 
 
 class _LogIntegral(torch.autograd.Function):
