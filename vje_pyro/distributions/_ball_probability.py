@@ -254,7 +254,8 @@ def _log_integral(s: Tensor, steps: Tensor, *form: Tensor | None) -> Tensor:
     # torch.func's transforms want plain operations, though these keep what all nodes need.
     if torch._C._are_functorch_transforms_active():
         return _integrate_blocks(s, steps, form, False)[0]
-    return _LogIntegral.apply(s, steps, *form)  # type: ignore[no-any-return]
+    log_integral: Tensor = _LogIntegral.apply(s, steps, *form)
+    return log_integral
 
 
 class _LogIntegral(torch.autograd.Function):
