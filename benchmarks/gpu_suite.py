@@ -22,8 +22,8 @@ from pathlib import Path
 from gpu.archive import collect, restore
 from gpu.context import Context
 from gpu.report import report_path, write_report
+from gpu.run_with_timeout import GRACE, run_with_timeout
 from gpu.steps import STEPS, Step
-from gpu.supervise import GRACE, supervise
 from study import ROOT
 
 from vje_pyro.errors import VJEError
@@ -78,7 +78,7 @@ def run_steps(context: Context, steps: Sequence[Step], minutes: float) -> int:
             break
         print(f"{step.name}: {left / 60:.1f} min left", flush=True)
         log = context.runs / "logs" / f"{step.name}.log"
-        code = supervise(_command(context, step), left, log)
+        code = run_with_timeout(_command(context, step), left, log)
         if code != 0:
             print("".join(log.read_text(encoding="utf-8").splitlines(keepends=True)[-SHOWN:]))
         if code is None:

@@ -21,10 +21,10 @@ from vje_pyro.experiments.pretrain import CONFIG_DIR, make_fabric
 
 from vje_pyro.building import build
 from vje_pyro.data import ImageArray, ResidentLoader, Views
-from vje_pyro.training.meter import Meter
 from vje_pyro.training.optim import param_groups
 from vje_pyro.training.seeding import seed_step
 from vje_pyro.training.step import Stepper, compile_encoder
+from vje_pyro.training.step_means import StepMeans
 
 MIB = 2**20
 
@@ -82,7 +82,7 @@ class TrainingStep:
         self.stepper = Stepper(self.method, partial(torch.optim.AdamW, fused=True), self.fabric)
         # Of its own, for the split; that of the stepper is wrapped.
         self.optimizer = torch.optim.AdamW(param_groups(self.method), fused=True)
-        self.meter, self.count = Meter(), 0
+        self.means, self.count = StepMeans(), 0
         self.make_views = _views(setup)
         shape = (max(num_images, 2 * batch), 3, setup.stored_size, setup.stored_size)
         images = torch.randint(256, shape, dtype=torch.uint8)
@@ -114,7 +114,7 @@ class TrainingStep:
             views = self.make_views(images)
         terms, monitors = self.stepper.step(views)
         self.count += 1
-        self.meter.add(self.count, terms, monitors)
+        self.means.add(self.count, terms, monitors)
 
     def split(self) -> dict[str, float]:
         """Milliseconds of a step's pieces: data, views, encoder, head, backward, optimizer.

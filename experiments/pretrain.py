@@ -49,7 +49,7 @@ from vje_pyro.training.devices import (
 )
 from vje_pyro.training.labels import labels_for
 from vje_pyro.training.launchers import launch
-from vje_pyro.training.loop import FitResult, Loader, fit
+from vje_pyro.training.loop import FitResult, Loader, Trainer
 from vje_pyro.training.monitors import Monitor
 from vje_pyro.training.optim import param_groups
 from vje_pyro.training.processes import MAX_RESTARTS, is_lost_connection, is_restart, run_together
@@ -85,7 +85,7 @@ def train(
         data_digest: Of the images that must be trained on; any when None.
 
     Returns:
-        What :func:`vje_pyro.training.loop.fit` returns.
+        What :meth:`vje_pyro.training.loop.Trainer.fit` returns.
 
     Raises:
         VJEError: If a key, component, data set, device or directory cannot be used as asked, or a
@@ -151,7 +151,7 @@ def _fit(
     if config.device.get("compile"):
         compile_encoder(method, config.device.compile)
     with pyro.validation_enabled(False):  # its checks read values back at every site
-        return fit(
+        return Trainer(
             method,
             loader,
             make_views,
@@ -165,7 +165,7 @@ def _fit(
             data_digest=digest,
             resume=resume,
             **config.training,
-        )
+        ).fit()
 
 
 def _launch(fabric: Fabric) -> None:

@@ -17,7 +17,7 @@ from vje_pyro.experiments.overrides import MULTIRUN, sample_jobs
 from vje_pyro.checking import Arguments, Component, check_config
 from vje_pyro.errors import VJEError, first_line
 from vje_pyro.ranges import Channels, ImageSize, NonNegativeInt, PositiveInt, Seed
-from vje_pyro.training.loop import fit
+from vje_pyro.training.loop import Trainer
 
 
 class Loader(TypedDict):
@@ -82,7 +82,7 @@ class Config(TypedDict):
     training: Annotated[
         dict,
         Arguments(
-            of=fit,
+            of=Trainer,
             given=(
                 "method", "loader", "views", "fabric", "run_dir", "optimizer", "schedule",
                 "monitor", "seed", "config", "data_digest", "resume",

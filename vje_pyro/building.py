@@ -34,6 +34,7 @@ _MAX_DEPTH = 32
 _RENAMED = {
     "vje_pyro.training.monitors.no_monitor": "vje_pyro.training.monitors.NoMonitor",
     "vje_pyro.data.webdatasets.WebDataset": "vje_pyro.data.WebDataset",
+    "vje_pyro.training.optim.WarmupCosine": "vje_pyro.training.schedule.WarmupCosine",
 }
 """Components that older runs name otherwise."""
 

@@ -2,7 +2,7 @@
 
 In one process and in turns: the bound (forward and backward of the encoder under autocast, on
 views that are ready) and the whole step of a training (batch, views, loss, backward, optimiser,
-meter). Each is timed in blocks between two synchronisations; medians are over blocks.
+means). Each is timed in blocks between two synchronisations; medians are over blocks.
 """
 
 from dataclasses import dataclass

@@ -12,8 +12,8 @@ import pytest
 from gpu.archive import collect, restore
 from gpu.context import Context
 from gpu.report import Outcome, report_path, write_report
+from gpu.run_with_timeout import run_with_timeout
 from gpu.steps import STEPS, Step
-from gpu.supervise import supervise
 
 from vje_pyro.errors import CheckpointError, DataError
 from vje_pyro.evaluation import Figure
@@ -48,7 +48,7 @@ class TestOrder:
             names.append(command[command.index("--here") + 1])
             return 0
 
-        monkeypatch.setattr(gpu_suite, "supervise", succeed)
+        monkeypatch.setattr(gpu_suite, "run_with_timeout", succeed)
         return names
 
     def test_next_skips_what_is_done(self, context, begun, capsys):
@@ -83,7 +83,7 @@ class TestOrder:
             log.write_text("\n".join(f"line {number}" for number in range(100)))
             return next(codes)
 
-        monkeypatch.setattr(gpu_suite, "supervise", run)
+        monkeypatch.setattr(gpu_suite, "run_with_timeout", run)
         assert gpu_suite.run_steps(context, list(STEPS.values()), minutes=60) == 1
         output = capsys.readouterr().out
         names = list(STEPS)
@@ -112,7 +112,8 @@ class TestOrder:
 
 def test_a_step_is_told_what_the_suite_was_told(context, monkeypatch):
     given, told = [], []
-    monkeypatch.setattr(gpu_suite, "supervise", lambda command, *_: given.append(command) or 0)
+    run = lambda command, *_: given.append(command) or 0  # noqa: E731
+    monkeypatch.setattr(gpu_suite, "run_with_timeout", run)
     monkeypatch.setattr(gpu_suite, "run_here", lambda *arguments: told.append(arguments) or 0)
     arguments = ["--tiny", "--step", "sweep", "--root", str(context.root), "--workers", "3"]
     assert gpu_suite.main(arguments) == 0
@@ -135,8 +136,8 @@ class TestSupervise:
 
     def test_code_and_output(self, tmp_path):
         log = tmp_path / "logs" / "step.log"
-        assert supervise(python("print('hello'); raise SystemExit(3)"), 60, log) == 3
-        assert supervise(python("print('again')"), 60, log) == 0
+        assert run_with_timeout(python("print('hello'); raise SystemExit(3)"), 60, log) == 3
+        assert run_with_timeout(python("print('again')"), 60, log) == 0
         assert log.read_text().split() == ["hello", "again"]
 
     def test_it_is_asked_to_stop_and_waited_for(self, tmp_path):
@@ -149,7 +150,7 @@ class TestSupervise:
             "time.sleep(60)"
         )
         start = time.monotonic()
-        assert supervise(python(code), 22, tmp_path / "log", grace=20) is None
+        assert run_with_timeout(python(code), 22, tmp_path / "log", grace=20) is None
         assert saved.exists()
         assert time.monotonic() - start < 15
 
@@ -161,7 +162,7 @@ class TestSupervise:
             f"while True: open({str(beat)!r}, 'a').write('.'); time.sleep(0.05)"
         )
         code = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {deaf!r}])"
-        assert supervise(python(code), 3.5, tmp_path / "log", grace=1) is None
+        assert run_with_timeout(python(code), 3.5, tmp_path / "log", grace=1) is None
         size = beat.stat().st_size
         time.sleep(0.5)
         assert size > 0

@@ -96,7 +96,7 @@ HIDDEN = {
         "run": "PICKLE",
         "trust": ["joblib"],
     },
-    "writer": {"_target_": "vje_pyro.training.logs.TensorBoardLog", "folder": "mark"},
+    "writer": {"_target_": "vje_pyro.training.logs.CsvLog", "path": "mark"},
 }
 
 

@@ -116,7 +116,8 @@ def test_a_killed_process_is_started_again(tmp_path, start):
         assert [int(row["step"]) for row in csv.DictReader(file)] == list(range(1, 101))
     assert [p.name for p in tmp_path.iterdir()] == ["run"]
     record = json.loads((run / "run.json").read_text())
-    assert [entry["step"] % 3 for entry in record["resumed"]] in ([0], [2])  # every 3 of 5
+    (again,) = record["resumed"]
+    assert again["step"] >= 6
 
 
 @pytest.mark.slow  # five starts of two processes

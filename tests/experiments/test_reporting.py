@@ -69,7 +69,7 @@ def test_a_full_disk_or_lack_of_memory_loses_nothing(tmp_path, capfd, monkeypatc
     def starved(*_):
         raise MemoryError
 
-    monkeypatch.setattr("vje_pyro.training.keeper.save_checkpoint", starved)
+    monkeypatch.setattr("vje_pyro.training.checkpointing.save_checkpoint", starved)
     assert run_cli("train", f"resume={run}") == 2
     assert "not enough memory" in last_line(capfd)
     monkeypatch.undo()

@@ -15,7 +15,7 @@ from vje_pyro.data import Digits, Normalize, ResidentLoader, Views
 from vje_pyro.encoders import SmallResNet
 from vje_pyro.evaluation.knn import knn_accuracy
 from vje_pyro.method import evaluating
-from vje_pyro.training.loop import fit
+from vje_pyro.training.loop import Trainer
 
 collect_ignore = ["several.py", "small.py"]  # no doctests in there
 
@@ -39,7 +39,7 @@ def train(method, run_dir, epochs, resume=False, fail_at=None):
             raise RuntimeError("stopped by the test")
         return views(images)
 
-    fit(
+    Trainer(
         method,
         ResidentLoader(SOURCE.split("pretrain"), 128, seed=0, device="cpu"),
         make_views,
@@ -51,7 +51,7 @@ def train(method, run_dir, epochs, resume=False, fail_at=None):
         progress=False,
         tensorboard=False,
         resume=resume,
-    )
+    ).fit()
     with (run_dir / "logs" / "epochs.csv").open() as file:
         return [float(row["loss"]) for row in csv.DictReader(file)]
 

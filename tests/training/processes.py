@@ -5,7 +5,6 @@ Usage: ``python processes.py DIRECTORY``; writes ``DIRECTORY/report.json`` for t
 
 import json
 import os
-import random
 import signal
 import sys
 import time
@@ -16,12 +15,7 @@ import torch
 import toy
 from lightning_fabric import Fabric
 
-import vje_pyro.training.loop as loop
-from vje_pyro.training.checkpoint import load_checkpoint
-from vje_pyro.training.interrupt import Interrupted
 from vje_pyro.training.monitors import Monitor
-
-KILLS = 20
 
 
 def fork(function, *args):
@@ -33,11 +27,6 @@ def fork(function, *args):
     try:
         function(*args)
         code = 0
-    except Interrupted as interrupted:
-        print(interrupted, flush=True)
-        code = interrupted.exit_code
-    except KeyboardInterrupt:
-        code = 99
     finally:
         sys.stdout.flush()
         os._exit(code)
@@ -48,61 +37,6 @@ def outcome(pid):
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
-def long_run(run_dir, resume):
-    monitor = Monitor(toy.ToyLoader(), toy.normalize, score=lambda bx, by, qx, qy: float(qx.mean()))
-    toy.train(
-        run_dir, epochs=30, resume=resume, log_every=5, checkpoint_every_steps=3, monitor=monitor
-    )
-
-
-def die(*_):
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-def die_half_written(descriptor):
-    os.ftruncate(descriptor, os.fstat(descriptor).st_size // 2)
-    die()
-
-
-def killed_run(run_dir, resume, kill_step, where):
-    """A run that kills itself at ``kill_step``, or in the first write of a file after it."""
-    seed_step = loop.seed_step
-    replace = os.replace
-
-    def replace_and_die(source, target):
-        replace(source, target)
-        die()
-
-    def hooked(seed, step, rank):
-        if step >= kill_step:
-            if where == "step":
-                die()
-            elif where == "half-written":
-                os.fsync = die_half_written
-            elif where == "before-rename":
-                os.replace = die
-            else:
-                os.replace = replace_and_die
-        seed_step(seed, step, rank)
-
-    loop.seed_step = hooked
-    long_run(run_dir, resume)
-
-
-def killed_twenty_times(directory):
-    assert outcome(fork(long_run, directory / "whole", False)) == 0
-    draw = random.Random(0)
-    steps = sorted(draw.sample(range(1, 110), KILLS - 1))
-    codes, leftovers = [], 0
-    for number, step in enumerate([0, *steps]):
-        where = draw.choice(["step", "step", "half-written", "before-rename", "after-rename"])
-        pid = fork(killed_run, directory / "killed", number > 0, step, where)
-        codes.append(outcome(pid))
-        leftovers += len(list((directory / "killed").rglob("*.tmp")))
-    assert outcome(fork(long_run, directory / "killed", True)) == 0
-    return {"codes": codes, "leftovers": leftovers}
-
-
 def slow_run(run_dir):
     def slow_views(images):
         time.sleep(0.02)
@@ -111,41 +45,12 @@ def slow_run(run_dir):
     toy.train(run_dir, epochs=1000, make_views=slow_views, log_every=1)
 
 
-def stubborn_run(run_dir):
-    def endless_views(images):
-        (run_dir / "in_a_step").touch()
-        time.sleep(60)
-
-    toy.train(run_dir, epochs=1000, make_views=endless_views)
-
-
 def wait_for(condition):
     for _ in range(3000):
         if condition():
             return
         time.sleep(0.01)
     raise TimeoutError
-
-
-def signalled(directory):
-    codes = {}
-    for name, number in {"int": signal.SIGINT, "term": signal.SIGTERM}.items():
-        run = directory / name
-        pid = fork(slow_run, run)
-        log = run / "logs" / "steps.csv"
-        wait_for(lambda log=log: log.exists() and log.read_text().count("\n") > 3)
-        os.kill(pid, number)
-        codes[name] = outcome(pid)
-        codes[f"{name}_step"] = load_checkpoint(run / "checkpoints" / "last.safetensors").step
-        codes[f"{name}_rows"] = log.read_text().count("\n") - 1
-    run = directory / "twice"
-    pid = fork(stubborn_run, run)
-    wait_for((run / "in_a_step").exists)
-    os.kill(pid, signal.SIGINT)
-    time.sleep(1.2)  # what comes earlier is the same request
-    os.kill(pid, signal.SIGINT)
-    codes["twice"] = outcome(pid)
-    return codes
 
 
 def in_use(directory):
@@ -242,11 +147,9 @@ def moved(directory):
 
 def main(directory):
     torch.set_num_threads(1)
-    report = {"killed": killed_twenty_times(directory), "signalled": signalled(directory)}
-    report["in_use"] = in_use(directory)
+    report = {"in_use": in_use(directory), "moved": moved(directory)}
     report["one"] = outcome(fork(one_process, directory))
     report["two"] = outcome(fork(two_processes, directory))
-    report["moved"] = moved(directory)
     (directory / "report.json").write_text(json.dumps(report))
 
 

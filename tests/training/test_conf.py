@@ -12,9 +12,10 @@ from omegaconf import OmegaConf
 from torch import nn
 
 from vje_pyro.training.collapse import CollapseAlarm, Thresholds
-from vje_pyro.training.loop import fit
+from vje_pyro.training.loop import Trainer
 from vje_pyro.training.monitors import Monitor
-from vje_pyro.training.optim import WarmupCosine, param_groups
+from vje_pyro.training.optim import param_groups
+from vje_pyro.training.schedule import WarmupCosine
 
 CONF = Path(vje_pyro.experiments.__file__).parent / "conf"
 
@@ -40,8 +41,8 @@ def test_schedule():
     assert instantiate(load("schedule", "warmup_cosine")) == WarmupCosine()
 
 
-def test_training_keys_are_knobs_of_fit():
-    knobs = inspect.signature(fit).parameters
+def test_training_keys_are_knobs_of_the_trainer():
+    knobs = inspect.signature(Trainer).parameters
     assert set(load("training", "default")) <= set(knobs)
 
 

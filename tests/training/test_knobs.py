@@ -12,7 +12,7 @@ from rich.console import Console
 from vje_pyro.training import progress as progress_module
 from vje_pyro.training.checkpoint import load_checkpoint
 from vje_pyro.training.monitors import Monitor
-from vje_pyro.training.optim import WarmupCosine
+from vje_pyro.training.schedule import WarmupCosine
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import pytest
 
 from vje_pyro.errors import CheckpointError
 from vje_pyro.reading import read_csv
-from vje_pyro.training.logs import CsvLog, RunLogs
+from vje_pyro.training.logs import CsvLog, RunLogs, tensorboard
 
 
 def test_rows_are_appended(tmp_path):
@@ -63,12 +63,10 @@ def test_tensorboard(tmp_path):
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    logs = RunLogs(tmp_path)
-    logs.step({"step": 1, "epoch": 1, "loss": 0.5, "kl": float("nan")})
-    logs.epoch({"step": 1, "epoch": 1, "knn": 0.25, "alarms": "", "rankme": ""})
+    logs = RunLogs(tmp_path, loggers=tensorboard(tmp_path))
+    logs.write("step", {"step": 1, "epoch": 1, "loss": 0.5, "kl": float("nan")})
+    logs.write("epoch", {"step": 1, "epoch": 1, "knn": 0.25, "alarms": "", "rankme": ""})
     logs.close()
     events = EventAccumulator(str(tmp_path / "tb")).Reload()
     assert sorted(events.Tags()["scalars"]) == ["epoch/knn", "step/loss"]
     assert events.Scalars("step/loss")[0].value == 0.5
-    RunLogs(tmp_path / "tb", tensorboard=False).step({"step": 1})
-    assert not (tmp_path / "tb" / "tb").exists()

@@ -11,7 +11,7 @@ from lightning_fabric.plugins import MixedPrecision
 from vje_pyro.provenance import versions
 from vje_pyro.training.checkpoint import load_checkpoint
 from vje_pyro.training.monitors import Monitor
-from vje_pyro.training.optim import WarmupCosine
+from vje_pyro.training.schedule import WarmupCosine
 from vje_pyro.training.seeding import seed_step
 
 

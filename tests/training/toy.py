@@ -9,7 +9,7 @@ from lightning_fabric import Fabric
 from torch import nn
 
 from vje_pyro.method import Loss
-from vje_pyro.training.loop import fit
+from vje_pyro.training.loop import Trainer
 from vje_pyro.training.optim import LARS
 
 OPTIMISERS = {
@@ -113,8 +113,8 @@ def train(run_dir, method=None, loader=None, make_views=views, **kwargs):
         "tensorboard": False,
         **kwargs,
     }
-    result = fit(method, loader or ToyLoader(), make_views, run_dir=run_dir, **settings)
-    return method, result
+    trainer = Trainer(method, loader or ToyLoader(), make_views, run_dir=run_dir, **settings)
+    return method, trainer.fit()
 
 
 def same_state(a, b):

@@ -11,6 +11,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 from torch.autograd import Function
+from torch.nn.functional import normalize
 
 
 def _alone() -> bool:
@@ -37,6 +38,13 @@ def shared(drawn: Tensor) -> Tensor:
     if not _alone():
         dist.broadcast(drawn, 0)
     return drawn
+
+
+def random_directions(embeddings: Tensor, number: int) -> Tensor:
+    """Unit vectors in columns, ``(D, number)``, the same in all processes, for ``(N, D)``."""
+    shape = (embeddings.shape[-1], number)
+    drawn = torch.randn(shape, dtype=embeddings.dtype, device=embeddings.device)
+    return normalize(shared(drawn), dim=0)
 
 
 class _Sum(Function):

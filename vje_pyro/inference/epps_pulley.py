@@ -6,8 +6,7 @@ import torch
 from annotated_types import Ge
 from torch import Tensor, nn
 
-from vje_pyro.inference._global_batch import global_mean, world_size
-from vje_pyro.inference._slices import random_directions
+from vje_pyro.inference._global_batch import global_mean, random_directions, world_size
 from vje_pyro.ranges import NonNegativeFloat, Particles
 
 

@@ -3,8 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from vje_pyro.inference._global_batch import global_rows
-from vje_pyro.inference._slices import random_directions
+from vje_pyro.inference._global_batch import global_rows, random_directions
 from vje_pyro.ranges import NonNegativeFloat, Particles
 
 

@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch.distributed as dist
@@ -59,9 +60,18 @@ def launch() -> Launch | None:
     Raises:
         VJEError: A launcher's variable that should hold a number holds none.
     """
+    return next(filter(None, _launches()), None)
+
+
+def _launches() -> Iterator[Launch | None]:
     # torchrun and mpirun also run inside a SLURM job, whose variables then say less.
-    found = (detect() for detect in (_torchrun, _mpi, _slurm, _lsf, _pmi, _kubeflow))
-    return next((one for one in found if one is not None), None)
+    yield _torchrun()
+    for by, name in (("Open MPI", "OMPI_COMM_WORLD"), ("MVAPICH", "MV2_COMM_WORLD")):
+        yield _counted(by, f"{name}_SIZE", f"{name}_LOCAL_SIZE", MPIEnvironment)
+    yield _slurm()
+    yield _counted("jsrun", "JSM_NAMESPACE_SIZE", "JSM_NAMESPACE_LOCAL_SIZE", LSFEnvironment)
+    yield _counted("MPI", "PMI_SIZE", "MPI_LOCALNRANKS", MPIEnvironment)
+    yield _kubeflow()
 
 
 def cluster_environment(launch: Launch | None) -> ClusterEnvironment:
@@ -86,12 +96,12 @@ def _torchrun() -> Launch | None:
     return Launch("torchrun", number, per_machine, TorchElasticEnvironment)
 
 
-def _mpi() -> Launch | None:
-    for by, name in (("Open MPI", "OMPI_COMM_WORLD"), ("MVAPICH", "MV2_COMM_WORLD")):
-        if several := _several(f"{name}_SIZE"):
-            local = _number(f"{name}_LOCAL_SIZE") or several
-            return Launch(by, several, local, MPIEnvironment)
-    return None
+def _counted(
+    by: str, number: str, local: str, environment: type[ClusterEnvironment]
+) -> Launch | None:
+    """The launch by one that sets two variables: processes in all, and on this machine."""
+    several = _several(number)
+    return Launch(by, several, _number(local) or several, environment) if several else None
 
 
 def _slurm() -> Launch | None:
@@ -102,18 +112,6 @@ def _slurm() -> Launch | None:
         return None
     per_machine = _number("SLURM_NTASKS_PER_NODE") or several // (_number("SLURM_NNODES") or 1)
     return Launch("SLURM", several, max(1, per_machine), SLURMEnvironment)
-
-
-def _lsf() -> Launch | None:
-    several = _several("JSM_NAMESPACE_SIZE")
-    local = _number("JSM_NAMESPACE_LOCAL_SIZE") or several or 1
-    return None if several is None else Launch("jsrun", several, local, LSFEnvironment)
-
-
-def _pmi() -> Launch | None:
-    several = _several("PMI_SIZE")
-    local = _number("MPI_LOCALNRANKS") or several or 1
-    return None if several is None else Launch("MPI", several, local, MPIEnvironment)
 
 
 def _kubeflow() -> Launch | None:

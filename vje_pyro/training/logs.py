@@ -1,4 +1,4 @@
-"""Logs of a run: CSV files, and TensorBoard where it is installed."""
+"""Logs of a run: CSV files, and loggers of Lightning Fabric."""
 
 import csv
 import io
@@ -6,8 +6,10 @@ import logging
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+from lightning_fabric.loggers import TensorBoardLogger
+from lightning_fabric.loggers.logger import Logger
 from pydantic import NonNegativeInt
 
 from vje_pyro.atomic import open_to_append, write_atomic
@@ -80,76 +82,56 @@ def _format(rows: Sequence[Row], columns: list[str], header: bool = False) -> st
     return text.getvalue()
 
 
-class TensorBoardLog:
-    """Scalars for TensorBoard.
-
-    Args:
-        directory: Where the event files go.
-        resume_step: Events after this step are hidden by TensorBoard.
-
-    Raises:
-        ImportError: TensorBoard is not installed.
-    """
-
-    def __init__(self, directory: Path, resume_step: int | None = None) -> None:
-        from torch.utils.tensorboard import SummaryWriter
-
-        purge = None if resume_step is None else resume_step + 1
-        self._writer = SummaryWriter(str(directory), purge_step=purge)
-
-    def write(self, group: str, row: Row) -> None:
-        """Write the finite numbers of ``row`` as ``group/<name>`` at ``row["step"]``."""
-        for name, value in row.items():
-            if name not in ("step", "epoch") and _is_number(value):
-                self._writer.add_scalar(f"{group}/{name}", value, row["step"])
-        self._writer.flush()
-
-    def close(self) -> None:
-        """Finish the event file."""
-        self._writer.close()
-
-
 class RunLogs:
-    """``steps.csv``, ``epochs.csv`` and TensorBoard events of a run.
+    """``steps.csv`` and ``epochs.csv`` of a run, and loggers of Lightning Fabric beside them.
+
+    The files are this project's, since a resumed run cuts them to its checkpoint and goes on.
 
     Args:
         directory: The run's ``logs`` directory, existing.
         resume_step: See :class:`CsvLog`.
-        tensorboard: Also write TensorBoard events, if it is installed.
+        loggers: Each is given the finite numbers of a row as ``step/<name>`` or ``epoch/<name>``.
     """
 
     def __init__(
-        self, directory: Path, resume_step: int | None = None, tensorboard: bool = True
+        self, directory: Path, resume_step: int | None = None, loggers: Sequence[Logger] = ()
     ) -> None:
-        self._steps = CsvLog(directory / "steps.csv", resume_step)
-        self._epochs = CsvLog(directory / "epochs.csv", resume_step)
-        self._tensorboard = _tensorboard(directory / "tb", resume_step) if tensorboard else None
+        self._files = {
+            group: CsvLog(directory / f"{group}s.csv", resume_step) for group in ("step", "epoch")
+        }
+        self._loggers = loggers
 
-    def step(self, row: Row) -> None:
-        """Write means over an interval of steps."""
-        self._write(self._steps, "step", row)
-
-    def epoch(self, row: Row) -> None:
-        """Write the figures of an epoch."""
-        self._write(self._epochs, "epoch", row)
+    def write(self, group: Literal["step", "epoch"], row: Row) -> None:
+        """Write means over an interval of steps, or the figures of an epoch."""
+        self._files[group].write(row)
+        numbers = {
+            f"{group}/{name}": value
+            for name, value in row.items()
+            if name not in ("step", "epoch") and _is_number(value)
+        }
+        for log in self._loggers:
+            log.log_metrics(numbers, step=row["step"])
 
     def close(self) -> None:
-        """Finish the files."""
-        if self._tensorboard is not None:
-            self._tensorboard.close()
-
-    def _write(self, log: CsvLog, group: str, row: Row) -> None:
-        log.write(row)
-        if self._tensorboard is not None:
-            self._tensorboard.write(group, row)
+        """Finish what the loggers write."""
+        for log in self._loggers:
+            log.finalize("success")
 
 
-def _tensorboard(directory: Path, resume_step: int | None) -> TensorBoardLog | None:
+def tensorboard(directory: Path, resume_step: int | None = None) -> list[Logger]:
+    """The logger for TensorBoard, in ``directory/tb``, if it is installed.
+
+    Args:
+        directory: The run's ``logs`` directory.
+        resume_step: Events after this step are hidden by TensorBoard.
+    """
+    purge = None if resume_step is None else resume_step + 1
     try:
-        return TensorBoardLog(directory, resume_step)
-    except ImportError:
+        log = TensorBoardLogger(directory, name="tb", version="", purge_step=purge, flush_secs=10)
+    except ModuleNotFoundError:
         logger.info("TensorBoard is not installed: logs go to CSV only (extra: tensorboard)")
-        return None
+        return []
+    return [log]
 
 
 def _is_number(value: object) -> bool:

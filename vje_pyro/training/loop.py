@@ -11,36 +11,38 @@ import math
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, cast
 
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Optimizer
 
 from vje_pyro.method import SteppedMethod
 from vje_pyro.ranges import PositiveFloat, PositiveInt
+from vje_pyro.training.checkpointing import Checkpointing, Plan
 from vje_pyro.training.clock import Clock
 from vje_pyro.training.collapse import CollapseError
 from vje_pyro.training.devices import peak_memory
 from vje_pyro.training.interrupt import Interrupted, InterruptRequest
-from vje_pyro.training.keeper import Keeper, Plan
 from vje_pyro.training.labels import labels_for
-from vje_pyro.training.logs import RunLogs
-from vje_pyro.training.meter import Meter
+from vje_pyro.training.logs import RunLogs, tensorboard
 from vje_pyro.training.monitors import Monitor
-from vje_pyro.training.optim import WarmupCosine, set_rate
-from vje_pyro.training.progress import Silence, make_progress
+from vje_pyro.training.progress import make_progress
 from vje_pyro.training.run_dir import RunDir
 from vje_pyro.training.run_json import write_run_json
+from vje_pyro.training.schedule import WarmupCosine, set_rate
 from vje_pyro.training.seeding import seed_step
 from vje_pyro.training.step import Stepper
+from vje_pyro.training.step_means import StepMeans
 
 logger = logging.getLogger(__name__)
 
 DEFAULT_SCHEDULE = WarmupCosine()
+FIGURES = ("knn", "rankme", "active_units", "embedding_std")
+"""Columns of ``epochs.csv`` that a monitor measures."""
 
 
 class Loader(Protocol):
@@ -77,31 +79,9 @@ class FitResult:
     seconds: float
 
 
-def fit(
-    method: nn.Module,
-    loader: Loader,
-    views: Callable[[Tensor], Tensor],
-    *,
-    fabric: Fabric,
-    run_dir: str | Path | RunDir,
-    optimizer: Callable[[list[dict[str, Any]]], Optimizer],
-    schedule: Callable[[int, int], float] = DEFAULT_SCHEDULE,
-    epochs: PositiveInt,
-    max_steps: PositiveInt | None = None,
-    seed: int = 0,
-    monitor: Monitor | None = None,
-    config: dict[str, Any] | None = None,
-    data_digest: str | None = None,
-    resume: bool = False,
-    log_every: PositiveInt = 10,
-    checkpoint_every_epochs: PositiveInt | None = None,
-    checkpoint_every_steps: PositiveInt | None = None,
-    clip_grad_norm: PositiveFloat | None = None,
-    accumulate: PositiveInt = 1,
-    progress: bool = True,
-    tensorboard: bool = True,
-) -> FitResult:
-    """Train ``method`` and keep everything about it in ``run_dir``.
+@dataclass(eq=False)
+class Trainer:
+    """Trains a method and keeps everything about it in a run directory.
 
     Args:
         method: Obeys :class:`vje_pyro.method.Method`; moved to the device and trained in place.
@@ -131,104 +111,115 @@ def fit(
         tensorboard: Also write TensorBoard events, if it is installed.
 
     Raises:
-        CheckpointError: The run directory is in use or not writable, or cannot be resumed.
-        NonFiniteError: A term of the loss, the gradient or a weight became NaN or infinite.
-        Interrupted: SIGINT or SIGTERM came; the run was saved before.
-        CollapseError: The collapse alarm rang and is set to stop; the run was saved before.
         DataError: The method learns from labels, and the images have none.
-        ValueError: A knob out of its range.
+        ValueError: A count below one.
     """
-    _check_counts(
-        epochs=epochs,
-        max_steps=max_steps,
-        log_every=log_every,
-        checkpoint_every_epochs=checkpoint_every_epochs,
-        checkpoint_every_steps=checkpoint_every_steps,
-    )
-    directory = run_dir if isinstance(run_dir, RunDir) else RunDir(run_dir)
-    config = config or {}
-    claim = directory.claim(resume) if fabric.is_global_zero else nullcontext()
-    with claim, InterruptRequest() as interrupt:
-        stepper = Stepper(method, optimizer, fabric, clip_grad_norm, accumulate)
-        plan = Plan(seed=seed, steps_per_epoch=loader.steps_per_epoch)
-        run = _Run(
-            method=method,
-            loader=loader,
-            views=views,
-            fabric=fabric,
-            stepper=stepper,
-            keeper=Keeper(
-                directory, method, stepper.optimizer, config, plan, checkpoint_every_epochs
-            ),
-            schedule=schedule,
-            monitor=monitor,
-            interrupt=interrupt,
-            seed=seed,
-            total=min(epochs * loader.steps_per_epoch, max_steps or sys.maxsize),
-            log_every=log_every,
-            save_every=checkpoint_every_steps,
-        )
-        if resume:
-            run.restore()
-        else:
-            run.save()  # so that a run can be resumed from its first step on
-        resumed_at = run.step if resume else None
-        if fabric.is_global_zero:
-            write_run_json(
-                directory.path, config, seed=seed, resumed_at=resumed_at, data_digest=data_digest
-            )
-            run.logs = RunLogs(directory.logs, resumed_at, tensorboard)
-        shown = progress and fabric.is_global_zero
-        run.progress = make_progress(shown, run.total, run.step, run.epochs)
-        try:
-            run.train()
-        finally:
-            run.close()
-        return run.result()
-
-
-@dataclass
-class _Run:
-    """A run in progress; most fields are as in :func:`fit`."""
 
     method: Any
     loader: Loader
     views: Callable[[Tensor], Tensor]
+    _: KW_ONLY
     fabric: Fabric
-    stepper: Stepper
-    keeper: Keeper
-    schedule: Callable[[int, int], float]
-    monitor: Monitor | None
-    interrupt: InterruptRequest
-    seed: int
-    total: int
-    log_every: int
-    save_every: int | None
-    logs: RunLogs | None = None
-    progress: Silence = field(default_factory=Silence)
+    run_dir: str | Path | RunDir
+    optimizer: Callable[[list[dict[str, Any]]], Optimizer]
+    schedule: Callable[[int, int], float] = DEFAULT_SCHEDULE
+    epochs: PositiveInt
+    max_steps: PositiveInt | None = None
+    seed: int = 0
+    monitor: Monitor | None = None
+    config: dict[str, Any] = field(default_factory=dict)
+    data_digest: str | None = None
+    resume: bool = False
+    log_every: PositiveInt = 10
+    checkpoint_every_epochs: PositiveInt | None = None
+    checkpoint_every_steps: PositiveInt | None = None
+    clip_grad_norm: PositiveFloat | None = None
+    accumulate: PositiveInt = 1
+    progress: bool = True
+    tensorboard: bool = True
 
     def __post_init__(self) -> None:
+        counts = ("epochs", "max_steps", "log_every")
+        for name in (*counts, "checkpoint_every_epochs", "checkpoint_every_steps"):
+            count = getattr(self, name)
+            if count is not None and count < 1:
+                raise ValueError(f"{name} must be at least 1, got {count}")
         self.step = 0  # steps done
-        self.is_stepped = isinstance(self.method, SteppedMethod)
-        self.labels = labels_for(self.method, self.loader, self.fabric.device)
-        self.images = 0  # images seen since the last log row
-        self.rate = 0.0
-        self.meter = Meter(self._mean_over_processes)
-        self.clock = Clock()
+        self.total = min(self.epochs * self.loader.steps_per_epoch, self.max_steps or sys.maxsize)
+        self._images = 0  # seen since the last log row
+        self._rate = 0.0
+        self._means = StepMeans(self._mean_over_processes)
+        self._clock = Clock()
+        self._is_stepped = isinstance(self.method, SteppedMethod)
+        self._labels = labels_for(self.method, self.loader, self.fabric.device)
+        self._logs: RunLogs | None = None
 
-    @property
-    def epochs(self) -> int:
-        """Epochs in the whole run, the last one perhaps not complete."""
-        return math.ceil(self.total / self.loader.steps_per_epoch)
+    def fit(self) -> FitResult:
+        """Take all the steps that are left.
+
+        Raises:
+            CheckpointError: The run directory is in use or not writable, or cannot be resumed.
+            NonFiniteError: A term of the loss, the gradient or a weight became NaN or infinite.
+            Interrupted: SIGINT or SIGTERM came; the run was saved before.
+            CollapseError: The collapse alarm rang and is set to stop; the run was saved before.
+            ValueError: A knob out of its range.
+        """
+        directory = self.run_dir if isinstance(self.run_dir, RunDir) else RunDir(self.run_dir)
+        first = self.fabric.is_global_zero
+        claim = directory.claim(self.resume) if first else nullcontext()
+        with claim, InterruptRequest() as self._interrupt:
+            self._stepper = Stepper(
+                self.method, self.optimizer, self.fabric, self.clip_grad_norm, self.accumulate
+            )
+            plan = Plan(seed=self.seed, steps_per_epoch=self.loader.steps_per_epoch)
+            self._checkpointing = Checkpointing(
+                directory, self.method, self._stepper.optimizer, self.config, plan
+            )
+            if self.resume:
+                self._restore()
+            else:
+                self._save()  # so that a run can be resumed from its first step on
+            if first:
+                self._describe(directory)
+            self._shown = make_progress(
+                self.progress and first, self.total, self.step, self._epoch(self.total)
+            )
+            try:
+                self._train()
+            finally:
+                self._shown.close()
+                if self._logs is not None:
+                    self._logs.close()
+        best = self._checkpointing.best
+        return FitResult(
+            step=self.step,
+            epoch=self._epoch(self.step),
+            last=directory.last,
+            best=directory.best if best else None,
+            best_metric=best.metric if best else None,
+            best_value=best.value if best else None,
+            seconds=self._clock.seconds(),
+        )
+
+    def _describe(self, directory: RunDir) -> None:
+        resumed_at = self.step if self.resume else None
+        write_run_json(
+            directory.path,
+            self.config,
+            seed=self.seed,
+            resumed_at=resumed_at,
+            data_digest=self.data_digest,
+        )
+        loggers = tensorboard(directory.logs, resumed_at) if self.tensorboard else []
+        self._logs = RunLogs(directory.logs, resumed_at, loggers)
 
     # ---------------------------------------------------------------- the loop
 
-    def train(self) -> None:
-        """Take all the steps that are left."""
+    def _train(self) -> None:
         self.method.train()
         per_epoch = self.loader.steps_per_epoch
-        self.clock.lap()
-        for epoch in range(self.step // per_epoch, self.epochs):
+        self._clock.lap()
+        for epoch in range(self.step // per_epoch, self._epoch(self.total)):
             if self.step == self.total:  # resumed when there was nothing left to do
                 return
             for batch in self.loader.epoch(epoch, start_step=self.step % per_epoch):
@@ -239,16 +230,16 @@ class _Run:
 
     def _train_step(self, images: Tensor, indices: Tensor) -> None:
         seed_step(self.seed, self.step, self.fabric.global_rank)
-        self.rate = set_rate(self.stepper.optimizer, self.schedule(self.step, self.total))
+        self._rate = set_rate(self._stepper.optimizer, self.schedule(self.step, self.total))
         with torch.no_grad():
             views = self.views(images.to(self.fabric.device, non_blocking=True))
-        terms, monitors = self.stepper.step(views, *(x[indices] for x in self.labels))
+        terms, monitors = self._stepper.step(views, *(x[indices] for x in self._labels))
         self.step += 1
-        if self.is_stepped:
+        if self._is_stepped:
             self.method.after_step(self.step / self.total)
-        self.images += len(images) * self.fabric.world_size
-        self.meter.add(self.step, terms, monitors)
-        self.progress.step()
+        self._images += len(images) * self.fabric.world_size
+        self._means.add(self.step, terms, monitors)
+        self._shown.step()
 
     def _after_step(self) -> None:
         done = self.step == self.total
@@ -256,54 +247,53 @@ class _Run:
             self._log()
         if done or self.step % self.loader.steps_per_epoch == 0:
             self._end_epoch()
-        elif self.save_every and self.step % self.save_every == 0:
-            self.save()
+        elif self.checkpoint_every_steps and self.step % self.checkpoint_every_steps == 0:
+            self._save()
         if self._stop_requested():
-            self._stop()
+            if self._checkpointing.saved_step != self.step:
+                self._save()
+            signum = self._interrupt.signum or self._interrupt.signals[0]
+            raise Interrupted(signum, self.step, self._checkpointing.directory.last)
 
     def _log(self) -> None:
         self._fetch()
-        images, self.images = self.images, 0
+        images, self._images = self._images, 0
         row = {
             "step": self.step,
-            "epoch": self._epoch(),
-            "time": round(self.clock.seconds(), 3),
-            "images_per_second": round(images / max(self.clock.lap(), 1e-9), 3),
-            "lr": self.rate,
-            **self.meter.interval(),
+            "epoch": self._epoch(self.step),
+            "time": round(self._clock.seconds(), 3),
+            "images_per_second": round(images / max(self._clock.lap(), 1e-9), 3),
+            "lr": self._rate,
+            **self._means.take("interval"),
         }
-        if self.logs is not None:
-            self.logs.step(row)
-        self.progress.interval(row)
+        if self._logs is not None:
+            self._logs.write("step", row)
+        self._shown.interval(row)
 
     def _end_epoch(self) -> None:
         self._fetch()
-        epoch, means = self._epoch(), self.meter.epoch()
-        with self.clock.pause():
+        epoch, means = self._epoch(self.step), self._means.take("epoch")
+        with self._clock.pause():
             figures, alarms, stop = self._measure(epoch, means)
+        seconds = self._clock.seconds()
         row = {
             "epoch": epoch,
             "step": self.step,
-            "time": round(self.clock.seconds(), 3),
+            "time": round(seconds, 3),
             "loss": means["loss"],
-            "knn": figures.get("knn", ""),
-            "rankme": figures.get("rankme", ""),
-            "active_units": figures.get("active_units", ""),
-            "embedding_std": figures.get("embedding_std", ""),
+            **{name: figures.get(name, "") for name in FIGURES},
             "peak_memory": peak_memory(self.fabric.device),
             "alarms": "; ".join(alarms),
         }
-        if self.logs is not None:
-            self.logs.epoch(row)
-        left = self.clock.seconds() / self.step * (self.total - self.step)
-        self.progress.epoch(row, left)
-        metric = self._best_by(means)
-        self.save(*self.keeper.judge(epoch, metric, {**means, **figures}.get(metric)))
+        if self._logs is not None:
+            self._logs.write("epoch", row)
+        self._shown.epoch(row, seconds / self.step * (self.total - self.step))
+        self._save(*self._kept(epoch, means | figures))
         if stop:
             raise CollapseError(
                 f"The representation collapsed after epoch {epoch}: {'; '.join(alarms)}. The run "
-                f"is saved in {self.keeper.directory.last}. Start a new one with another learning "
-                "rate, weight decay or views; monitor.alarm.on_collapse=warn only warns."
+                f"is saved in {self._checkpointing.directory.last}. Start a new one with another "
+                "learning rate, weight decay or views; monitor.alarm.on_collapse=warn only warns."
             )
 
     def _measure(
@@ -312,25 +302,27 @@ class _Run:
         """Figures, alarms, and whether to stop: measured by one process and told to all."""
         measured: tuple[dict[str, float], list[str], bool] = {}, [], False
         monitor = self.monitor
-        if monitor is not None and self.fabric.is_global_zero and self._is_due(monitor, epoch):
+        due = monitor and (epoch % monitor.every_epochs == 0 or self.step == self.total)
+        if monitor is not None and due and self.fabric.is_global_zero:
             with self.fabric.autocast():
                 figures = monitor.measure(self.method)
             alarms = monitor.check(means | figures, epoch, self.method.num_features)
             measured = figures, alarms, bool(alarms) and monitor.alarm.on_collapse == "stop"
         return self.fabric.broadcast(measured)
 
-    def _is_due(self, monitor: Monitor, epoch: int) -> bool:
-        return epoch % monitor.every_epochs == 0 or self.step == self.total
-
-    def _best_by(self, means: dict[str, float]) -> str:
+    def _kept(self, epoch: int, figures: dict[str, float]) -> Iterator[Path]:
+        """Checkpoints to write after ``epoch``, beside the last one."""
+        directory = self._checkpointing.directory
+        by = "elbo" if "elbo" in figures else "loss"
         if self.monitor is not None and self.monitor.scores:
-            return "knn"
-        return "elbo" if "elbo" in means else "loss"
-
-    # ---------------------------------------------------------- stop on request
+            by = "knn"
+        if self._checkpointing.is_best(epoch, by, figures.get(by)):
+            yield directory.best
+        if self.checkpoint_every_epochs and epoch % self.checkpoint_every_epochs == 0:
+            yield directory.epoch_checkpoint(epoch)
 
     def _stop_requested(self) -> bool:
-        requested = self.interrupt.signum is not None
+        requested = self._interrupt.signum is not None
         if self.fabric.world_size == 1:
             return requested
         if self.step % self.log_every:  # processes agree at log steps, where they wait anyway
@@ -338,65 +330,30 @@ class _Run:
         flag = torch.tensor(float(requested), device=self.fabric.device)
         return bool(self._mean_over_processes(flag) > 0)
 
-    def _stop(self) -> None:
-        if self.keeper.saved_step != self.step:
-            self.save()
-        signum = self.interrupt.signum or InterruptRequest.signals[0]
-        raise Interrupted(signum, self.step, self.keeper.directory.last)
-
-    # ------------------------------------------------------------------- the rest
-
-    def save(self, *also: Path) -> None:
+    def _save(self, *also: Path) -> None:
         """Write the state to ``also`` and then to the last checkpoint, if all of it is finite."""
         self._fetch()
-        with self.clock.pause():
+        with self._clock.pause():
             if self.fabric.is_global_zero:
-                extra = {"seconds": self.clock.seconds(), "meter": self.meter.state()}
+                extra = {"seconds": self._clock.seconds(), "meter": self._means.state()}
                 epochs_done = self.step // self.loader.steps_per_epoch
-                self.keeper.save(self.step, epochs_done, extra, *also)
-            self.keeper.saved_step = self.step  # in every process
+                self._checkpointing.save(self.step, epochs_done, extra, also)
+            self._checkpointing.saved_step = self.step
             self.fabric.barrier()  # so that no process ends a run that is not on the disk yet
 
-    def restore(self) -> None:
-        """Take up the state of the last checkpoint."""
-        self.step, progress = self.keeper.restore(self.total)
-        self.meter.load_state(progress.meter.model_dump())
-        self.clock = Clock(progress.seconds)
+    def _restore(self) -> None:
+        self.step, progress = self._checkpointing.restore(self.total)
+        self._means.load_state(progress.meter.model_dump())
+        self._clock = Clock(progress.seconds)
         logger.info("Resuming at step %d of %d.", self.step, self.total)
 
-    def result(self) -> FitResult:
-        """Sum up."""
-        best = self.keeper.best
-        return FitResult(
-            step=self.step,
-            epoch=self._epoch(),
-            last=self.keeper.directory.last,
-            best=self.keeper.directory.best if best else None,
-            best_metric=best.metric if best else None,
-            best_value=best.value if best else None,
-            seconds=self.clock.seconds(),
-        )
-
-    def close(self) -> None:
-        """Finish bar and logs."""
-        self.progress.close()
-        if self.logs is not None:
-            self.logs.close()
-
-    def _epoch(self) -> int:
-        """Epoch in progress, or just completed, from 1."""
-        return math.ceil(self.step / self.loader.steps_per_epoch)
+    def _epoch(self, step: int) -> int:
+        """Epoch in progress at ``step``, or just completed, from 1."""
+        return math.ceil(step / self.loader.steps_per_epoch)
 
     def _fetch(self) -> None:
-        fault = self.meter.fetch()
-        if fault is not None:
-            raise self.keeper.failure(str(fault))
+        if found := self._means.fetch():
+            raise self._checkpointing.failure(str(found))
 
     def _mean_over_processes(self, rows: Tensor) -> Tensor:
         return cast(Tensor, self.fabric.all_reduce(rows))
-
-
-def _check_counts(**counts: int | None) -> None:
-    for name, count in counts.items():
-        if count is not None and count < 1:
-            raise ValueError(f"{name} must be at least 1, got {count}")

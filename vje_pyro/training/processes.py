@@ -31,6 +31,7 @@ GRACE_S = 2.0
 """How long a process that fails because of another one lets the launcher find that one first."""
 
 T = TypeVar("T")
+_NOISY = ("torch.distributed.elastic", "torch.distributed.launcher", "torch.multiprocessing")
 
 
 class LostProcessError(VJEError):
@@ -245,8 +246,13 @@ def _meeting_point(num_nodes: int) -> dict[str, Any]:
 @contextmanager
 def _silence() -> Iterator[None]:
     """What torch's launcher logs is said in other words here."""
-    logging.disable(logging.CRITICAL)
+    names = [n for n in logging.root.manager.loggerDict if n.startswith(_NOISY)]
+    loggers = [logging.getLogger(name) for name in names]
+    before = [noisy.disabled for noisy in loggers]
+    for noisy in loggers:
+        noisy.disabled = True
     try:
         yield
     finally:
-        logging.disable(logging.NOTSET)
+        for noisy, disabled in zip(loggers, before, strict=True):
+            noisy.disabled = disabled

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping
+from datetime import timedelta
 
 from rich.console import Console
 from rich.progress import (
@@ -33,9 +34,7 @@ class Silence:
         """No more will come."""
 
 
-class Bar(Silence):
-    """A progress bar with epoch, loss, images per second and time left."""
-
+class _Bar(Silence):
     def __init__(self, total: int, done: int, epochs: int, console: Console) -> None:
         self._epochs = epochs
         self._progress = Progress(
@@ -56,11 +55,9 @@ class Bar(Silence):
         self._progress.start()
 
     def step(self) -> None:
-        """Advance by one."""
         self._progress.advance(self._task)
 
     def interval(self, row: Mapping[str, float]) -> None:
-        """Refresh the figures beside the bar."""
         self._progress.update(
             self._task,
             epoch=f"{row['epoch']}/{self._epochs}",
@@ -69,37 +66,26 @@ class Bar(Silence):
         )
 
     def close(self) -> None:
-        """Leave the bar as it is."""
         self._progress.stop()
 
 
-class Lines(Silence):
-    """A log line per epoch."""
-
+class _Lines(Silence):
     def __init__(self, epochs: int) -> None:
         self._epochs = epochs
-        self._rate: float | None = None
+        self._rate: list[str] = []
 
     def interval(self, row: Mapping[str, float]) -> None:
-        """Keep the rate for the next line."""
-        self._rate = row["images_per_second"]
+        self._rate = [f"{row['images_per_second']:,.0f} images/s"]
 
     def epoch(self, row: Mapping[str, object], left: float) -> None:
-        """Log the epoch's figures."""
         figures = [
             f"{name} {value:.4g}"
             for name, value in row.items()
             if isinstance(value, float) and name not in ("time", "peak_memory")
         ]
-        if self._rate is not None:
-            figures.append(f"{self._rate:,.0f} images/s")
-        logger.info(
-            "epoch %s/%s: %s, about %s left",
-            row["epoch"],
-            self._epochs,
-            ", ".join(figures),
-            _duration(left),
-        )
+        words = ", ".join([*figures, *self._rate])
+        duration = timedelta(seconds=round(left))
+        logger.info("epoch %s/%s: %s, about %s left", row["epoch"], self._epochs, words, duration)
 
 
 def make_progress(shown: bool, total: int, done: int, epochs: int) -> Silence:
@@ -107,10 +93,4 @@ def make_progress(shown: bool, total: int, done: int, epochs: int) -> Silence:
     if not shown:
         return Silence()
     console = Console(stderr=True)
-    return Bar(total, done, epochs, console) if console.is_terminal else Lines(epochs)
-
-
-def _duration(seconds: float) -> str:
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{seconds:02d}"
+    return _Bar(total, done, epochs, console) if console.is_terminal else _Lines(epochs)

@@ -11,7 +11,7 @@ from vje_pyro.atomic import write_atomic
 from vje_pyro.provenance import command, git_commit, versions
 from vje_pyro.reading import JsonFormat
 from vje_pyro.training.checkpoint import load_meta
-from vje_pyro.training.keeper import Seed, read_progress
+from vje_pyro.training.checkpointing import Seed, read_progress
 from vje_pyro.training.run_dir import RunDir
 
 

@@ -12,7 +12,7 @@ GRACE = 30.0
 """Seconds between asking and making: time to write a checkpoint."""
 
 
-def supervise(
+def run_with_timeout(
     command: Sequence[str],
     seconds: float,
     log: Path,

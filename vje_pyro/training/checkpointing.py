@@ -1,6 +1,6 @@
 """Which checkpoints a run keeps: the last, the best, and one every so many epochs."""
 
-import logging
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,8 +22,6 @@ from vje_pyro.training.checkpoint import (
     unpack_optimizer,
 )
 from vje_pyro.training.run_dir import RunDir
-
-logger = logging.getLogger(__name__)
 
 LOWER_IS_BETTER = frozenset({"loss"})
 
@@ -49,9 +47,14 @@ class Best(_Strict):
     value: float
     epoch: NonNegativeInt
 
+    def is_beaten(self, metric: str, value: float) -> bool:
+        """Whether ``value`` is better; by another metric it always is."""
+        lower = metric in LOWER_IS_BETTER
+        return metric != self.metric or (value < self.value if lower else value > self.value)
 
-class MeterState(_Strict):
-    """What :meth:`vje_pyro.training.meter.Meter.state` returns: each mean a count and sums."""
+
+class MeansState(_Strict):
+    """What :meth:`vje_pyro.training.step_means.StepMeans.state` returns."""
 
     names: list[str]
     interval: Annotated[tuple[NonNegativeInt, list[float]], Field(strict=False)]
@@ -64,7 +67,7 @@ class Progress(_Strict):
     plan: Plan
     best: Best | None
     seconds: FiniteFloat
-    meter: MeterState
+    meter: MeansState
 
 
 def read_progress(checkpoint: Checkpoint | Meta, path: Path) -> Progress:
@@ -80,7 +83,7 @@ def read_progress(checkpoint: Checkpoint | Meta, path: Path) -> Progress:
     return progress
 
 
-class Keeper:
+class Checkpointing:
     """Saves and restores a run.
 
     Args:
@@ -89,7 +92,6 @@ class Keeper:
         optimizer: Likewise.
         config: Stored in each checkpoint.
         plan: What must be the same when the run is resumed.
-        every_epochs: Keep a checkpoint of every so many epochs; None keeps none.
     """
 
     def __init__(
@@ -99,34 +101,21 @@ class Keeper:
         optimizer: Optimizer,
         config: dict[str, Any],
         plan: Plan,
-        every_epochs: int | None = None,
     ) -> None:
         self.directory = directory
         self.best: Best | None = None
         self.saved_step: int | None = None
-        self._method = method
-        self._optimizer = optimizer
-        self._config = config
-        self._plan = plan
-        self._every_epochs = every_epochs
+        self._method, self._optimizer = method, optimizer
+        self._config, self._plan = config, plan
 
-    def judge(self, epoch: int, metric: str, value: float | None) -> list[Path]:
-        """Checkpoints to write after ``epoch``, beside the last one.
+    def is_best(self, epoch: int, metric: str, value: float | None) -> bool:
+        """Whether the state after ``epoch`` is the best so far, by a value that may be unknown."""
+        if value is None or (self.best and not self.best.is_beaten(metric, value)):
+            return False
+        self.best = Best(metric=metric, value=value, epoch=epoch)
+        return True
 
-        Args:
-            epoch: Epochs done.
-            metric: What the best checkpoint is best by.
-            value: Its value now; None if it was not measured.
-        """
-        paths = []
-        if value is not None and self._is_best(metric, value):
-            self.best = Best(metric=metric, value=value, epoch=epoch)
-            paths.append(self.directory.best)
-        if self._every_epochs and epoch % self._every_epochs == 0:
-            paths.append(self.directory.epoch_checkpoint(epoch))
-        return paths
-
-    def save(self, step: int, epoch: int, extra: dict[str, Any], *also: Path) -> None:
+    def save(self, step: int, epoch: int, extra: dict[str, Any], also: Iterable[Path] = ()) -> None:
         """Write the state to ``also``, then to the last checkpoint.
 
         The last one comes last: a run killed in between repeats the step, and the others with it.
@@ -150,7 +139,6 @@ class Keeper:
             extra={**extra, "plan": self._plan.model_dump(), "best": best},
         )
         save_checkpoint(checkpoint, *also, self.directory.last)
-        self.saved_step = step
 
     def restore(self, total: int) -> tuple[int, Progress]:
         """Load the last checkpoint into method and optimiser.
@@ -184,8 +172,7 @@ class Keeper:
             )
         load_model_state(self._method, checkpoint.model, path)
         unpack_optimizer(self._optimizer, self._method, checkpoint.optimizer)
-        self.best = progress.best
-        self.saved_step = step
+        self.best, self.saved_step = progress.best, step
         return step, progress
 
     def failure(self, what: str) -> NonFiniteError:
@@ -201,9 +188,3 @@ class Keeper:
             f"(init_from={self.directory.path}) with a lower learning rate (optimizer.lr) or with "
             "training.clip_grad_norm=1.0; where the precision is bf16-mixed, try 32-true."
         )
-
-    def _is_best(self, metric: str, value: float) -> bool:
-        if self.best is None or self.best.metric != metric:
-            return True
-        before = self.best.value
-        return bool(value < before if metric in LOWER_IS_BETTER else value > before)
