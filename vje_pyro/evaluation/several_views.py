@@ -1,6 +1,7 @@
 """How posteriors narrow with the number of views that they see."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,7 +46,7 @@ def contraction_figures(
         raise ValueError("a scale is a standard deviation: all must be positive.")
     prior = prior_scale.astype(np.float64) ** -2
     added = np.maximum(experts.astype(np.float64) ** -2 - prior, 0).mean(0)
-    figures = {}
+    figures: dict[str, Any] = {}
     for k, scale in scales.items():
         log_scale = np.log(scale.astype(np.float64))
         of_images = {
