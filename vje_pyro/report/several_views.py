@@ -28,23 +28,23 @@ Curve = tuple[Floats, Floats, Floats, Floats]
 
 def section(results: Results) -> dict[str, Any]:
     """What the template shows of figures ``views-K_WHAT`` in result files; no panels if none."""
-    panels = [panel for _, result in results.read for panel in _panels(result)]
-    return {"panels": panels}
+    found = enumerate(result for _, result in results.read)
+    return {"panels": [panel for number, result in found for panel in _panels(number, result)]}
 
 
-def _panels(result: Result) -> Iterator[tuple[str, Markup, str]]:
-    protocol = result.protocol
+def _panels(number: int, result: Result) -> Iterator[tuple[str, Markup, str]]:
+    protocol, name = result.protocol, f"views-{number}"
     variance = curve(result, "variance")
     expected = {what: curve(result, f"{what}-variance") for what in EXPECTED}
     for what, predicted in expected.items():
         if variance is not None and predicted is not None:
-            plot = _narrowing(f"{protocol}-variance", variance, predicted)
+            plot = _narrowing(f"{name}-variance", variance, predicted)
             text = f"Mean over images and features, with 95 % intervals; dashed: {EXPECTED[what]}."
             yield f"Variance of the posterior ({protocol})", plot, text
     for quantity in ("angle", "radius"):
         curves = {level: curve(result, f"{quantity}-{level}") for level in LEVELS}
         if found := {level: c for level, c in curves.items() if c is not None}:
-            plot = _coverage(f"{protocol}-{quantity}", quantity, found)
+            plot = _coverage(f"{name}-{quantity}", quantity, found)
             text = (
                 f"How often central intervals of the predicted {quantity} of one further view hold "
                 "it, with 95 % intervals; dashed: as promised."
