@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from vje_pyro.data.packing import index_shards, pack_folder, save_index
+from vje_pyro.data import index_shards, pack_folder
 from vje_pyro.errors import VJEError
 
 
@@ -36,5 +36,5 @@ def main(arguments: Sequence[str] | None = None) -> None:
         raise VJEError("an index cannot be written to a URL: set --out FILE")
     made = index_shards(options.root, options.shards, options.label_key)
     out = Path(options.out or f"{options.root}/index.npz")
-    save_index(made, out)
+    made.save(out)
     print(f"{len(made.labels)} images in {len(made.shards)} shards: {out}")

@@ -12,7 +12,7 @@ import json
 import re
 import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from pkgutil import resolve_name
@@ -110,17 +110,20 @@ def check_config(config: DictConfig, expected: Any, only: Sequence[str] | None =
         raise VJEError("\n".join(reversed(first.values())))
 
 
-def check_fields(made: Any) -> None:
-    """Refuse a dataclass whose fields are not what their annotations say.
+def check_values(annotated: Any, values: Mapping[str, Any]) -> None:
+    """Refuse values that are not what annotations say; those of other names are let pass.
+
+    Args:
+        annotated: A function, or a dataclass.
+        values: By the names of its arguments.
 
     Raises:
-        ValueError: The first field that is wrong, its value, and what is allowed.
+        ValueError: The first that is wrong, and what is allowed.
     """
-    hints = get_type_hints(type(made), include_extras=True)
-    for name in (field.name for field in fields(made) if field.init):
-        value, data = getattr(made, name), _data_part(hints[name])
-        if data is not None and (wrong := _wrong(value, data)):
-            raise ValueError(f"{name}={_shown(value)}: {wrong}")
+    for name, hint in get_type_hints(annotated, include_extras=True).items():
+        data = _data_part(hint) if name in values else None
+        if data is not None and (wrong := _wrong(values[name], data)):
+            raise ValueError(f"{name}={_shown(values[name])}: {wrong}")
 
 
 @dataclass(frozen=True)

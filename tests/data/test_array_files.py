@@ -26,15 +26,9 @@ def archive(path, name, content, **options):
     return path
 
 
-@pytest.fixture(autouse=True)
-def no_array_is_made(request, monkeypatch):
+def no_array_is_made(*args, **kwargs):
     """Where a header must be enough, reading on is a failure."""
-    if "refused" in request.node.name:
-
-        def read_array(*args, **kwargs):
-            raise AssertionError("the array was read")
-
-        monkeypatch.setattr(npy, "read_array", read_array)
+    raise AssertionError("the array was read")
 
 
 HEADERS = {
@@ -54,48 +48,41 @@ HEADERS = {
 }
 
 
-@pytest.mark.parametrize("name", HEADERS)
-@pytest.mark.parametrize("packed", [False, True])
-def test_refused_headers(tmp_path, name, packed):
-    path = tmp_path / ("a.npz" if packed else "a.npy")
-    if packed:
-        archive(path, "images.npy", HEADERS[name])
-    else:
-        path.write_bytes(HEADERS[name])
-    with pytest.raises(
-        DataError, match=f"{path.name}: not a readable array file: (?!the array was)"
-    ):
-        load_images(path, 8)
-
-
-def test_refused_archive_that_unfolds_a_thousandfold(tmp_path):
-    content = header((2**25,)) + bytes(2**25)
-    path = archive(tmp_path / "a.npz", "images.npy", content)
-    with pytest.raises(DataError, match=r"unfolds 1[0-9]{3}-fold"):
-        load_images(path, 8)
-
-
-def test_refused_promise_of_an_archive(tmp_path):
-    path = archive(tmp_path / "a.npz", "images.npy", header((2**40,)) + bytes(8))
+def unfolds(path):
+    """An archive whose member promises more than it has."""
+    archive(path, "images.npy", header((2**40,)) + bytes(8))
     content = bytearray(path.read_bytes())
     for mark, place in ((b"PK\x01\x02", 24), (b"PK\x03\x04", 22)):  # size when unfolded
         struct.pack_into("<I", content, content.index(mark) + place, 2**32 - 2)
     path.write_bytes(content)
-    with pytest.raises(DataError, match=r"unfolds|promises"):
-        load_images(path, 8)
 
 
-def test_refused_for_this_machine(tmp_path, monkeypatch):
-    monkeypatch.setattr(array_files, "_memory", lambda: 1000)
-    np.save(tmp_path / "a.npy", np.zeros((20, 8, 8), np.uint8))
-    with pytest.raises(DataError, match="1,280 bytes are more than this machine's memory"):
-        load_images(tmp_path / "a.npy", 8)
+REFUSED = {
+    **{f"{n}.npy": (lambda path, h=h: path.write_bytes(h), "") for n, h in HEADERS.items()},
+    **{f"{n}.npz": (lambda path, h=h: archive(path, "x.npy", h), "") for n, h in HEADERS.items()},
+    "bomb.npz": (
+        lambda path: archive(path, "x.npy", header((2**25,)) + bytes(2**25)),
+        r".*unfolds 1[0-9]{3}-fold",
+    ),
+    "promise.npz": (unfolds, r".*(unfolds|promises)"),
+    "memory.npy": (
+        lambda path: np.save(path, np.zeros((20, 8, 8), np.uint8)),
+        ".*1,280 bytes are more than this machine's memory",
+    ),
+    "pipe.npy": (os.mkfifo, ".*not a regular file"),
+}
 
 
-def test_refused_pipe(tmp_path):
-    os.mkfifo(tmp_path / "a.npy")
-    with pytest.raises(DataError, match="not a regular file"):
-        load_images(tmp_path / "a.npy", 8)
+@pytest.mark.parametrize("name", REFUSED)
+def test_refused_before_memory_is_taken(tmp_path, name, monkeypatch):
+    write, message = REFUSED[name]
+    write(tmp_path / name)
+    monkeypatch.setattr(npy, "read_array", no_array_is_made)
+    if "memory" in name:
+        monkeypatch.setattr(array_files, "_memory", lambda: 1000)
+    refusal = f"{name}: not a readable array file: (?!the array was){message}"
+    with pytest.raises(DataError, match=refusal):
+        load_images(tmp_path / name, 8)
 
 
 def test_only_what_is_asked_for_is_read(tmp_path):

@@ -13,14 +13,17 @@ def random_images(*shape):
     )
 
 
-def test_array_checks_types_and_shapes():
-    images, labels = random_images(4, 3, 8, 8), torch.arange(4)
-    with pytest.raises(TypeError, match=r"torch\.float32"):
-        ImageArray(images.float(), labels)
-    with pytest.raises(TypeError, match=r"torch\.int32"):
-        ImageArray(images, labels.int())
-    with pytest.raises(ValueError, match=r"\(3,\)"):
-        ImageArray(images, labels[:3])
+@pytest.mark.parametrize(
+    ("images", "labels", "error", "message"),
+    [
+        (torch.zeros(4, 3, 8, 8), torch.arange(4), TypeError, r"torch\.float32"),
+        (torch.zeros(4, 3, 8, 8).byte(), torch.arange(4).int(), TypeError, r"torch\.int32"),
+        (torch.zeros(4, 3, 8, 8).byte(), torch.arange(3), ValueError, r"\(3,\)"),
+    ],
+)
+def test_array_checks_types_and_shapes(images, labels, error, message):
+    with pytest.raises(error, match=message):
+        ImageArray(images, labels)
 
 
 def test_subset_and_digest():

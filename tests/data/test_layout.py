@@ -86,8 +86,6 @@ def test_the_layout_can_be_said():
     assert split_folders("root", names, "splits") == {"train": "train"}
     with pytest.raises(DataError, match="no folders that are named like splits"):
         split_folders("root", images("cat"), "splits")
-    with pytest.raises(ValueError, match=r"layout=flat: must be .auto., .splits. or .classes."):
-        ImageFolder("root", layout="flat")
 
 
 def test_a_split_inside_a_folder_of_its_name():
@@ -156,12 +154,6 @@ def test_many_classes_and_unlabelled_images_are_told_in_short(tmp_path):
 def test_classes_one_folder_further_down(tmp_path):
     source = ImageFolder(fill(tmp_path, *images("pictures/cat", "pictures/dog")))
     assert "all images are in pictures: are its subfolders the classes?" in source.describe()
-
-
-def test_a_test_split_is_missing(tmp_path):
-    fill(tmp_path, *images("train/a"))
-    with pytest.raises(DataError, match="no test split: put the images for it in a folder test"):
-        ImageFolder(tmp_path, test_fraction=0.5).split("test")
 
 
 def test_a_class_whose_name_is_no_text(tmp_path):

@@ -101,17 +101,20 @@ def test_names(tmp_path):
     assert list_outliers(tmp_path) == ["a", "b"]
 
 
-def test_absent_and_damaged_sets(tmp_path):
-    with pytest.raises(DataError, match=r"no out-of-distribution set 'nothing'.*none of cifar10"):
-        read_outliers("nothing", tmp_path, Source())
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("nothing", r"no out-of-distribution set 'nothing'.*none of cifar10"),
+        ("bad", "not a readable array file"),
+        ("svhn", "SVHN"),
+        ("dtd", "cannot read DTD"),
+    ],
+)
+def test_absent_and_damaged_sets(tmp_path, name, message):
     (tmp_path / "ood").mkdir()
     (tmp_path / "ood" / "bad.npz").write_bytes(b"no zip")
-    with pytest.raises(DataError, match="not a readable array file"):
-        read_outliers("bad", tmp_path, Source())
-    with pytest.raises(DataError, match="SVHN"):
-        read_outliers("svhn", tmp_path, Source())
-    with pytest.raises(DataError, match="cannot read DTD"):
-        read_outliers("dtd", tmp_path, Source())
+    with pytest.raises(DataError, match=message):
+        read_outliers(name, tmp_path, Source())
 
 
 @pytest.fixture
@@ -168,26 +171,30 @@ def test_one_class():
         source.split("val")
 
 
+PROBS = np.zeros((10_000, 10))
+PROBS[:, 0] = 1
+PROBS[1, :2] = 0.5
+PROBS[2] = 0.1
+
+
 def test_label_entropy(tmp_path):
-    path = tmp_path / "labels.npz"
-    probs = np.zeros((10_000, 10))
-    probs[:, 0] = 1
-    probs[1, :2] = 0.5
-    probs[2] = 0.1
-    np.savez(path, probs=probs)
-    entropy = read_label_entropy(path)
+    np.savez(tmp_path / "labels.npz", probs=PROBS)
+    entropy = read_label_entropy(tmp_path / "labels.npz")
     assert entropy[:4].tolist() == pytest.approx([0, np.log(2), np.log(10), 0])
-    with pytest.raises(DataError, match="no human labels at"):
-        read_label_entropy(tmp_path / "absent.npz")
-    np.savez(path, probs=probs[:5])
-    with pytest.raises(DataError, match=r"got shape \(5, 10\)"):
-        read_label_entropy(path)
-    np.savez(path, probs=2 * probs)
-    with pytest.raises(DataError, match="sum to one"):
-        read_label_entropy(path)
-    np.savez(path, other=probs)
-    with pytest.raises(DataError, match="not a readable file"):
-        read_label_entropy(path)
-    path.write_bytes(pickle.dumps({"probs": 1}))
-    with pytest.raises(DataError, match="not a readable file"):
-        read_label_entropy(path)
+
+
+@pytest.mark.parametrize(
+    ("write", "message"),
+    [
+        (lambda path: None, "no human labels at"),
+        (lambda path: np.savez(path, probs=PROBS[:5]), r"got shape \(5, 10\)"),
+        (lambda path: np.savez(path, probs=2 * PROBS), "sum to one"),
+        (lambda path: np.savez(path, probs=PROBS * np.nan), "sum to one"),
+        (lambda path: np.savez(path, other=PROBS), "not a readable file"),
+        (lambda path: path.write_bytes(pickle.dumps({"probs": 1})), "not a readable file"),
+    ],
+)
+def test_label_entropy_refuses(tmp_path, write, message):
+    write(tmp_path / "labels.npz")
+    with pytest.raises(DataError, match=message):
+        read_label_entropy(tmp_path / "labels.npz")

@@ -94,7 +94,6 @@ def test_nothing_to_find(tmp_path):
 
 def test_names_are_bytes(tmp_path):
     folder, name = os.fsdecode(b"\xe9t\xe9"), os.fsdecode(b"caf\xe9.png")
-    touch(tmp_path, f"{folder}/{name}", os.fsdecode(b"x.\xe9"))
-    found = search_folder(tmp_path)
+    found = search_folder(touch(tmp_path, f"{folder}/{name}", os.fsdecode(b"x.\xe9")))
     assert os.fsencode(found.names[0]) == b"\xe9t\xe9/caf\xe9.png"
     assert found.passed_over() == "1 files (.\\xe9 1)"

@@ -188,11 +188,6 @@ def test_absent_root(source, tmp_path):
             absent.split(split)
 
 
-def test_unknown_split_names_the_choices():
-    with pytest.raises(DataError, match="digits has no split 'valid'; choose from pretrain, test"):
-        Digits().split("valid")
-
-
 def test_failed_download_says_so(tmp_path, monkeypatch):
     def offline(*_args, **_kwargs):
         raise OSError("no network")
@@ -232,9 +227,13 @@ def test_the_test_limit_cuts_validation_too():
 
 
 @pytest.mark.parametrize(
-    ("limit", "message"),
-    [(None, "all training images of digits are trained on"), (1437, "takes all 1437 training")],
+    ("limit", "split", "message"),
+    [
+        (None, "validation", "all training images of digits are trained on"),
+        (1437, "validation", "takes all 1437 training"),
+        (None, "valid", "digits has no split 'valid'; choose from pretrain, test"),
+    ],
 )
-def test_there_is_no_validation_split_where_nothing_is_left(limit, message):
+def test_there_is_no_such_split(limit, split, message):
     with pytest.raises(DataError, match=message):
-        Digits(train_limit=limit).split("validation")
+        Digits(train_limit=limit).split(split)

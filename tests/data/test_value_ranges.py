@@ -38,30 +38,29 @@ def test_common_range(extents, expected):
     assert found is None or type(found[0]) is type(expected[0]) is type(found[1])
 
 
-def test_integers_and_floating_point_numbers_do_not_mix():
-    with pytest.raises(ValueError, match="no common range"):
-        common_range([(0, 255), (0.0, 1.0)])
-    with pytest.raises(ValueError, match=r"integers, where the value range \[0.0, 1.0\]"):
-        to_eight_bits(np.array([1]), (0.0, 1.0))
-    with pytest.raises(ValueError, match=r"floating-point numbers, where .* \[0, 1\]"):
-        to_eight_bits(np.array([1.0]), (0, 1))
-
-
-@pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
-def test_the_upper_eight_bits_are_kept(bits):
-    values = np.arange(2**bits)
-    assert np.array_equal(to_eight_bits(values, (0, 2**bits - 1)), values >> (bits - 8))
-
-
-def test_what_lies_outside_is_cut_off():
-    assert to_eight_bits(np.array([-9, 0, 50, 99, 1000]), (0, 99)).tolist() == [0, 0, 128, 253, 253]
-    values = np.array([-2.0, -1.0, 0.0, 1.0, 9.0])
-    assert to_eight_bits(values, (-1.0, 1.0)).tolist() == [0, 0, 128, 255, 255]
-    for bad in (np.nan, np.inf):
-        with pytest.raises(ValueError, match="NaN or infinite"):
-            to_eight_bits(np.array([0.0, bad]))
-    with pytest.raises(ValueError, match=r"from 0 to 70000 are beyond .* data.value_range"):
-        to_eight_bits(np.array([0, 70000]))
+@pytest.mark.parametrize(
+    ("values", "value_range", "expected"),
+    [
+        *(
+            (np.arange(2**b), (0, 2**b - 1), np.arange(2**b) >> (b - 8))
+            for b in (8, 10, 12, 14, 16)
+        ),
+        ([-9, 0, 50, 99, 1000], (0, 99), [0, 0, 128, 253, 253]),
+        ([-2.0, -1.0, 0.0, 1.0, 9.0], (-1.0, 1.0), [0, 0, 128, 255, 255]),
+        ([0.0, np.nan], None, "NaN or infinite"),
+        ([0.0, np.inf], None, "NaN or infinite"),
+        ([0, 70000], None, r"from 0 to 70000 are beyond .* data.value_range"),
+        ([1], (0.0, 1.0), r"integers, where the value range \[0.0, 1.0\]"),
+        ([1.0], (0, 1), r"floating-point numbers, where .* \[0, 1\]"),
+    ],
+)
+def test_to_eight_bits(values, value_range, expected):
+    """The upper eight bits are kept, what lies outside is cut off, and odd values are refused."""
+    if isinstance(expected, str):
+        with pytest.raises(ValueError, match=expected):
+            to_eight_bits(np.array(values), value_range)
+    else:
+        assert np.array_equal(to_eight_bits(np.array(values), value_range), expected)
 
 
 def test_ranges_of_a_configuration():
@@ -94,24 +93,38 @@ def test_twelve_bits_in_files_of_sixteen(tmp_path, suffix):
     assert levels(kept.split("train")) == levels(source.split("train"))
     other = load_images(tmp_path / "test", 4, 1, value_range=(0, 4095))[0].images
     assert other.unique().tolist() == [40 >> 4]
-    outliers = read_outliers(str(tmp_path / "test"), "nowhere", source)
-    assert levels(outliers) == [40 >> 4]
+    assert levels(read_outliers(str(tmp_path / "test"), "nowhere", source)) == [40 >> 4]
 
 
-def test_floating_point_numbers(tmp_path):
-    for i, value in enumerate([0.5, 100.0, 250.0]):
-        save(tmp_path / f"{i}.tif", np.full((4, 4), value, np.float32))
-    assert levels(ImageFolder(tmp_path).split("train")) == [0, 100, 250]  # not 128, as if alone
-    save(tmp_path / "3.tif", np.full((4, 4), -250, np.float32))
-    negative = ImageFolder(tmp_path)
-    assert negative.find_value_range() == (-250.0, 250.0)
-    assert levels(negative.split("train")) == [128, 178, 255, 0]
-    assert levels(ImageFolder(tmp_path, value_range=[0.0, 100.0]).split("train")) == [
-        1,
-        255,
-        255,
-        0,
-    ]
+def full(*values, dtype):
+    return [np.full((4, 4), value, dtype) for value in values]
+
+
+FLOATS = full(0.5, 100.0, 250.0, dtype=np.float32)
+
+
+@pytest.mark.parametrize(
+    ("images", "given", "found", "shown"),
+    [
+        (FLOATS, None, (0.0, 255.0), [0, 100, 250]),  # not 128, as if alone
+        ([*FLOATS, *full(-250, dtype=np.float32)], None, (-250.0, 250.0), [128, 178, 255, 0]),
+        (FLOATS, [0.0, 100.0], (0.0, 100.0), [1, 255, 255]),
+        (full(0.2, dtype=np.float32), None, (0.0, 1.0), [51]),
+        (full(200, dtype=np.uint8), None, None, [200]),
+        ([*full(200, dtype=np.uint8), *full(900, dtype=np.uint16)], None, (0, 1023), [200, 225]),
+        ([*FLOATS, *full(900, dtype=np.uint16)], None, "some grey images hold integers", None),
+    ],
+)
+def test_files_of_one_range(tmp_path, images, given, found, shown):
+    for i, image in enumerate(images):
+        save(tmp_path / f"{i}.{'tif' if image.dtype == np.float32 else 'png'}", image)
+    source = ImageFolder(tmp_path, value_range=given)
+    if shown is None:
+        with pytest.raises(DataError, match=f"{tmp_path.name}: {found}"):
+            source.split("train")
+    else:
+        assert source.find_value_range() == found
+        assert levels(source.split("train")) == shown
 
 
 def test_images_with_nan_are_damaged(tmp_path):
@@ -120,13 +133,6 @@ def test_images_with_nan_are_damaged(tmp_path):
     source = ImageFolder(tmp_path, image_size=4, in_memory=True)
     assert source.split("train").images.unique().tolist() == [51]
     assert source.find_value_range() == (0.0, 1.0)
-
-
-def test_eight_bit_images_are_as_they_are(tmp_path):
-    save(tmp_path / "0.png", np.full((4, 4), 200, np.uint8))
-    assert ImageFolder(tmp_path).find_value_range() is None
-    save(tmp_path / "1.png", np.full((4, 4), 900, np.uint16))
-    assert levels(ImageFolder(tmp_path).split("train")) == [200, 900 >> 2]
 
 
 def colour_of_sixteen_bits(path, value):
@@ -143,21 +149,12 @@ def colour_of_sixteen_bits(path, value):
 
 
 def test_colour_of_twelve_bits_in_sixteen_is_warned_about(tmp_path, caplog):
-    for i in range(3):
-        colour_of_sixteen_bits(tmp_path / f"{i}.png", 4000 - i)
-    assert ImageFolder(tmp_path).find_value_range() is None
-    assert "colour images of 16 bits that are darker than 1/16" in caplog.text
-    caplog.clear()
-    colour_of_sixteen_bits(tmp_path / "3.png", 40000)
-    assert ImageFolder(tmp_path).find_value_range() is None
-    assert not caplog.text
-
-
-def test_a_mixture_is_refused(tmp_path):
-    save(tmp_path / "0.tif", np.zeros((4, 4), np.float32))
-    save(tmp_path / "1.png", np.full((4, 4), 900, np.uint16))
-    with pytest.raises(DataError, match=f"{tmp_path.name}: some grey images hold integers"):
-        ImageFolder(tmp_path).split("train")
+    for i, value in enumerate((4000, 3999, 40000)):
+        caplog.clear()
+        colour_of_sixteen_bits(tmp_path / f"{i}.png", value)
+        assert ImageFolder(tmp_path).find_value_range() is None
+        warned = "colour images of 16 bits that are darker than 1/16" in caplog.text
+        assert warned is (value < 4096)
 
 
 def test_images_that_are_given_are_one_set(tmp_path, caplog):
@@ -167,14 +164,15 @@ def test_images_that_are_given_are_one_set(tmp_path, caplog):
     assert "of which 0 is black and 4095 white" in caplog.text
 
 
-def test_arrays_lie_in_the_range_of_the_run():
-    twelve = np.full((1, 6, 6, 1), 4000, np.uint16)
-    assert images_to_uint8(twelve, 1, 6, (0, 4095)).unique().tolist() == [250]
-    assert images_to_uint8(np.full((1, 6, 6, 1), 200, np.uint8), 1, 6, (0, 4095)).max() == 200
-    assert images_to_uint8(np.full((1, 6, 6, 1), 0.5), 1, 6, (0, 4095)).max() == 128
-    signed = torch.full((1, 1, 6, 6), -1.0)
-    assert images_to_uint8(signed, 1, 6, (-1.0, 1.0)).max() == 0
-    with pytest.raises(ValueError, match="integers in 0…255"):
-        images_to_uint8(twelve, 1, 6)
-    picture = Image.fromarray(np.full((6, 8), 4000, np.uint16))
-    assert images_to_uint8(picture, 3, 6, (0, 4095)).unique().tolist() == [250]
+@pytest.mark.parametrize(
+    ("images", "value_range", "expected"),
+    [
+        (np.full((1, 6, 6, 1), 4000, np.uint16), (0, 4095), 250),
+        (np.full((1, 6, 6, 1), 200, np.uint8), (0, 4095), 200),
+        (np.full((1, 6, 6, 1), 0.5), (0, 4095), 128),
+        (torch.full((1, 1, 6, 6), -1.0), (-1.0, 1.0), 0),
+        (Image.fromarray(np.full((6, 8), 4000, np.uint16)), (0, 4095), 250),
+    ],
+)
+def test_arrays_lie_in_the_range_of_the_run(images, value_range, expected):
+    assert images_to_uint8(images, 1, 6, value_range).unique().tolist() == [expected]

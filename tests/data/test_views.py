@@ -213,10 +213,7 @@ def test_autocast_does_not_touch_the_pixels():
     plain = views()
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert torch.equal(views(), plain)
-
-
-def test_nothing_is_saved_with_a_model():
-    assert not Views(16, MEAN, STD).state_dict()
+    assert not Views(16, MEAN, STD).state_dict()  # nothing is saved with a model
 
 
 def test_wrong_images_are_refused():

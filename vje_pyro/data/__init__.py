@@ -16,9 +16,10 @@ from vje_pyro.data.given import load_images
 from vje_pyro.data.loaders import ResidentLoader, StreamingLoader
 from vje_pyro.data.one_class import OneClass
 from vje_pyro.data.outliers import list_outliers, read_outliers
-from vje_pyro.data.packing import index_shards, pack_folder
+from vje_pyro.data.packing import pack_folder
 from vje_pyro.data.searching import list_images
-from vje_pyro.data.shards import ShardFiles, ShardIndex, WebDataset
+from vje_pyro.data.shard_index import ShardIndex, index_shards
+from vje_pyro.data.shards import ShardFiles, WebDataset
 from vje_pyro.data.sources import DataSource
 from vje_pyro.data.torchvision_sources import CIFAR10, CIFAR100, STL10, SVHN, FashionMNIST
 from vje_pyro.data.views import Normalize, Views, random_views

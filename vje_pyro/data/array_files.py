@@ -33,13 +33,12 @@ class Arrays(Mapping[str, np.ndarray]):
 
     def __getitem__(self, name: str) -> np.ndarray:
         member = self._members[name]
-        times = member.file_size / max(1, member.compress_size)
-        if member.compress_size > self._size or (member.file_size > _SMALL and times > _EXPANSION):
-            raise ValueError(
-                f"{member.filename} unfolds {times:.0f}-fold to {member.file_size:,} bytes"
-            )
+        packed, size = member.compress_size, member.file_size
+        times = size / max(1, packed)
+        if packed > self._size or (size > _SMALL and times > _EXPANSION):
+            raise ValueError(f"{member.filename} unfolds {times:.0f}-fold to {size:,} bytes")
         with self._archive.open(member) as stream:
-            return _read(stream, member.file_size)
+            return _read(stream, size)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._members)
@@ -71,11 +70,7 @@ def open_arrays(path: str | Path) -> Iterator[Mapping[str, np.ndarray]]:
 
 
 def _read(stream: IO[bytes], size: int) -> np.ndarray:
-    """The array in a stream of ``size`` bytes.
-
-    Raises:
-        ValueError: If the header does not fit.
-    """
+    """The array in a stream of ``size`` bytes; a ValueError if its header does not fit."""
     start = stream.tell()
     version = npy.read_magic(stream)
     if version not in _HEADERS:

@@ -78,14 +78,10 @@ def select_images(
     wanted = torch.as_tensor(indices, dtype=torch.int64)
     if hasattr(split, "images"):
         return split.images[wanted], wanted
-    pictures: dict[int, Tensor] = {}
-    once = wanted.unique().tolist()
-    for index, image in zip(once, split.decoded(once), strict=True):
-        if isinstance(image, CorruptImage):
-            split.note_corrupt(index, image)
-        else:
-            whole = resize_images(pil_to_tensor(image)[None], image_size)
-            pictures[index] = convert_channels(whole, channels)
+    pictures = {
+        index: convert_channels(resize_images(pil_to_tensor(image)[None], image_size), channels)
+        for index, image in split.readable(wanted.unique().tolist())
+    }
     kept = wanted[[index in pictures for index in wanted.tolist()]]
     if not len(kept):
         raise none_readable(split)

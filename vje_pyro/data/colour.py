@@ -2,11 +2,9 @@
 
 Brightness, contrast, saturation, hue and grayscale are all affine in (R, G, B) once hue is a turn
 about the grey axis, so a whole jitter is one 3 x 4 matrix per image: one pass over the pixels.
-The turn approximates a shift of HSV hue: it is equal to it at thirds of a circle, where it
-exchanges the channels; in between it keeps the mean of the channels instead of their maximum, and
-differs from HSV's by about two thirds of the change itself (on muted random colours, at a tenth of
-a turn): another colour, of the same strength. A turn in the YIQ plane was measured to be further
-away.
+The turn is a shift of HSV hue at thirds of a circle, where it exchanges the channels. In between it
+keeps the mean of the channels instead of their maximum, and differs from HSV's by about two thirds
+of the change itself (muted random colours, a tenth of a turn): another colour of the same strength.
 """
 
 import torch

@@ -22,8 +22,7 @@ def sample_boxes(
     """Boxes of random area, aspect ratio and place, as in the Inception crop.
 
     The area is uniform in ``scale`` and the logarithm of the aspect ratio uniform over that part
-    of ``ratio`` with which the box fits, so no draw is rejected and nothing depends on a value
-    (torchvision rejects up to ten times, then takes the centre). Boxes are real-valued.
+    of ``ratio`` with which the box fits, so no draw is rejected. Boxes are real-valued.
 
     Args:
         uniforms: Four uniform draws on [0, 1), each of shape ``batch``: area, ratio, left, top.
@@ -51,9 +50,9 @@ def sample_boxes(
 def resample_matrix(start: Tensor, length: Tensor, in_size: int, out_size: int) -> Tensor:
     """Weights that resample the stretch ``[start, start + length]`` of an axis.
 
-    The filter is Pillow's antialiased bilinear one (``Image.resize(..., box=...)``): a triangle
-    that is one pixel wide on each side, or one output pixel where that is larger. Pixels beyond
-    the box but inside the image take part, as they do in Pillow. A negative length runs backwards.
+    The filter is Pillow's antialiased bilinear one (``Image.resize(..., box=...)``): a triangle of
+    one pixel on each side, or of one output pixel where that is larger. Pixels beyond the box but
+    inside the image take part. A negative length runs backwards.
 
     Args:
         start: First edge in pixels, shape ``(N,)``.

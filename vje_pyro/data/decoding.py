@@ -7,7 +7,6 @@ it is broken, it is lost and the pixels are read.
 import contextlib
 import io
 import os
-import stat
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -71,7 +70,7 @@ def open_file(path: str | Path) -> IO[bytes]:
     Raises:
         OSError: If it cannot be opened.
     """
-    if not stat.S_ISREG(os.stat(path).st_mode):
+    if not os.path.isfile(path) and os.path.exists(path):
         raise OSError("not a regular file")
     return open(path, "rb")
 
@@ -97,15 +96,13 @@ def decode(
 ) -> Image.Image:
     """Open an image of any mode as RGB (``channels=3``) or grey (``channels=1``), upright.
 
-    Transparent images are laid on white; palettes, CMYK and other colour spaces are converted by
-    Pillow. Grey values of more than 8 bits are read by ``value_range``; what lies outside is cut
-    off. Of an animation the first frame is taken.
+    Transparent images are laid on white. Of an animation the first frame is taken.
 
     Args:
         file: A path, or the content of the file.
         channels: 3 or 1.
-        value_range: Values that become black and white; None: 0 and 65535 of integers, 0 and 1 of
-            floating-point numbers.
+        value_range: Of grey values with more than 8 bits: what become black and white; None: 0
+            and 65535 of integers, 0 and 1 of floating-point numbers.
 
     Raises:
         CorruptImage: If the file cannot be decoded, or has values that the range is not for.

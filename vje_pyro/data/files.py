@@ -41,8 +41,8 @@ _AT_ONCE = 64  # files whose content is held while they are decoded
 class ImageFiles(Dataset[tuple[Tensor, Tensor]]):
     """A split that stays on disk; an image is decoded when it is asked for.
 
-    Damaged files are remembered in ``corrupt`` (name to reason) and logged; users of a split skip
-    them through ``note_corrupt``, which gives up beyond ``max_corrupt``.
+    Damaged files are logged, remembered in ``corrupt`` (name to reason) and skipped, up to
+    ``max_corrupt`` of them.
 
     Args:
         root: Folder that the names are relative to.
@@ -191,23 +191,19 @@ class ImageFiles(Dataset[tuple[Tensor, Tensor]]):
         return hasher.hexdigest()
 
     def find_value_range(self, count: int = 512) -> ValueRange | None:
-        """The one range of all grey values with more than 8 bits, from those of some images.
+        """The one range of all grey values with more than 8 bits (``common_range``).
 
         Args:
             count: Images to look at, evenly spaced; of 8-bit ones only the headers are decoded.
 
-        Returns:
-            As :func:`~vje_pyro.data.value_ranges.common_range`.
-
         Raises:
             DataError: If some images hold integers and some floating-point numbers.
         """
-        places = np.linspace(0, len(self) - 1, min(count, len(self))).round().astype(int)
+        places = np.linspace(0, len(self) - 1, min(count, len(self))).round().astype(int).tolist()
         extents, dark = [], []
-        for place in places.tolist():
-            (content,) = self.contents([place])
-            if isinstance(content, bytes):
-                with suppress(CorruptImage):
+        for content in (content for place in places for content in self.contents([place])):
+            with suppress(CorruptImage):
+                if isinstance(content, bytes):
                     extents.append(extent(content))
                     dark.append(leaves_upper_bits(content))
         root, known = printable(str(self.root)), [d for d in dark if d is not None]
@@ -222,6 +218,18 @@ class ImageFiles(Dataset[tuple[Tensor, Tensor]]):
         except ValueError as error:
             raise DataError(f"{root}: {error}") from None
 
+    def readable(self, indices: Sequence[int]) -> Iterator[tuple[int, Image.Image]]:
+        """Index and whole image of those that can be decoded; the others are counted.
+
+        Raises:
+            DataError: If more are damaged than ``max_corrupt``.
+        """
+        for index, image in zip(indices, self.decoded(indices), strict=True):
+            if isinstance(image, CorruptImage):
+                self.note_corrupt(index, image)
+            else:
+                yield index, image
+
     def load(self) -> ImageArray:
         """Decode everything into memory with ``tensor``, without the damaged files."""
         return self.load_named()[0]
@@ -232,17 +240,11 @@ class ImageFiles(Dataset[tuple[Tensor, Tensor]]):
         Raises:
             DataError: If all files are damaged, or more than ``max_corrupt``.
         """
-        kept, tensors = [], []
-        for index, image in enumerate(self.decoded(range(len(self)))):
-            if isinstance(image, CorruptImage):
-                self.note_corrupt(index, image)
-            else:
-                kept.append(index)
-                tensors.append(self.square(image))
-        if not tensors:
+        made = {i: self.square(image) for i, image in self.readable(range(len(self)))}
+        if not made:
             raise none_readable(self)
-        array = ImageArray(torch.stack(tensors), self.labels[kept], self.classes)
-        return array, [self.name(i) for i in kept]
+        array = ImageArray(torch.stack([*made.values()]), self.labels[[*made]], self.classes)
+        return array, [self.name(i) for i in made]
 
 
 def _content(path: str) -> bytes | CorruptImage:

@@ -31,10 +31,9 @@ class ImageFolder(FileSource):
     - Otherwise all images are one split, for ``pretrain`` and ``train``; with ``test_fraction`` a
       part of them, stratified by class (seed 0), is kept for ``test``.
 
-    Inside a split, first-level subfolders that hold images are classes; images beside them, or a
-    flat folder, are unlabelled. Hidden and system folders are passed over
-    (:func:`~vje_pyro.data.searching.search_folder`), and what can be read in two ways is refused
-    (:func:`~vje_pyro.data.layout.split_folders`). ``value_range=null`` finds the range from the
+    Inside a split, first-level subfolders that hold images are classes; images beside them are
+    unlabelled. What is passed over tells :mod:`~vje_pyro.data.searching`, what can be read in two
+    ways and is refused :mod:`~vje_pyro.data.layout`. ``value_range=null`` finds the range from the
     images to pretrain on.
 
     Args:

@@ -62,13 +62,7 @@ def load_images(
 
 
 def folder_files(root: str | Path, names: Sequence[str], **decoding: Any) -> ImageFiles:
-    """Unlabelled images beside a data set, in its value range or, without one, in their own.
-
-    Args:
-        root: Folder that the names are relative to.
-        names: File names.
-        decoding: Keyword arguments of ``ImageFiles``.
-    """
+    """Unlabelled ``ImageFiles`` beside a data set, in its value range or else in their own."""
     files = ImageFiles(root, names, torch.full((len(names),), UNLABELLED), **decoding)
     if files.value_range is None:
         files.value_range = files.find_value_range()

@@ -32,7 +32,19 @@ _Batch = tuple[Tensor, Tensor, list[tuple[int, str]]]
 
 
 class _Loader:
-    """What both loaders share: which images each step of an epoch takes on one rank."""
+    """Which images each step of an epoch takes on one rank.
+
+    Args:
+        count: Images of the split.
+        batch_size: Images of a step, over all processes.
+        seed: Seed of the order.
+        rank: Number of this process.
+        world_size: Number of processes.
+
+    Raises:
+        DataError: If there are fewer images than one batch.
+        ValueError: If the batch cannot be shared equally.
+    """
 
     def __init__(self, count: int, batch_size: int, seed: int, rank: int, world_size: int) -> None:
         if batch_size < 1 or not 0 <= rank < world_size:
@@ -70,15 +82,8 @@ class ResidentLoader(_Loader):
 
     Args:
         data: The split; its images are moved to ``device`` once.
-        batch_size: Images of a step, over all processes.
-        seed: Seed of the order.
         device: Where the images live.
-        rank: Number of this process.
-        world_size: Number of processes.
-
-    Raises:
-        DataError: If there are fewer images than one batch.
-        ValueError: If the batch cannot be shared equally.
+        batch_size, seed, rank, world_size: See ``_Loader``, as for what is raised.
     """
 
     def __init__(
@@ -115,18 +120,12 @@ class StreamingLoader(_Loader):
 
     Args:
         data: The split.
-        batch_size: Images of a step, over all processes.
         views: The views that ``views.from_crops`` will finish; it gives the number of crops, their
             size, area and aspect ratio.
         seed: Seed of order and crops.
         device: Where batches are moved to.
         num_workers: Worker processes; 0 works in this one.
-        rank: Number of this process.
-        world_size: Number of processes.
-
-    Raises:
-        DataError: If there are fewer images than one batch.
-        ValueError: If the batch cannot be shared equally.
+        batch_size, rank, world_size: See ``_Loader``, as for what is raised.
     """
 
     def __init__(

@@ -5,6 +5,7 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from vje_pyro.data.decoding import image_suffixes, printable
@@ -22,25 +23,15 @@ SYSTEM_FOLDERS = frozenset(
 
 @dataclass
 class Found:
-    """What a search of a folder found.
-
-    Args:
-        root: The folder.
-        names: Image files relative to it, sorted.
-        others: Files that are no images, counted by suffix.
-        hidden: Files whose names begin with a dot.
-        system_folders: Folders of :data:`SYSTEM_FOLDERS`, or whose names begin with a dot.
-        repeated: Links to folders that were searched already.
-        unreadable: Folders that cannot be read, and why.
-    """
+    """What a search of a folder found."""
 
     root: str
-    names: list[str] = field(default_factory=list)
-    others: Counter[str] = field(default_factory=Counter)
-    hidden: int = 0
-    system_folders: int = 0
-    repeated: int = 0
-    unreadable: dict[str, str] = field(default_factory=dict)
+    names: list[str] = field(default_factory=list)  # image files relative to it, sorted
+    others: Counter[str] = field(default_factory=Counter)  # files that are no images, by suffix
+    hidden: int = 0  # files whose names begin with a dot
+    system_folders: int = 0  # of SYSTEM_FOLDERS, or names that begin with a dot
+    repeated: int = 0  # links to folders that were searched already
+    unreadable: dict[str, str] = field(default_factory=dict)  # folders, and why
 
     def images(self) -> list[str]:
         """The names.
@@ -112,39 +103,37 @@ def _search(found: Found) -> None:
     suffixes = image_suffixes()
     # a link to a folder above would go in a circle
     known = {_identity(place) for place in Path(found.root).resolve().parents} - {None}
-    real: list[str] = [""]
-    links: list[str] = []
-    while real or links:
-        prefix = real.pop() if real else links.pop(links.index(min(links)))
-        folder = os.path.join(found.root, prefix)
-        identity = _identity(folder)
-        if identity is not None and identity in known:
-            found.repeated += 1
-            continue
-        known.add(identity)
-        try:
-            with os.scandir(folder) as entries:
-                for entry in entries:
-                    _sort_in(found, prefix, entry, suffixes, links if entry.is_symlink() else real)
-        except OSError as error:
-            found.unreadable[prefix] = f"{type(error).__name__}: {error.strerror}"
+    starts = [""]
+    while starts:
+        starts.sort(reverse=True)
+        top = os.path.join(found.root, starts.pop())
+        for folder, folders, files in os.walk(top, onerror=partial(_note_unreadable, found)):
+            identity, prefix = _identity(folder), folder[len(os.path.join(found.root, "")) :]
+            if identity is not None and identity in known:
+                found.repeated += 1
+                folders.clear()
+                continue
+            known.add(identity)
+            for name in folders[:]:
+                path = os.path.join(prefix, name)
+                is_system = name.startswith(".") or name.lower() in SYSTEM_FOLDERS
+                found.system_folders += is_system
+                if is_system or os.path.islink(os.path.join(found.root, path)):
+                    folders.remove(name)
+                    starts += [] if is_system else [path]
+            for name in files:
+                suffix = os.path.splitext(name)[1].lower()
+                if name.startswith("."):
+                    found.hidden += 1
+                elif suffix in suffixes:
+                    found.names.append(os.path.join(prefix, name))
+                else:
+                    found.others[printable(suffix) or "no suffix"] += 1
 
 
-def _sort_in(
-    found: Found, prefix: str, entry: os.DirEntry[str], suffixes: frozenset[str], folders: list[str]
-) -> None:
-    name = entry.name
-    if _is_folder(entry):
-        if name.startswith(".") or name.lower() in SYSTEM_FOLDERS:
-            found.system_folders += 1
-        else:
-            folders.append(f"{prefix}{name}{os.sep}")
-    elif name.startswith("."):
-        found.hidden += 1
-    elif (suffix := os.path.splitext(name)[1].lower()) in suffixes:
-        found.names.append(prefix + name)
-    else:
-        found.others[printable(suffix) or "no suffix"] += 1
+def _note_unreadable(found: Found, error: OSError) -> None:
+    name = os.path.relpath(error.filename, found.root)
+    found.unreadable["" if name == "." else name] = f"{type(error).__name__}: {error.strerror}"
 
 
 def _identity(folder: str | Path) -> tuple[int, int] | None:
@@ -154,13 +143,6 @@ def _identity(folder: str | Path) -> tuple[int, int] | None:
     except OSError:
         return None
     return status.st_dev, status.st_ino
-
-
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:  # links that go in a circle
-        return False
 
 
 def check_limit(

@@ -5,9 +5,7 @@ So a split of tar shards is used as every other split on disk is.
 """
 
 import copy
-import fnmatch
 import hashlib
-import io
 import os
 import tarfile
 import time
@@ -15,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,60 +24,9 @@ from torch import Tensor
 from vje_pyro.data.decoding import CorruptImage
 from vje_pyro.data.files import ImageFiles
 from vje_pyro.data.searching import check_limit
+from vje_pyro.data.shard_index import ShardIndex
 from vje_pyro.data.sources import FileSource
 from vje_pyro.errors import DataError
-
-
-class ShardIndex(NamedTuple):
-    """Where the N images of S tar shards lie; what a ``.npz`` file beside the shards holds."""
-
-    shards: NDArray[np.str_]  # (S,): names, relative to the folder
-    starts: NDArray[np.int64]  # (S + 1,): number of each shard's first image, then N
-    bytes: NDArray[np.int64]  # (S,): size of each shard
-    offsets: NDArray[np.int64]  # (N,): where in its shard an image begins
-    sizes: NDArray[np.int64]  # (N,): bytes of each image
-    labels: NDArray[np.int64]  # (N,): -1 where there is none
-    classes: NDArray[np.str_]  # names in the order of the labels; empty when unknown
-
-    @classmethod
-    def read(cls, path: str) -> "ShardIndex":
-        """Read an index from a path or URL.
-
-        Raises:
-            DataError: If it is absent or damaged.
-        """
-        try:
-            content = url_to_fs(path)[0].cat_file(path)
-            with np.load(io.BytesIO(content), allow_pickle=False) as stored:
-                index = cls(*(stored[name] for name in cls._fields))
-            per_shard = {len(index.shards), len(index.bytes), len(index.starts) - 1}
-            per_image = {len(index.offsets), len(index.sizes), len(index.labels), index.starts[-1]}
-            if len(per_shard) > 1 or len(per_image) > 1 or (np.diff(index.starts) < 0).any():
-                raise ValueError("its parts do not fit together")
-        except Exception as error:  # of the file, the archive, its compression or the arrays
-            why = f"{type(error).__name__}: {error}"
-            raise DataError(
-                f"no readable index of shards at {path} ({why}): make it with 'vje shards index "
-                "FOLDER', or set data.index=FILE"
-            ) from None
-        return index
-
-    def select(self, pattern: str) -> NDArray[np.int64]:
-        """Numbers of the images of the shards that a pattern names (see :func:`expand`).
-
-        Raises:
-            DataError: If a part of the pattern names no shard.
-        """
-        found = {name: fnmatch.filter(self.shards, name) for name in expand(pattern)}
-        if absent := [name for name, shards in found.items() if not shards]:
-            more = f" and {len(absent) - 3} more" if len(absent) > 3 else ""
-            raise DataError(
-                f"the pattern {pattern!r} names {', '.join(absent[:3])}{more}, but no shard of the "
-                f"index is called so, such as {', '.join(self.shards[:3])}. Correct the pattern, "
-                "or make the index anew: vje shards index FOLDER"
-            )
-        chosen = np.isin(self.shards, [name for names in found.values() for name in names])
-        return np.flatnonzero(np.repeat(chosen, np.diff(self.starts)))
 
 
 class ShardFiles(ImageFiles):
@@ -185,7 +132,7 @@ class WebDataset(FileSource):
 
     Args:
         root: Folder of the shards, or its URL (``https://…``, ``s3://…``, ``gs://…``).
-        pretrain: Pattern of the shards to train on (see :func:`expand`).
+        pretrain: Pattern of the shards to train on (``ShardIndex.select``).
         train: Pattern of the labelled training images; null: ``pretrain``.
         val: Pattern of validation images; null: none.
         test: Pattern of test images; null: ``val``.
@@ -225,21 +172,6 @@ class WebDataset(FileSource):
         if not len(chosen):
             raise DataError(f"the shards {stored} of {self.root} hold no images")
         return ShardFiles(self.root, self._index, chosen, **self.decoding())
-
-
-def expand(pattern: str) -> list[str]:
-    """Names or wildcards that a pattern stands for: braces, expanded, and parts joined by ``::``.
-
-    Raises:
-        DataError: If there are braces and the extra is not installed.
-    """
-    try:
-        from braceexpand import braceexpand
-    except ImportError:
-        if "{" in pattern:
-            raise DataError(f"braces in {pattern!r} need pip install 'vje-pyro[shards]'") from None
-        return pattern.split("::")
-    return [name for part in pattern.split("::") for name in braceexpand(part)]
 
 
 def _said(error: Exception, path: str = "") -> str:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vje_pyro.checking import check_fields
+from vje_pyro.checking import check_values
 from vje_pyro.data.arrays import ImageArray, resize_images, stratified_order
 from vje_pyro.data.files import ImageFiles
 from vje_pyro.data.value_ranges import ValueRange, checked_range
@@ -61,7 +61,7 @@ class DataSource(Described):
     test_limit: PositiveInt | None = None
 
     def __post_init__(self) -> None:
-        check_fields(self)
+        check_values(type(self), vars(self))
         self._read: dict[str, Split] = {}
 
     def split(self, name: str) -> Split:

@@ -17,11 +17,8 @@ def common_range(extents: Iterable[ValueRange]) -> ValueRange | None:
     """The range of a data set whose images have these least and greatest values.
 
     Integers from zero take the least of 8, 10, 12, 14 or 16 bits that holds them all,
-    floating-point numbers [0, 1] or else such a number of bits. Others, negative ones for instance,
-    range from the least to the greatest.
-
-    Returns:
-        The range; None where there are no images.
+    floating-point numbers [0, 1] or else such a number of bits. Others range from the least to the
+    greatest; None where there are no images.
 
     Raises:
         ValueError: If some are integers and some floating-point numbers.
@@ -34,8 +31,7 @@ def common_range(extents: Iterable[ValueRange]) -> ValueRange | None:
         return None
     if len({type(end) for end in ends}) > 1:
         raise ValueError(
-            "some grey images hold integers and some floating-point numbers, which have no common "
-            "range: convert either kind"
+            "some grey images hold integers and some floating-point numbers: convert either kind"
         )
     low, high, number = min(ends), max(ends), type(ends[0])
     if number is float and 0 <= low <= high <= 1:

@@ -8,6 +8,7 @@ import torch
 from annotated_types import Ge, Le
 from torch import Tensor, nn
 
+from vje_pyro.checking import check_values
 from vje_pyro.data.colour import LUMA, chroma_basis, saturation_hue_matrix
 from vje_pyro.data.crops import apply_separable, blur_matrix, resample_matrix, sample_boxes
 from vje_pyro.ranges import ImageSize, NonNegativeFloat, PositiveFloat, PositiveInt, Probability
@@ -148,19 +149,15 @@ class Views(nn.Module):
         solarize: Probability | Sequence[Probability] = 0.0,
     ) -> None:
         super().__init__()
+        check_values(Views.__init__, locals())
         self.normalize = Normalize(mean, std)
         self.channels = len(self.normalize.mean)
-        self.image_size = _at_least_one("image_size", image_size)
-        self.num_views = _at_least_one("num_views", num_views)
+        self.image_size, self.num_views = image_size, num_views
         self.crop_scale = _interval("crop_scale", crop_scale, high=1.0)
         self.crop_ratio = _interval("crop_ratio", crop_ratio)
-        self.flip = _number("flip", flip)
-        self.jitter = _number("jitter", jitter)
-        self.brightness = _number("brightness", brightness, high=math.inf)
-        self.contrast = _number("contrast", contrast, high=math.inf)
-        self.saturation = _number("saturation", saturation, high=math.inf)
-        self.hue = _number("hue", hue, high=0.5)
-        self.grayscale = _number("grayscale", grayscale)
+        self.flip, self.jitter, self.grayscale = flip, jitter, grayscale
+        self.brightness, self.contrast = brightness, contrast
+        self.saturation, self.hue = saturation, hue
         self.blur = _per_view("blur", blur, num_views)
         self.blur_sigma = _interval("blur_sigma", blur_sigma)
         self.solarize = _per_view("solarize", solarize, num_views)
@@ -303,18 +300,6 @@ def _factor(uniforms: Tensor, strength: float, jittered: Tensor) -> Tensor:
     return torch.where(jittered, low + (1 + strength - low) * uniforms, 1.0)
 
 
-def _at_least_one(name: str, value: int) -> int:
-    if int(value) != value or value < 1:
-        raise ValueError(f"{name} must be a whole number of at least 1, got {value}")
-    return int(value)
-
-
-def _number(name: str, value: float, high: float = 1.0) -> float:
-    if not 0 <= value <= high or math.isinf(value):
-        raise ValueError(f"{name} must lie in [0, {high:g}], got {value}")
-    return float(value)
-
-
 def _interval(name: str, value: Sequence[float], high: float = math.inf) -> tuple[float, float]:
     pair = tuple(float(v) for v in value)
     if len(pair) != 2 or not 0 < pair[0] <= pair[1] <= high or math.isinf(pair[1]):
@@ -326,4 +311,4 @@ def _per_view(name: str, value: float | Sequence[float], num_views: int) -> tupl
     values = (value,) * num_views if isinstance(value, int | float) else tuple(value)
     if len(values) != num_views:
         raise ValueError(f"{name} needs one number or {num_views}, one for each view, got {value}")
-    return tuple(_number(name, v) for v in values)
+    return tuple(map(float, values))
