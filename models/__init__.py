@@ -4,6 +4,7 @@ from vje_pyro.models.barlow_twins import BarlowTwins
 from vje_pyro.models.byol import BYOL
 from vje_pyro.models.global_latents import GlobalLatents
 from vje_pyro.models.lejepa import LeJEPA
+from vje_pyro.models.many_views import ManyViews
 from vje_pyro.models.mc_infonce import MCInfoNCE
 from vje_pyro.models.moco_v3 import MoCoV3
 from vje_pyro.models.simclr import SimCLR
@@ -21,6 +22,7 @@ __all__ = [
     "GlobalLatents",
     "LeJEPA",
     "MCInfoNCE",
+    "ManyViews",
     "MoCoV3",
     "SimCLR",
     "SimSiam",

@@ -12,6 +12,7 @@ _COMMANDS = {
     "evaluate": ("evaluate", "kNN, linear probe and few labels, into result files"),
     "embed": ("embed", "embeddings and posteriors of a folder of images"),
     "diagnose": ("diagnose", "can the posterior be believed? k-hat, calibration, NUTS …"),
+    "posterior": ("posterior", "one latent and many views: fit the joint posterior and check it"),
     "ood": ("ood", "out-of-distribution detection: every score of a run against other data"),
     "one-class": ("one_class", "a model for each class, and how well it knows the others"),
     "uncertainty": ("uncertainty", "do errors, people's doubts and corruptions raise it?"),

@@ -14,7 +14,8 @@ from torch import Tensor
 from vje_pyro.building import build, checked
 from vje_pyro.data import DataSource, Normalize, Views, images_to_uint8, random_views
 from vje_pyro.errors import CheckpointError, VJEError, explained, first_line
-from vje_pyro.training.checkpoint import load_weights
+from vje_pyro.models import ManyViews
+from vje_pyro.training.checkpoint import load_checkpoint, load_model_state, load_weights
 from vje_pyro.training.run_json import read_run_json
 
 _BATCH_SIZE = 512
@@ -142,6 +143,67 @@ class Representation(TransformerMixin, BaseEstimator):
                 torch.cat(x) for x in zip(*((q.mean, q.stddev) for q in parts), strict=True)
             )
             return Independent(Normal(loc, scale), 1)
+
+    @torch.inference_mode()
+    def embed_views(self, images: Any, num_views: int, seed: int = 0) -> Tensor:
+        """Embeddings of random views of each image, as in training: ``(num_views, N, D)``, CPU.
+
+        Raises:
+            ValueError: If ``num_views`` is below 1.
+        """
+        make_views, parts = self.views.to(self.device), []
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            for batch in self._uint8(images).split(_BATCH_SIZE):
+                views = random_views(make_views, batch.to(self.device), num_views)
+                parts.append(torch.stack([self.method.embed(view).float().cpu() for view in views]))
+        return torch.cat(parts, dim=1)
+
+    @property
+    def joint_posterior_path(self) -> Path:
+        """File of the joint posterior, which ``vje posterior RUN`` fits."""
+        return self.path / "checkpoints" / "joint_posterior.safetensors"
+
+    @cached_property
+    def joint_posterior_model(self) -> ManyViews:
+        """The Pyro model and guide behind :meth:`joint_posterior`.
+
+        Raises:
+            CheckpointError: If it has not been fitted, or its file cannot be read.
+        """
+        path = self.joint_posterior_path
+        if not path.is_file():
+            raise CheckpointError(
+                f"{self.path} has no joint posterior: fit it with 'vje posterior {self.path}'."
+            )
+        state = load_checkpoint(path).model
+        try:
+            sizes = *state["components"].shape, len(state["weight_network.0.weight"])
+            model = ManyViews(*sizes)
+        except (KeyError, TypeError, ValueError) as error:
+            raise CheckpointError(f"{path} holds no joint posterior: {error}") from error
+        load_model_state(model, state, path)
+        return model.eval().requires_grad_(False)
+
+    def joint_posterior(self, images: Any, num_views: int = 8, seed: int = 0) -> TorchDistribution:
+        """``p(z | views)`` under the joint model, batch shape ``(N,)``, event shape ``(d,)``.
+
+        z lives in the canonical coordinates of the embeddings
+        (:class:`~vje_pyro.models.ManyViews`). More views, a narrower posterior.
+
+        Args:
+            images: As everywhere.
+            num_views: Random views of each image, as in training, that the posterior sees.
+            seed: Of the views.
+
+        Raises:
+            CheckpointError: If the run has no joint posterior.
+            ValueError: If ``num_views`` is below 1.
+        """
+        model = self.joint_posterior_model
+        views = model.coordinates(self.embed_views(images, num_views, seed))
+        with torch.no_grad():
+            return model.posterior(views)
 
     def log_likelihood(
         self, source: Any, target: Any = None, num_samples: int = 16

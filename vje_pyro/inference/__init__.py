@@ -1,7 +1,9 @@
 """Inference: the symmetric ELBO, which knows sites, not models; the aggregate regularisers."""
 
+from vje_pyro.inference.canonical import CanonicalCoordinates
 from vje_pyro.inference.epps_pulley import SlicedEppsPulley
 from vje_pyro.inference.experts import product_of_experts, stack_views
+from vje_pyro.inference.importance_weighted import ImportanceWeightedELBO
 from vje_pyro.inference.local_params import LocalParams
 from vje_pyro.inference.objectives import (
     Conditional,
@@ -18,8 +20,10 @@ from vje_pyro.inference.symmetric_elbo import SymmetricELBO, ordered_pairs
 from vje_pyro.inference.variance_covariance import VarianceCovariance
 
 __all__ = [
+    "CanonicalCoordinates",
     "Conditional",
     "Evidence",
+    "ImportanceWeightedELBO",
     "Joint",
     "LocalParams",
     "Objective",

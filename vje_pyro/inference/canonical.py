@@ -1,0 +1,89 @@
+"""Canonical coordinates of embeddings: what an image's views share, apart from what differs."""
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator, TransformerMixin
+from torch import Tensor
+
+from vje_pyro.inference.experts import stack_views
+
+
+class CanonicalCoordinates(TransformerMixin, BaseEstimator):
+    r"""Linear coordinates in which embeddings are white and the differences of views independent.
+
+    With total covariance :math:`T` of the views' embeddings and covariance :math:`W` within an
+    image, the matrix :math:`A` solves the generalised eigenproblem
+
+    .. math::
+
+        A^\top T A = I, \qquad A^\top W A = \mathrm{diag}(1 - \rho),
+
+    so that ρ is the correlation between two views of an image, feature by feature. Features are
+    sorted by it, the largest first; the last ones hardly tell images apart, so ``num_features``
+    leaves them out. Embeddings need no labels and any method's will do.
+
+    Source: canonical correlation analysis of two views, Hotelling (Biometrika 28, 1936), here of
+    exchangeable views; the two covariances are those of Ioffe's probabilistic linear discriminant
+    analysis (ECCV 2006), where an image takes the place of a class.
+
+    Args:
+        num_features: Features d that are kept; None keeps all. More than the embeddings have are
+            all of them.
+
+    Attributes:
+        mean_: Of all views' embeddings, ``(D,)`` float64.
+        components_: The matrix A, ``(D, d)`` float64.
+        correlation_: The features' ρ, ``(d,)`` in (0, 1), float64.
+
+    Raises:
+        ValueError: If ``num_features`` is below 1.
+
+    Example:
+        >>> image = torch.randn(500, 3, generator=torch.Generator().manual_seed(0))
+        >>> noise = torch.randn(2, 500, 3, generator=torch.Generator().manual_seed(1))
+        >>> views = image + torch.tensor([0.1, 1.0, 3.0]) * noise
+        >>> CanonicalCoordinates().fit(views).correlation_.round(decimals=1)
+        tensor([1.0000, 0.5000, 0.1000], dtype=torch.float64)
+    """
+
+    def __init__(self, num_features: int | None = None) -> None:
+        if num_features is not None and num_features < 1:
+            raise ValueError(f"num_features must be at least 1, or None, got {num_features}.")
+        self.num_features = num_features
+
+    def fit(self, X: Tensor | np.ndarray, y: object = None) -> "CanonicalCoordinates":
+        """From embeddings of at least two views of every image, ``(V, N, D)``.
+
+        Directions in which the embeddings do not vary are left out.
+
+        Raises:
+            ValueError: If there is only one view or image, a view is missing, or nothing varies.
+            NonFiniteError: If an embedding is not finite.
+        """
+        views = stack_views(torch.as_tensor(X)).double()
+        if views.dim() != 3 or min(views.shape[:2]) < 2:
+            raise ValueError(
+                f"canonical coordinates need embeddings (V, N, D) of at least two views of two "
+                f"images, got shape {tuple(views.shape)}."
+            )
+        self.mean_ = views.mean((0, 1))
+        centred = (views - self.mean_).flatten(0, 1)
+        total = centred.T @ centred / len(centred)
+        differences = (views - views.mean(0)).flatten(0, 1)
+        within = differences.T @ differences / (len(differences) - views.shape[1])
+        variance, axes = torch.linalg.eigh(total)
+        varies = variance > variance[-1] * len(variance) * torch.finfo(torch.float32).eps
+        if not varies.any() or variance[-1] <= 0:
+            raise ValueError("the embeddings of all views of all images are equal.")
+        white = axes[:, varies] * variance[varies].rsqrt()
+        noise, rotation = torch.linalg.eigh(white.T @ within @ white)
+        self.components_ = (white @ rotation)[:, : self.num_features]
+        # Of few images, an estimate can leave the range of a correlation.
+        eps = torch.finfo(torch.float32).eps
+        self.correlation_ = (1 - noise)[: self.num_features].clamp(eps, 1 - eps)
+        return self
+
+    def transform(self, X: Tensor | np.ndarray) -> Tensor:
+        """Coordinates ``(..., d)`` float32 of embeddings ``(..., D)``."""
+        embeddings = torch.as_tensor(X).double()
+        return ((embeddings - self.mean_) @ self.components_).float()
