@@ -8,8 +8,8 @@ import torch
 from pyro.distributions import (
     Categorical,
     Gamma,
-    Independent,
     LogNormal,
+    LowRankMultivariateNormal,
     MixtureSameFamily,
     Normal,
     TorchDistribution,
@@ -24,6 +24,12 @@ from vje_pyro.distributions import ProjectedNormal, RadialStudentT
 from vje_pyro.distributions._common import unit_vector
 from vje_pyro.inference import CanonicalCoordinates, ImportanceWeightedELBO
 from vje_pyro.ranges import PositiveFloat, PositiveInt
+
+_DRAWS = 20
+"""At a time: a draw takes V d numbers an image."""
+
+_ROUNDS = 2
+"""In which the weights are inferred: first beside all views alike, then beside weighted ones."""
 
 
 class ManyViews(nn.Module):
@@ -162,21 +168,53 @@ class ManyViews(nn.Module):
         num_views = len(directions)
         if num_views == 1:
             return self.weight_prior().expand(directions.shape[:2])
-        signal = directions * self.correlation.sqrt()
-        agreement = torch.cosine_similarity(signal, signal.sum(0) - signal, dim=-1)[..., None]
-        number = torch.full_like(agreement, math.log(num_views))
-        inputs = torch.cat([math.sqrt(self.num_latents) * directions, 3 * agreement, number], -1)
-        outputs = self.weight_network(inputs.flatten(0, 1)).unflatten(0, inputs.shape[:2])
-        loc, raw = outputs.unbind(-1)
+        weight = torch.ones_like(directions[..., 0])
+        for _ in range(_ROUNDS):
+            loc, raw = self._read_weights(directions, weight)
+            weight = loc.exp()
         return LogNormal(loc, softplus(raw) + 1e-3)
+
+    def _read_weights(self, directions: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+        """The network's outputs for every view, beside what the others, so weighted, say of z."""
+        noise = self._noise(weight)
+        added = self._loading_variance() / noise
+        total = (self._loading_variance() + noise).sqrt()
+        shift = total * self.log_loading.exp() * directions / noise
+        precision = 1 + added.sum(0) - added
+        others = (shift.sum(0) - shift) / precision
+        signal = self.correlation.sqrt()
+        agreement = torch.cosine_similarity(signal * directions, signal * others, dim=-1)
+        known = precision.log().mean(-1)
+        inputs = torch.cat(
+            [
+                math.sqrt(self.num_latents) * directions,
+                torch.stack([3 * agreement, known], dim=-1),
+            ],
+            dim=-1,
+        )
+        outputs = self.weight_network(inputs.flatten(0, 1)).unflatten(0, inputs.shape[:2])
+        return outputs[..., 0], outputs[..., 1]
 
     def posterior_given_weights(self, directions: Tensor, weight: Tensor) -> TorchDistribution:
         """``q(z | views, weights)``: batch shape ``(..., 1, N)`` of weights ``(..., V, N)``."""
         noise = self._noise(weight)
-        length = math.sqrt(self.num_latents) * (self._loading_variance() + noise).sqrt()
-        precision = 1 + (self._loading_variance() / noise).sum(-3, keepdim=True)
-        shift = (length * directions * self.log_loading.exp() / noise).sum(-3, keepdim=True)
-        return Independent(Normal(shift / precision, precision.rsqrt()), 1)
+        variance = 1 / (1 + (self._loading_variance() / noise).sum(-3, keepdim=True))
+        total = (self._loading_variance() + noise).sqrt()
+        # z is in the mean a sum over views of length times its column.
+        columns = variance * self.log_loading.exp() * total * directions / noise
+        columns = columns.movedim(-3, -1).unsqueeze(-4)
+        # Quadratic form of the lengths once z is integrated out, and log length to second order.
+        own = (directions * total).square().div(noise).sum(-1).movedim(-2, -1).unsqueeze(-3)
+        quadratic = own.diag_embed() - columns.mT @ (columns / variance.unsqueeze(-1))
+        length = math.sqrt(self.num_latents)
+        free = (self.num_latents - 1) / self.num_latents
+        precision = quadratic + free * torch.eye(len(directions), device=weight.device)
+        root = torch.linalg.cholesky(precision)
+        shift = free * length - length * quadratic.sum(-1)
+        lengths = length + torch.cholesky_solve(shift.unsqueeze(-1), root)
+        spread = torch.linalg.solve_triangular(root, columns.mT, upper=False).mT
+        loc = (columns @ lengths).squeeze(-1)
+        return LowRankMultivariateNormal(loc, spread, variance)
 
     def fit(
         self,
@@ -185,7 +223,7 @@ class ManyViews(nn.Module):
         batch_size: PositiveInt = 128,
         num_particles: PositiveInt = 16,
         max_views: PositiveInt = 4,
-        lr: PositiveFloat = 3e-3,
+        lr: PositiveFloat = 1e-2,
         seed: int = 0,
     ) -> "ManyViews":
         """Fit coordinates, model and guide to embeddings of several views of every image.
@@ -248,9 +286,18 @@ class ManyViews(nn.Module):
         """
         directions = normalize(views, dim=-1)
         given = self.posterior_given_weights(directions, self._points(directions, num_components))
-        parts = (x.squeeze(-3).movedim(0, 1) for x in (given.mean, given.stddev))
+        parts = (given.loc, given.cov_factor, given.cov_diag)
+        loc, spread, variance = (x.squeeze(1).transpose(0, 1) for x in parts)
         equal = Categorical(views.new_ones(views.shape[1], num_components))
-        return MixtureSameFamily(equal, Independent(Normal(*parts), 1))
+        return MixtureSameFamily(equal, LowRankMultivariateNormal(loc, spread, variance))
+
+    def draw(self, views: Tensor, num_samples: int) -> Tensor:
+        """Draws of z from the posterior of views ``(V, N, d)``: ``(num_samples, N, d)``."""
+        directions, parts = normalize(views, dim=-1), []
+        for size in torch.ones(num_samples).split(_DRAWS):
+            weight = self.weight_posterior(directions).sample((len(size),))
+            parts.append(self.posterior_given_weights(directions, weight).sample().squeeze(1))
+        return torch.cat(parts)
 
     def _points(self, directions: Tensor, number: int) -> Tensor:
         """Quasi-random points of ``q(weight | views)``, ``(number, V, N)``."""

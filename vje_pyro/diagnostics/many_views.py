@@ -34,7 +34,7 @@ def further_view_check(
         seed: Of the draws.
     """
     with seeded(seed):
-        z = model.posterior(views).sample((num_samples,))
+        z = model.draw(views, num_samples)
         weight = model.weight_prior().sample(z.shape[:2])
         directions = model.direction(z[:, None], weight[:, None]).sample()[:, 0]
         radii = model.radius(z).sample()
@@ -75,7 +75,7 @@ def simulated_ranks(model: Any, num_views: int, num_images: int = 1000, seed: in
     """
     with seeded(seed):
         views, z = model.simulate(num_views, num_images)
-        draws = model.posterior(views).sample((_RANK_DRAWS,))
+        draws = model.draw(views, _RANK_DRAWS)
         below = (draws < z).sum(0)
         return (below + torch.rand(z.shape)) / (_RANK_DRAWS + 1)
 

@@ -60,12 +60,13 @@ class CanonicalCoordinates(TransformerMixin, BaseEstimator):
             ValueError: If there is only one view or image, a view is missing, or nothing varies.
             NonFiniteError: If an embedding is not finite.
         """
-        views = stack_views(torch.as_tensor(X)).double()
+        views = torch.as_tensor(X)
         if views.dim() != 3 or min(views.shape[:2]) < 2:
             raise ValueError(
                 f"canonical coordinates need embeddings (V, N, D) of at least two views of two "
                 f"images, got shape {tuple(views.shape)}."
             )
+        views = stack_views(views).double()
         self.mean_ = views.mean((0, 1))
         centred = (views - self.mean_).flatten(0, 1)
         total = centred.T @ centred / len(centred)
