@@ -12,6 +12,7 @@ from vje_pyro.experiments.arguments import add_results_argument, add_run_argumen
 from vje_pyro.experiments.evaluate import print_results
 from vje_pyro.experiments.partial import output_folder
 
+from vje_pyro.errors import explained
 from vje_pyro.joint_posterior import (
     NUM_LATENTS,
     PROTOCOL,
@@ -37,7 +38,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     run = load_run(options)
     folder = output_folder(run.path / "results", options.results)
-    fit_joint_posterior(run, options.images, options.latents, options.seed, num_steps=options.steps)
+    with explained("the joint posterior cannot be fitted"):
+        fit_joint_posterior(
+            run, options.images, options.latents, options.seed, num_steps=options.steps
+        )
     result = check_joint_posterior(run, options.split, seed=options.seed)
     result.write(folder / f"{PROTOCOL}.json")
     print_results([result])

@@ -2,6 +2,7 @@
 
 import math
 from functools import partial
+from typing import Any
 
 import pyro
 import torch
@@ -76,6 +77,10 @@ class ManyViews(nn.Module):
     Raises:
         ValueError: If ``num_latents`` is below 3 or above ``num_features``.
     """
+
+    mean: Tensor
+    components: Tensor
+    correlation: Tensor
 
     def __init__(
         self, num_features: PositiveInt, num_latents: PositiveInt, hidden_features: PositiveInt = 64
@@ -256,7 +261,8 @@ class ManyViews(nn.Module):
         views = self.coordinates(embeddings)
         network = list(self.weight_network.parameters())
         laws = [p for name, p in self.named_parameters() if not name.startswith("weight_network")]
-        optimizer = torch.optim.Adam([{"params": network}, {"params": laws, "lr": 5 * lr}], lr=lr)
+        groups: list[dict[str, Any]] = [{"params": network}, {"params": laws, "lr": 5 * lr}]
+        optimizer = torch.optim.Adam(groups, lr=lr)
         rate = torch.optim.lr_scheduler.LambdaLR(optimizer, partial(_rate, num_steps))
         bound = ImportanceWeightedELBO(num_particles)
         with torch.random.fork_rng():
@@ -301,13 +307,13 @@ class ManyViews(nn.Module):
 
     def _points(self, directions: Tensor, number: int) -> Tensor:
         """Quasi-random points of ``q(weight | views)``, ``(number, V, N)``."""
-        uniform = SobolEngine(len(directions), scramble=True, seed=0).draw(number).double()
-        uniform = uniform.clamp(1e-6, 1 - 1e-6).numpy()
+        points = SobolEngine(len(directions), scramble=True, seed=0).draw(number).double()
+        uniform = points.clamp(1e-6, 1 - 1e-6).numpy()
         q = self.weight_posterior(directions)
         if len(directions) == 1:
             half_df = self.log_df.exp().item() / 2
-            points = torch.from_numpy(gamma.ppf(uniform, half_df, scale=1 / half_df))
-            return points.to(directions)[..., None].expand(-1, -1, directions.shape[1])
+            weights = torch.from_numpy(gamma.ppf(uniform, half_df, scale=1 / half_df))
+            return weights.to(directions)[..., None].expand(-1, -1, directions.shape[1])
         normal = torch.from_numpy(norm.ppf(uniform)).to(directions)[..., None]
         return (q.loc + q.scale * normal).exp()
 

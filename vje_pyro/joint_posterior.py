@@ -130,7 +130,7 @@ def _embed(run: Representation, split: str, num_images: int, num_views: int, see
 def _coverage_figures(
     model: ManyViews, seen: Tensor, target: Tensor, seed: int
 ) -> dict[str, Figure]:
-    figures = {}
+    figures: dict[str, Figure] = {}
     predictions = further_view_check(model, seen, target, seed=seed)
     for name, predicted in zip(("angle", "radius"), predictions, strict=True):
         coverage = expected_coverage(predicted.pit, predicted.images, COVERAGE)

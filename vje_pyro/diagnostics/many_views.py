@@ -63,7 +63,8 @@ def importance_of_views(model: Any, views: Tensor, num_samples: int, seed: int =
         for k in (1, len(log_weights))
     }
     ess = weights.sum(0).square() / weights.square().sum(0)
-    return Importance(log_weights, pareto_k(log_weights), ess, bounds)
+    images = torch.arange(views.shape[1])
+    return Importance(log_weights, pareto_k(log_weights), ess, bounds, images)
 
 
 @torch.no_grad()
