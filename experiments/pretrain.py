@@ -292,9 +292,11 @@ def _validate_first_step(
         if is_lost_connection(error):
             raise
         raise VJEError(f"the first step fails: {first_line(error)}") from error
-    if strays := set(pyro.get_param_store()) - before:
+    own = set(map(id, method.parameters()))
+    made = {n: p for n, p in pyro.get_param_store().named_parameters() if n not in before}
+    if strays := sorted(name for name, parameter in made.items() if id(parameter) not in own):
         raise VJEError(
-            f"the first step makes {sorted(strays)} by pyro.param outside of model and guide, "
+            f"the first step makes {strays} by pyro.param outside of model and guide, "
             f"where nothing would train them: make them inside, or in params.held() of the method."
         )
     # Batch norm statistics have seen the batch; what the programs have made stays.

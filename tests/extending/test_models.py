@@ -13,9 +13,10 @@ from pyro.distributions import (
     MultivariateNormal,
     Normal,
 )
-from pyro.infer import Trace_ELBO, TraceEnum_ELBO
+from pyro.infer import SVI, Trace_ELBO, TraceEnum_ELBO
 from torch.distributions import kl_divergence
 
+from vje_pyro.diagnostics._programs import draw_latents, hold_globals, site_log_probs
 from vje_pyro.inference import SymmetricELBO
 
 V, N, D = 2, 8, 3
@@ -89,6 +90,17 @@ def test_a_hierarchical_prior(example):
     assert all((p.grad != 0).any() for p in method.params.parameters())
 
 
+def test_diagnostics_hold_the_hierarchy_at_its_means(example):
+    page = example("A hierarchical prior")
+    data = tuple(read(page.grouped, page.groups, views=page.views))
+    held = hold_globals(page.grouped, data)
+    assert set(draw_latents(held.guide, data, 5)) == {"z"}
+    at_zero = site_log_probs(held.model, data, {"z": torch.zeros(N, D)})
+    (means,) = [p for n, p in page.grouped.params.named_parameters() if n == "mean_loc"]
+    expected = Normal(means[page.groups], 1.0).log_prob(torch.zeros(N, D)).sum(-1)
+    torch.testing.assert_close(at_zero["z"].squeeze(0), expected)
+
+
 def test_labels_of_some_images(example):
     page = example("Labels of some images")
     method, labels = page.semi, page.some
@@ -108,6 +120,15 @@ def test_labels_of_some_images(example):
     method.loss(page.views, labels).total.backward()
     assert (method.classify.weight.grad != 0).all()
     assert "label" not in method.loss(page.views).parts
+
+
+def test_svi_on_views_and_labels(example):
+    page = example("Labels of some images")
+    pyro.clear_param_store()
+    before = {n: p.detach().clone() for n, p in page.semi.named_parameters()}
+    adam = pyro.optim.Adam({"lr": 0.01})
+    SVI(page.semi.model, page.semi.guide, adam, Trace_ELBO()).step(page.views, page.some)
+    assert [n for n, p in page.semi.named_parameters() if torch.equal(p, before[n])] == []
 
 
 def test_labels_are_only_for_models_that_read_them(example):

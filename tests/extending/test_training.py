@@ -22,6 +22,14 @@ class Shifted(SemiSupervised):
         with self.plate(scale):
             law = pyro.distributions.Normal(posterior.mean + shift, posterior.stddev)
             return pyro.sample("z", law.to_event(1))
+
+
+class Stray(SemiSupervised):
+    """Makes a parameter where nothing holds it."""
+
+    def loss(self, views, labels):
+        pyro.param("stray", views.new_zeros(3))
+        return super().loss(views, labels)
 '''
 
 
@@ -52,6 +60,12 @@ def test_labels_and_parameters_of_programs_from_the_command_line(tmp_path, targe
     assert run_cli("train", f"resume={run}", "training.progress=false") == 0
     again = load_file(run / "checkpoints/last.safetensors")
     assert all(torch.equal(again[name], value) for name, value in last.items())
+
+
+def test_parameters_that_nothing_would_train_are_an_error(tmp_path, target, capfd):
+    run = f"run_dir={tmp_path / 'run'}"
+    assert run_cli("train", *TINY, target.replace("Shifted", "Stray"), run) == 2
+    assert r"error: the first step makes ['stray'] by pyro.param outside" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("labelled", [0, 4])

@@ -55,6 +55,12 @@ def test_a_prediction_sees_all_other_views():
     assert scale.shape == (V * B, D)
 
 
+def test_one_view_cannot_be_predicted_from_others():
+    s = embeddings()[:1]
+    with pytest.raises(ValueError, match="objective=predictive needs at least two views, got 1"):
+        Predictive().evidence(infer, s, s, PRIOR)
+
+
 def test_subsets_are_of_every_size_and_never_empty():
     torch.manual_seed(0)
     s = torch.zeros(V, 3000, 1)

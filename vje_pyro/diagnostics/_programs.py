@@ -13,6 +13,7 @@ from pyro.poutine.condition_messenger import ConditionMessenger
 from torch import Tensor
 
 from vje_pyro.errors import VJEError
+from vje_pyro.inference.symmetric_elbo import PLATE
 
 _CHUNK_BYTES = 64 * 2**20
 _NESTING = 2
@@ -71,7 +72,7 @@ def hold_globals(method: Any, arguments: tuple[Any, ...]) -> Any:
 
 
 def _globals(program: Callable, arguments: tuple[Any, ...]) -> dict[str, Any]:
-    """Latent sites outside of every plate."""
+    """Latent sites outside of the plate of data."""
     with torch.no_grad(), torch.random.fork_rng():
         nodes = poutine.trace(program).get_trace(*arguments).nodes
     sites = {name: site for name, site in nodes.items() if site["type"] == "sample"}
@@ -91,7 +92,7 @@ def _hidden(program: Callable, names: tuple[str, ...], *arguments: Any) -> Any:
 
 
 def _is_local(site: Any) -> bool:
-    return any(frame.name != "particles" for frame in site["cond_indep_stack"])
+    return any(frame.name == PLATE for frame in site["cond_indep_stack"])
 
 
 def draw_latents(

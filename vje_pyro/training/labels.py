@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from vje_pyro.errors import DataError
+from vje_pyro.method import LabelledMethod
 
 
 def labels_for(method: Any, loader: Any, device: torch.device) -> tuple[Tensor, ...]:
@@ -19,7 +20,7 @@ def labels_for(method: Any, loader: Any, device: torch.device) -> tuple[Tensor, 
     Raises:
         DataError: If no image has a label.
     """
-    if not getattr(method, "uses_labels", False):
+    if not (isinstance(method, LabelledMethod) and method.uses_labels):
         return ()
     labels: Tensor = loader.labels
     if not (labels >= 0).any():
