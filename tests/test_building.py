@@ -107,6 +107,7 @@ def test_what_runs_hold_is_plain_data_that_can_be_built(stored):
     ("name", "component"),
     [
         ("vje_pyro.data.one_class.OneClass", "vje_pyro.data.OneClass"),
+        ("vje_pyro.data.webdatasets.WebDataset", "vje_pyro.data.WebDataset"),
         ("vje_pyro.guides.diagonal_normal.DiagonalNormal", "vje_pyro.guides.DiagonalNormal"),
         ("vje_pyro.training.monitors.no_monitor", "vje_pyro.training.monitors.NoMonitor"),
         ("torch.optim.adam.Adam", "torch.optim.Adam"),

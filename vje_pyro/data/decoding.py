@@ -70,7 +70,7 @@ def open_file(path: str | Path) -> IO[bytes]:
     Raises:
         OSError: If it cannot be opened.
     """
-    if not os.path.isfile(path) and os.path.exists(path):
+    if os.path.exists(path) and not os.path.isfile(path):
         raise OSError("not a regular file")
     return open(path, "rb")
 
@@ -81,14 +81,11 @@ def read_file(path: str | Path) -> bytes:
     Raises:
         CorruptImage: If it cannot be read.
     """
-    try:
-        with open_file(path) as file:
-            size = os.fstat(file.fileno()).st_size
-            if size > _MAX_BYTES:
-                raise ValueError(f"{size:,} bytes are too many for an image")
-            return file.read()
-    except Exception as error:
-        raise CorruptImage(_reason(error)) from None
+    with _damaging(), open_file(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > _MAX_BYTES:
+            raise ValueError(f"{size:,} bytes are too many for an image")
+        return file.read()
 
 
 def decode(
@@ -108,11 +105,8 @@ def decode(
         CorruptImage: If the file cannot be decoded, or has values that the range is not for.
     """
     image = _open(file if isinstance(file, bytes) else read_file(file))
-    try:
-        with warnings.catch_warnings(action="ignore"):
-            return convert(image, channels, value_range)
-    except Exception as error:
-        raise CorruptImage(_reason(error)) from None
+    with _damaging(), warnings.catch_warnings(action="ignore"):
+        return convert(image, channels, value_range)
 
 
 def extent(content: bytes) -> ValueRange | None:
@@ -146,13 +140,13 @@ def leaves_upper_bits(content: bytes) -> bool | None:
 
 def _open(content: bytes) -> Image.Image:
     """The upright image, with its pixels; without its metadata where these cannot be read."""
-    try:
-        return _load(content)
-    except Exception as error:
+    with _damaging():
         try:
-            return _load(without_metadata(content))
-        except Exception:
-            raise CorruptImage(_reason(error)) from None
+            return _load(content)
+        except Exception as error:
+            with contextlib.suppress(Exception):
+                return _load(without_metadata(content))
+            raise error
 
 
 def _load(content: bytes) -> Image.Image:
@@ -204,6 +198,11 @@ def _is_wide(mode: str) -> bool:
     return mode in ("F", "I") or mode.startswith("I;16")
 
 
-def _reason(error: Exception) -> str:
-    said = error.strerror if isinstance(error, OSError) and error.strerror else error
-    return f"{type(error).__name__}: {said}"
+@contextlib.contextmanager
+def _damaging() -> Iterator[None]:
+    """Any exception means a damaged image."""
+    try:
+        yield
+    except Exception as error:
+        said = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise CorruptImage(f"{type(error).__name__}: {said}") from None

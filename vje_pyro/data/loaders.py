@@ -152,9 +152,7 @@ class StreamingLoader(_Loader):
             collate_fn=_collate,
             generator=torch.Generator(),  # else each epoch would draw from the global one
         )
-        # The garbage collector takes apart a cycle in any order, and where the queues go before
-        # the loader its workers wait for ten seconds each. This reference keeps the loader out of
-        # a cycle that its owner is part of.
+        # Else garbage collection of a cycle may free the queues first, and the workers wait on.
         weakref.finalize(self, id, self._loader)
 
     def epoch(self, epoch: int, start_step: int = 0) -> Iterator[tuple[Tensor, Tensor]]:

@@ -49,7 +49,7 @@ def read_outliers(name: str, root: str | Path, source: DataSource) -> ImageArray
         name: Of a file ``ROOT/ood/NAME.npz`` (array ``x`` or ``images``), of a set of torchvision
             in ``ROOT`` (:data:`SOURCES`, ``dtd``), or a folder of images.
         root: Folder of data sets.
-        source: The run's data, which the set is treated like.
+        source: The run's data.
 
     Raises:
         DataError: If there is no such set, it is damaged, or it would be decoded otherwise than

@@ -83,7 +83,8 @@ class ShardIndex(NamedTuple):
         Raises:
             DataError: If a part of the pattern names no shard.
         """
-        found = {name: fnmatch.filter(self.shards, name) for name in expand(pattern)}
+        known, names = set(self.shards.tolist()), expand(pattern)
+        found = {n: [n] if n in known else fnmatch.filter(self.shards, n) for n in names}
         if absent := [name for name, shards in found.items() if not shards]:
             more = f" and {len(absent) - 3} more" if len(absent) > 3 else ""
             raise DataError(
