@@ -13,7 +13,7 @@ PYTEST_ARGS ?= -n auto --maxprocesses 8 --dist loadfile
 # … in which torch would take all cores again.
 test test-slow: export OMP_NUM_THREADS := 1
 
-.PHONY: demo test test-slow lint bench study ablation recipe gpu-suite results clean
+.PHONY: demo test test-slow lint bench studies gpu results clean
 
 demo: $(VENV)/.installed
 	$(BIN)/vje demo
@@ -34,40 +34,23 @@ lint: $(VENV)/.installed
 
 # Cost of a step in time, memory and communication; writes docs/results/benchmarks.
 bench: $(VENV)/.installed
-	$(BIN)/python benchmarks/step.py
-	$(BIN)/python benchmarks/memory.py
-	$(BIN)/python benchmarks/communication.py
-	$(BIN)/python benchmarks/performance.py
+	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks.counts memory
+	$(BIN)/python -m benchmarks.counts communication
 
-# The small CIFAR-10 study, three seeds; needs the data set (VJE_DATA or data/).
-study: $(VENV)/.installed
-	$(BIN)/python benchmarks/study.py
+# What is missing of the studies that need no GPU; needs CIFAR-10 (VJE_DATA or data/). Days on a CPU,
+# and it can be stopped and started at will.
+studies: $(VENV)/.installed
+	for name in reference ablation recipe objectives methods; do \
+		$(BIN)/python -m studies run $$name; done
 
-# What is missing of the ablation of the model, on the same data; hours on a CPU.
-ablation: $(VENV)/.installed
-	$(BIN)/python benchmarks/ablation.py
+# What is left of the list of a GPU (docs/gpu.md); hours, and it can be stopped and started at will.
+gpu: $(VENV)/.installed
+	$(BIN)/python -m studies next --device cuda
 
-# What is missing of the screening of the recipe, on the same data; hours on a CPU.
-recipe: $(VENV)/.installed
-	$(BIN)/python benchmarks/recipe.py
-	$(BIN)/python benchmarks/recipe.py --variants centre --features batch-norm posterior-mean
-
-# What is left of the GPU suite (docs/gpu.md); hours, and it can be stopped and started at will.
-gpu-suite: $(VENV)/.installed
-	$(BIN)/python benchmarks/gpu_suite.py --next --minutes 1000
-
-# Rewrites the tables of the README and of the pages from docs/results.
+# Rewrites the tables and pictures of the README and of the pages from docs/results.
 results: $(VENV)/.installed
-	$(BIN)/python benchmarks/readme_table.py
-	$(BIN)/python benchmarks/readme_table.py --results docs/results/ablation --readme docs/ablation.md
-	$(BIN)/python benchmarks/ood_table.py
-	$(BIN)/python benchmarks/posterior_table.py
-	$(BIN)/python benchmarks/heads_table.py
-	$(BIN)/python benchmarks/faults_table.py
-	$(BIN)/python benchmarks/recipe_table.py
-	$(BIN)/python benchmarks/methods_table.py
-	$(BIN)/python benchmarks/performance_table.py
-	$(BIN)/python benchmarks/campaigns_table.py
+	$(BIN)/python -m studies tables
 
 # Installed anew only when the requirements change.
 $(VENV)/.installed: pyproject.toml constraints.txt

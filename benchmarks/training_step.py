@@ -4,29 +4,68 @@ The bound is the forward and backward pass of the encoder alone, view by view un
 autocast, on views that are ready: what no method with this encoder can be faster than.
 """
 
-import time
-import warnings
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import torch
-from default_vje import default_vje
-from gpu.stopwatch import Stopwatch
 from omegaconf import OmegaConf
-from step import counted_transfers
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.functional import normalize
 from vje_pyro.experiments.pretrain import CONFIG_DIR, make_fabric
+from vje_pyro.guides import DiagonalNormal
+from vje_pyro.models import VJE
 
+from benchmarks.timing import Stopwatch, count_synchronisations, counted_transfers
 from vje_pyro.building import build
 from vje_pyro.data import ImageArray, ResidentLoader, Views
+from vje_pyro.distributions import RadialStudentT, SphericalStudentT
+from vje_pyro.encoders import SmallResNet
 from vje_pyro.training.optim import param_groups
 from vje_pyro.training.seeding import seed_step
 from vje_pyro.training.step import Stepper, compile_encoder
 from vje_pyro.training.step_means import StepMeans
 
 MIB = 2**20
+
+
+def default_vje(encoder: nn.Module, aggregate: nn.Module | None = None) -> VJE:
+    """VJE with the default guide and likelihoods around an encoder."""
+    direction, radius = (
+        partial(SphericalStudentT, df=1.0),
+        partial(RadialStudentT, scale=1.0, df=1.0),
+    )
+    return VJE(encoder, DiagonalNormal, direction, radius, aggregate=aggregate)
+
+
+def small_vje(aggregate: nn.Module | None = None) -> VJE:
+    """The same around the small residual network, with weights of seed 0."""
+    torch.manual_seed(0)
+    return default_vje(SmallResNet(), aggregate)
+
+
+def loss_by_hand(method: VJE, views: Tensor) -> Tensor:
+    """The objective of :func:`small_vje` without Pyro, for ν = 1 and β = 1."""
+    embeddings = [method.norm(method.encoder(view).float()) for view in views]
+    source, target = torch.cat(embeddings), torch.cat(embeddings[::-1]).detach()
+    loc, raw = method.inference.network(source).chunk(2, dim=-1)
+    middle, half = method.inference.log_scale_middle, method.inference.log_scale_half_width
+    scale = torch.exp(middle + half * torch.tanh((raw - middle) / half))
+    z = loc + scale * torch.randn_like(loc)
+    dim, tau = loc.shape[-1] - 1, scale / math.sqrt(loc.shape[-1])
+    m, u, radius = normalize(z, dim=-1), normalize(target, dim=-1), target.norm(dim=-1)
+    c = (u * m).sum(-1)
+    q = 2 / (1 + c) * ((u - c[:, None] * m) / tau).square().sum(-1)
+    direction = (
+        math.lgamma((1 + dim) / 2) - math.lgamma(0.5) - dim / 2 * math.log(math.pi)
+        - tau.log().sum(-1) + 0.5 * (m * tau).square().sum(-1).log()
+        - (1 + dim) / 2 * torch.log1p(q)
+    )  # fmt: skip
+    radial = -math.log(math.pi) - torch.log1p((radius - z.norm(dim=-1)).square())
+    kl = 0.5 * (loc.square() + scale.square() - 1 - 2 * scale.log()).sum(-1)
+    return -(direction + radial - kl).mean() / loc.shape[-1]
 
 
 @dataclass(frozen=True)
@@ -97,8 +136,6 @@ class TrainingStep:
             yield from (images for images, _ in self.loader.epoch(epoch))
             epoch += 1
 
-    # ------------------------------------------------------------------ what is timed
-
     def bound(self) -> None:
         """Forward and backward of the encoder, view by view as the method does it."""
         with self.fabric.autocast():
@@ -152,8 +189,6 @@ class TrainingStep:
         finally:
             del self.method.embed
 
-    # -------------------------------------------------------------------- measurements
-
     def synchronise(self) -> None:
         """Wait for the device."""
         if self.device.type == "cuda":
@@ -186,43 +221,3 @@ def _views(setup: Setup) -> Views:
     moments = {"mean": (0.5, 0.5, 0.5), "std": (0.25, 0.25, 0.25)}
     views: Views = build(config, image_size=setup.image_size, **moments)
     return views
-
-
-def in_turns(
-    runs: Mapping[str, Callable[[], None]],
-    blocks: int,
-    steps: int = 1,
-    synchronise: Callable[[], None] = lambda: None,
-) -> dict[str, list[float]]:
-    """Seconds of one call of each, a value a block; who is first in a block changes.
-
-    Args:
-        runs: What is timed, by name.
-        blocks: How often each has its turn.
-        steps: Calls in a turn.
-        synchronise: Waits for the device.
-    """
-    times: dict[str, list[float]] = {name: [] for name in runs}
-    for number in range(blocks):
-        for name in sorted(runs, reverse=bool(number % 2)):
-            synchronise()
-            start = time.perf_counter()
-            for _ in range(steps):
-                runs[name]()
-            synchronise()
-            times[name].append((time.perf_counter() - start) / steps)
-    return times
-
-
-def count_synchronisations(calls: Sequence[Callable[[], None]]) -> int:
-    """How often the host waits for the device in these calls, as CUDA's debug mode warns."""
-    torch.cuda.synchronize()
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        torch.cuda.set_sync_debug_mode("warn")
-        try:
-            for call in calls:
-                call()
-        finally:
-            torch.cuda.set_sync_debug_mode("default")
-    return sum("synchronizing CUDA operation" in str(warning.message) for warning in caught)

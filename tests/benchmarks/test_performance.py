@@ -1,72 +1,156 @@
-"""The benchmark of performance in a tiny version, and the page made from what it writes."""
+"""The timings in a tiny version, with known times in place of a clock's."""
 
 import json
+from types import SimpleNamespace
 
-import performance
-import performance_table
 import pytest
-from tables import update
+import torch
 
-from vje_pyro.atomic import write_atomic
+from benchmarks import __main__ as script
+from benchmarks import laws, parts, throughput, timing, training_step
+from benchmarks import views as views_of
+from studies import tables
+from vje_pyro.inference import SlicedEppsPulley
 
-pytest.importorskip("lightly", reason="lightly is an extra")
+TINY = ("--blocks", "2", "--batch", "8", "--width", "16", "--image-sizes", "8")
+SECONDS = {
+    "vje": 2, "lightly_simsiam": 3, "lightly_vicreg": 4, "32-true": 2, "step": 2, "none": 4,
+    "sigreg": 5, "sliced_wasserstein": 5, "variance_covariance": 5, "byol": 4, "kornia": 3,
+    "torchvision_per_image": 9, "law": 3,
+}  # fmt: skip
 
-TINY = ("--blocks", "1", "--batch", "8", "--width", "16", "--image-sizes", "8")
 
+@pytest.fixture
+def measured(tmp_path, monkeypatch):
+    """The figures of a part, everything of which was called once and took the seconds above."""
 
-def figure(value):
-    return {"value": value, "low": value / 2, "high": 2 * value, "n": 2, "interval": "quartiles"}
+    def in_turns(runs, blocks, *_):
+        for run in runs.values():
+            run()
+        return {name: [float(SECONDS.get(name, 1))] * blocks for name in runs}
 
+    for module in (parts, laws, views_of):
+        monkeypatch.setattr(module, "in_turns", in_turns)
+    monkeypatch.setattr(parts, "GROWTH", {"batch_4": (8, 16, 4), "dim_8": (8, 8, 4)})
 
-def test_the_parts_write_figures_with_where_they_come_from(tmp_path, monkeypatch, known_times):
-    monkeypatch.setattr(performance, "GROWTH", {"batch_4": (8, 16, 4), "dim_8": (8, 8, 4)})
-    seconds = {"vje": 2, "lightly_simsiam": 3, "lightly_vicreg": 4, "32-true": 2, "step": 2}
-    known_times(performance, seconds)
-    parts = ["peers", "precision", "growth", "scoring"]
-    performance.main([*parts, "--out", str(tmp_path), *TINY])
-    found = {path.stem: json.loads(path.read_text()) for path in tmp_path.glob("*.json")}
-    assert set(found) == {f"{part}-cpu" for part in parts}
-    for content in found.values():
+    def figures(part, *more):
+        script.main([part, *more, "--out", str(tmp_path / "benchmarks"), *TINY])
+        content = json.loads((tmp_path / "benchmarks" / f"{part}-cpu.json").read_text())
         assert content["settings"]["batch"] == 8
-        assert content["seed"] == 0
         assert content["versions"]["torch"]
         for values in content["figures"].values():
             assert 0 <= values["low"] <= values["value"] <= values["high"]
-    peers = found["peers-cpu"]["figures"]
-    ratios = [peers[f"8px_{name}_to_bound"]["value"] for name in performance_table.CONTENDERS]
-    assert ratios == [2, 3, 4]
-    assert peers["8px_vje_speed_over_lightly_simsiam"]["value"] == 1.5
-    assert found["precision-cpu"]["figures"]["8px_bfloat16_speed"]["value"] == 2
-    assert found["growth-cpu"]["figures"]["dim_8_to_bound"]["value"] == 2
-    shares = [v["value"] for k, v in peers.items() if k.startswith("8px_share_")]
-    assert len(shares) == len(performance_table.PIECES) + 1
-    assert set(found["growth-cpu"]["figures"]) == {
+        return {name: values["value"] for name, values in content["figures"].items()}
+
+    figures.results = tmp_path
+    return figures
+
+
+def test_peers(measured):
+    pytest.importorskip("lightly", reason="lightly is an extra")
+    figures = measured("peers")
+    assert [figures[f"8px_{name}_to_bound"] for name in tables.CONTENDERS] == [2, 3, 4]
+    assert figures["8px_vje_speed_over_lightly_simsiam"] == 1.5
+    rows = tables.peers_table(measured.results).splitlines()
+    assert rows[3] == "| 8 | lightly, SimSiam | 3.00 [3.00, 3.00] | 1.50 [1.50, 1.50] |"
+    shares = [value for name, value in figures.items() if name.startswith("8px_share_")]
+    assert len(shares) == len(tables.PIECES)
+    assert len(tables.split_table(measured.results).splitlines()) == 2 + len(shares)
+
+
+def test_aggregate_terms(measured):
+    figures = measured("aggregate")
+    for name in parts.AGGREGATES:
+        assert figures[f"8px_{name}_alone_to_none"] == 0.25
+        assert figures[f"8px_{name}_to_none"] == 1.25
+    row = tables.aggregate_table(measured.results).splitlines()[2]
+    assert row.startswith("| 8 | `sigreg` | 1.250 [1.250, 1.250] | 25.00 [")
+
+
+def test_a_step_with_the_term_has_its_loss():
+    setup, losses = parts.small(8, 16), []
+    for weight in (0.0, 1.0):
+        term = SlicedEppsPulley(weight=weight)
+        device = torch.device("cpu")
+        step = training_step.TrainingStep(setup, 8, device, num_images=16, aggregate=term)
+        torch.manual_seed(0)
+        losses.append(step.method.loss(step.ready).total)
+    assert losses[1] > losses[0]
+
+
+def test_methods_of_the_study(measured):
+    pytest.importorskip("lightly", reason="lightly is an extra")
+    figures = measured("methods", "--methods", "vje", "byol")
+    assert figures == {"8px_bound_ms": 1000, "8px_vje_to_bound": 2, "8px_byol_to_bound": 4}
+
+
+def test_other_parts(measured):
+    assert measured("precision")["8px_bfloat16_speed"] == 2
+    assert set(measured("growth")) == {
         "batch_4_ms_per_image", "batch_4_to_bound", "dim_8_ms_per_image", "dim_8_to_bound",
     }  # fmt: skip
+    assert "| dimension D | 8 | 2.00 [" in tables.growth_table(measured.results)
+    assert measured("scoring")["log_likelihood_16_to_embed"] == 1
+    assert measured("pyro")["8px_transfers"] == 0
+    assert measured("views")["torchvision_per_image_to_ours"] == 9
 
 
-def test_the_page_says_what_the_files_say(tmp_path, monkeypatch):
-    monkeypatch.setattr(performance_table, "RESULTS", tmp_path)
-    names = performance_table.CONTENDERS
-    figures = {f"8px_{name}_to_bound": figure(1.5) for name in names}
-    figures |= {f"8px_vje_speed_over_{n}": figure(3.0) for n in names if n.startswith("lightly")}
-    pieces = [*performance_table.PIECES, "whole_head"]
-    figures |= {f"8px_share_{piece}": figure(0.25) for piece in pieces}
-    content = {"figures": figures, "settings": {"image_sizes": [8]}}
-    write_atomic(tmp_path / "peers-cpu.json", json.dumps(content))
-    rows = performance_table.peers_table().splitlines()
-    assert rows[2] == "| 8 | VJE | 1.50 [0.75, 3.00] |  |"
-    assert rows[3] == "| 8 | lightly, SimSiam | 1.50 [0.75, 3.00] | 3.00 [1.50, 6.00] |"
-    assert performance_table.split_table().splitlines()[2] == "| batch | 25.0 [12.5, 50.0] |"
-    svg = performance_table.plot()
-    assert svg == performance_table.plot()
-    assert "lightly, VICReg" in svg
+def test_a_law_that_is_scored_in_part(measured, monkeypatch):
+    monkeypatch.setattr(laws, "BATCH", 64)
+    monkeypatch.setattr(laws, "DIM", 8)
+    names = "spherical_student_t_normalized", "power_spherical"
+    monkeypatch.setattr(laws, "DIRECTIONS", {name: laws.DIRECTIONS[name] for name in names})
+    figures = measured("distributions")
+    assert figures[f"{names[0]}_log_prob_to_normal"] == 6
+    assert figures[f"{names[0]}_sample_to_normal"] == 3
+    assert figures[f"{names[1]}_log_prob_to_normal"] == 3
+    assert "radial_gamma_log_prob_and_gradient_to_normal" in figures
 
 
-def test_the_page_is_up_to_date():
-    assert performance_table.main(["--check"]) == 0
+def test_who_is_first_changes_and_ratios_are_of_neighbours(monkeypatch):
+    called, clock = [], iter(range(1000))
+    monkeypatch.setattr(timing.time, "perf_counter", lambda: next(clock))
+    runs = {name: lambda name=name: called.append(name) for name in "ab"}
+    times = timing.in_turns(runs, 2)
+    assert called == ["a", "b", "a", "b", "b", "a"]
+    assert timing.beside(times, "a", "b").value == 1
 
 
-def test_a_page_without_markers_is_refused():
-    with pytest.raises(Exception, match="must hold one line <!-- peers:begin -->"):
-        update("nothing here", "peers", "")
+@pytest.mark.parametrize("mode", ["eager", "compiled", "cudnn-benchmark"])
+def test_throughput(mode):
+    result = throughput.throughput("resnet18", f"{mode}-256", torch.device("cpu"))
+    assert result.figures["ratio_to_bound"].value > 0
+    assert result.settings["mode"] == mode
+    assert result.details["synchronisations_per_step"] >= 0
+
+
+def test_a_batch_that_does_not_fit_is_said(monkeypatch):
+    def full(*_):
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(throughput, "TrainingStep", full)
+    result = throughput.throughput("resnet50", "eager-256", torch.device("cpu"))
+    assert result.figures == {}
+    assert result.details["out_of_memory"]
+
+
+def test_synchronisations_are_counted_as_cuda_warns_of_them(monkeypatch):
+    modes = []
+    fake = SimpleNamespace(synchronize=lambda: None, set_sync_debug_mode=modes.append)
+    monkeypatch.setattr(torch, "cuda", fake)
+
+    def waits():
+        timing.warnings.warn("called a synchronizing CUDA operation (at x.cpp:1)", stacklevel=2)
+        timing.warnings.warn("something else", stacklevel=2)
+
+    assert timing.count_synchronisations([waits, waits, lambda: None]) == 2
+    assert modes == ["warn", "default"]
+
+
+def test_the_stopwatch_adds_up_pieces_of_one_name(monkeypatch):
+    now = iter([0.0, 1.0, 3.0, 3.5])
+    monkeypatch.setattr(timing.time, "perf_counter", lambda: next(now))
+    watch = timing.Stopwatch(torch.device("cpu"))
+    for name in ("views", "encoder", "views"):
+        watch.mark(name)
+    assert watch.milliseconds() == {"views": 1500.0, "encoder": 2000.0}

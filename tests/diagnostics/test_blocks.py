@@ -2,8 +2,8 @@ import json
 
 import pytest
 import torch
-from faults import FAULTS, make_pairs
 
+from studies.faults import FAULTS, make_pairs
 from vje_pyro.diagnostics import block_importance, importance_weights
 
 

@@ -4,12 +4,12 @@ from dataclasses import replace
 
 import pytest
 import torch
-from faults import FAULTS, LinearGaussian, make_pairs, true_noise
 from torch.distributions import MultivariateNormal
 from torch.nn.functional import normalize
 from torch.testing import assert_close
 from vje_pyro.guides import ConjugateNormal, DiagonalNormal
 
+from studies.faults import FAULTS, LinearGaussian, make_pairs, true_noise
 from vje_pyro.diagnostics import (
     amortisation_gap,
     compare_with_nuts,

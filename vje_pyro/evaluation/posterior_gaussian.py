@@ -12,7 +12,7 @@ from vje_pyro.evaluation.detection import OutlierScores
 from vje_pyro.evaluation.detectors import Mahalanobis
 
 RECOMMENDED = "posterior-gaussian"
-"""The model's score to use, chosen on training images alone (``benchmarks/ood_choice.py``)."""
+"""The model's score to use, chosen on training images alone (``studies/outlier_choice.py``)."""
 
 
 class PosteriorGaussian:
