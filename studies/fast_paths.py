@@ -123,7 +123,8 @@ def _compare(
 def _batch_noise(gradients: list[Tensor]) -> float:
     """Relative standard deviation of the gradient, over batches."""
     mean = torch.stack(gradients).mean(0)
-    variance = sum((g - mean).square().sum() for g in gradients) / (len(gradients) - 1)
+    squares = torch.stack([(g - mean).square().sum() for g in gradients])
+    variance = squares.sum() / (len(gradients) - 1)
     return float(variance.sqrt() / mean.norm())
 
 
@@ -196,7 +197,7 @@ def _fixed_noise() -> Iterator[None]:
 
 @contextmanager
 def _tf32(allowed: bool) -> Iterator[None]:
-    backends = torch.backends.cudnn, torch.backends.cuda.matmul
+    backends: list[Any] = [torch.backends.cudnn, torch.backends.cuda.matmul]
     before = [backend.allow_tf32 for backend in backends]
     for backend in backends:
         backend.allow_tf32 = allowed

@@ -59,6 +59,8 @@ class LinearGaussian(nn.Module):
     """
 
     reference_radius = 1.0
+    noise: Tensor
+    sharpness: Tensor
 
     def __init__(
         self,
