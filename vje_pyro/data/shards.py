@@ -173,6 +173,9 @@ class WebDataset(FileSource):
             raise DataError(f"the shards {stored} of {self.root} hold no images")
         return ShardFiles(self.root, self._index, chosen, **self.decoding())
 
+    def _chosen(self, labels: Tensor, part: slice) -> Tensor:
+        return super()._chosen(labels, part).sort().values  # as they are stored
+
 
 def _said(error: Exception, path: str = "") -> str:
     if isinstance(error, FileNotFoundError):

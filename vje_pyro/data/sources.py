@@ -90,7 +90,7 @@ class DataSource(Described):
         count, labels = len(self.split(name)), self._load(self._stored(name)).labels
         if count == len(labels):
             return torch.arange(count)
-        return stratified_order(labels)[self._part_of(name)]
+        return self._chosen(labels, self._part_of(name))
 
     def find_value_range(self) -> ValueRange | None:
         """``value_range``, from the images to pretrain on where it is not known; None for 8 bits.
@@ -141,7 +141,11 @@ class DataSource(Described):
             )
         if part.start is None and (part.stop is None or part.stop >= len(split)):
             return split
-        return split.subset(stratified_order(split.labels)[part])
+        return split.subset(self._chosen(split.labels, part))
+
+    def _chosen(self, labels: Tensor, part: slice) -> Tensor:
+        """Which images ``part`` of the class-balanced order are."""
+        return stratified_order(labels)[part]
 
     def __repr__(self) -> str:
         shape = f"{self.channels}x{self.image_size}x{self.image_size}"
