@@ -9,6 +9,7 @@ from lightning_fabric.plugins.environments import (
     SLURMEnvironment,
     TorchElasticEnvironment,
 )
+from lightning_fabric.utilities.rank_zero import rank_zero_only
 from omegaconf import OmegaConf
 
 from vje_pyro.errors import VJEError
@@ -49,6 +50,7 @@ ALONE = [
 @pytest.fixture(autouse=True)
 def environment(monkeypatch):
     """Nothing of this machine's launchers, and nothing of the test's afterwards."""
+    monkeypatch.setattr(rank_zero_only, "rank", 0)  # which Fabric takes from the variables
     for name in list(os.environ):
         if name.split("_")[0] in {"SLURM", "OMPI", "PMI", "MV2", "JSM", "LSB", "TORCHELASTIC"}:
             monkeypatch.delenv(name)

@@ -10,7 +10,6 @@ import signal
 import sys
 import tempfile
 import time
-import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing import active_children, parent_process
@@ -70,8 +69,6 @@ def run_together(
         VJEError: The function raised it, or the processes have no place to meet at.
         Interrupted: SIGINT or SIGTERM came.
     """
-    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
-
     if number * num_nodes == 1:
         try:
             return function(*arguments, resume)
@@ -79,6 +76,8 @@ def run_together(
             if not is_lost_connection(error):
                 raise
             raise LostProcessError(f"{_connection_lost(error)} {way_on(run_dir)}") from error
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+
     restarts = 0
     while True:
         with _Forwarding() as request:
@@ -108,7 +107,7 @@ def _launch(number: int, num_nodes: int, function: Callable[..., T], arguments: 
             min_nodes=num_nodes,
             max_nodes=num_nodes,
             nproc_per_node=number,
-            run_id=uuid.uuid4().hex,
+            run_id="vje",  # the same on all machines
             max_restarts=0,  # only some failures are worth one
             logs_specs=DefaultLogsSpecs(folder),
             signals_to_handle="SIGQUIT",  # others are passed on here
