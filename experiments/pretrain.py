@@ -98,13 +98,14 @@ def train(
     RunDir(run_dir).check(resume)
     with explained("training cannot start"):
         device = config.device
-        (number, accelerator), num_nodes = processes_to_start(device), device.num_nodes
-        check_batch(config.loader.batch_size, number * num_nodes, config.training.accumulate)
+        number, accelerator = processes_to_start(device)
+        world_size = number * device.num_nodes
+        check_batch(config.loader.batch_size, world_size, config.training.accumulate)
         if launch():  # this is one of them
-            number = num_nodes = 1
+            number = 1
         check_cores(number, accelerator)
     return run_together(
-        number, num_nodes, run_dir, _train, config, str(run_dir), data_digest,
+        number, run_dir, _train, config, str(run_dir), data_digest,
         resume=resume, max_restarts=device.get("max_restarts", MAX_RESTARTS),
     )  # fmt: skip
 

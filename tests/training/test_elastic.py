@@ -2,7 +2,6 @@
 
 import json
 import logging
-import os
 import signal
 
 import pytest
@@ -30,7 +29,7 @@ def launches(monkeypatch, tmp_path):
     def play(*endings):
         resumed, rest = [], list(endings)
 
-        def launch(number, num_nodes, function, arguments):
+        def launch(number, function, arguments):
             resumed.append(arguments[-1])
             rank, code, words = rest.pop(0)
             if code == 0:
@@ -57,7 +56,7 @@ def test_a_run_starts_again_from_its_checkpoint(tmp_path, launches, caplog, endi
     with_checkpoint(tmp_path)
     resumed = launches(ending, ending, DONE)
     with caplog.at_level(logging.WARNING):
-        assert run_together(2, 1, tmp_path, print, max_restarts=2) == "done"
+        assert run_together(2, tmp_path, print, max_restarts=2) == "done"
     assert resumed == [False, True, True]
     assert "Starting again from the last checkpoint (2 of 2)" in caplog.text
 
@@ -78,36 +77,21 @@ def test_what_ends_a_run_with_a_checkpoint(tmp_path, launches, capfd, ending, er
     with_checkpoint(tmp_path)
     launches(ending)
     with pytest.raises(error, match=words):
-        run_together(2, 1, tmp_path, print, max_restarts=0)
+        run_together(2, tmp_path, print, max_restarts=0)
     assert ("Traceback of the process" in capfd.readouterr().err) == ("ValueError" in ending[2])
 
 
-@pytest.mark.parametrize("number", [(2, 1), (1, 2)])
-def test_nothing_to_start_again_from_or_on_several_machines(tmp_path, launches, number):
-    if number == (1, 2):
-        with_checkpoint(tmp_path)
-    assert launches(KILLED) == []
-    with pytest.raises(LostProcessError, match=r"vje train resume=|no checkpoint yet"):
-        run_together(*number, tmp_path, print)
+def test_nothing_to_start_again_from(tmp_path, launches):
+    launches(KILLED)
+    with pytest.raises(LostProcessError, match="no checkpoint yet"):
+        run_together(2, tmp_path, print)
 
 
 def test_interrupted_before_the_first_checkpoint(tmp_path, launches):
     launches((0, 130, ""))
     with pytest.raises(KeyboardInterrupt) as caught:
-        run_together(2, 1, tmp_path, print)
+        run_together(2, tmp_path, print)
     assert not isinstance(caught.value, Interrupted)
-
-
-@pytest.mark.parametrize("variables", [{}, {"MASTER_PORT": "x"}, {"NODE_RANK": "-1"}])
-def test_several_machines_must_know_where_to_meet(tmp_path, monkeypatch, variables):
-    given = {"MASTER_ADDR": "host", "MASTER_PORT": "1", "NODE_RANK": "0"} if variables else {}
-    for name in ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK"):
-        monkeypatch.delenv(name, raising=False)
-    for name, value in (given | variables).items():
-        monkeypatch.setenv(name, value)
-    with pytest.raises(VJEError, match=r"num_nodes=2, but MASTER_ADDR=.* set them on each"):
-        run_together(2, 2, tmp_path, print)
-    assert "LOCAL_RANK" not in os.environ
 
 
 def test_a_lost_connection_says_how_to_go_on(tmp_path):
@@ -115,15 +99,15 @@ def test_a_lost_connection_says_how_to_go_on(tmp_path):
         raise RuntimeError(GLOO)
 
     with pytest.raises(LostProcessError, match="no checkpoint yet"):
-        run_together(1, 1, tmp_path, lose)
+        run_together(1, tmp_path, lose)
     with_checkpoint(tmp_path)
     with pytest.raises(LostProcessError, match=f"vje train resume={tmp_path}"):
-        run_together(1, 1, tmp_path, lose)
+        run_together(1, tmp_path, lose)
 
 
 def test_other_errors_pass(tmp_path):
     with pytest.raises(ZeroDivisionError):
-        run_together(1, 1, tmp_path, lambda resume: 1 / 0)
+        run_together(1, tmp_path, lambda resume: 1 / 0)
 
 
 @pytest.mark.parametrize(("count", "restart"), [(None, False), ("0", False), ("2", True)])

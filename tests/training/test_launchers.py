@@ -132,3 +132,8 @@ def test_a_variable_without_a_number(environment):
     environment(SLURM | {"SLURM_NTASKS": "two"})
     with pytest.raises(VJEError, match="SLURM_NTASKS=two is no number"):
         fabric(1)
+
+
+def test_several_machines_need_a_launcher():
+    with pytest.raises(VJEError, match=r"num_nodes=2, but nothing has started .* torchrun or srun"):
+        fabric(1, 2)

@@ -29,12 +29,18 @@ def processes_to_start(device: DictConfig) -> tuple[int, str]:
 
     Raises:
         VJEError: A device, or that many, is absent, the strategy is unknown to the training loop,
-            or a launcher has started another number of processes.
+            or a launcher has started another number of processes, or none those of several
+            machines.
     """
     accelerator, devices = _choose(device)
     number = len(devices) if isinstance(devices, list) else devices
     if started := launch():
         started.check(number, device.num_nodes)
+    elif device.num_nodes > 1:
+        raise VJEError(
+            f"device.num_nodes={device.num_nodes}, but nothing has started the processes of "
+            f"several machines: start the run with torchrun or srun (docs/scaling.md)."
+        )
     return number, accelerator
 
 

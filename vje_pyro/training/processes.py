@@ -39,7 +39,6 @@ class LostProcessError(VJEError):
 
 def run_together(
     number: int,
-    num_nodes: int,
     run_dir: str | Path,
     function: Callable[..., T],
     *arguments: Any,
@@ -48,13 +47,11 @@ def run_together(
 ) -> T:
     """``function(*arguments, resume)`` in ``number`` processes of this machine.
 
-    SIGINT and SIGTERM are passed on to them. On one machine they are started again, with
-    ``resume``, when one was killed or does not answer and there is a checkpoint. On several
-    machines each runs this, and MASTER_ADDR, MASTER_PORT and NODE_RANK are set there.
+    SIGINT and SIGTERM are passed on to them. They are started again, with ``resume``, when one was
+    killed or does not answer and there is a checkpoint.
 
     Args:
-        number: Processes on this machine.
-        num_nodes: Machines. With one process on one, the function is only called.
+        number: Processes; with one the function is only called.
         run_dir: Directory of the run.
         function: Importable by name.
         arguments: Can be pickled.
@@ -62,14 +59,14 @@ def run_together(
         max_restarts: Restarts before giving up.
 
     Returns:
-        What the function returned in the first process of this machine.
+        What the function returned in the first process.
 
     Raises:
         LostProcessError: A process was killed or cannot be reached, and was so after the restarts.
         VJEError: The function raised it, or the processes have no place to meet at.
         Interrupted: SIGINT or SIGTERM came.
     """
-    if number * num_nodes == 1:
+    if number == 1:
         try:
             return function(*arguments, resume)
         except Exception as error:
@@ -82,14 +79,14 @@ def run_together(
     while True:
         with _Forwarding() as request:
             try:
-                return _launch(number, num_nodes, function, (*arguments, resume))
+                return _launch(number, function, (*arguments, resume))
             except ChildFailedError as error:
                 failure = error.get_first_failure()[1]
                 signum = request.signum or failure.exitcode - 128
                 if request.signum or signum in request.signals:
                     _raise_interrupted(signum, run_dir)
                 words = _account(failure, number, run_dir)
-        if num_nodes > 1 or restarts == max_restarts or not RunDir(run_dir).last.is_file():
+        if restarts == max_restarts or not RunDir(run_dir).last.is_file():
             raise LostProcessError(f"{words} {way_on(run_dir)}")
         restarts, resume = restarts + 1, True
         logger.warning(
@@ -97,29 +94,31 @@ def run_together(
         )
 
 
-def _launch(number: int, num_nodes: int, function: Callable[..., T], arguments: Any) -> T:
+def _launch(number: int, function: Callable[..., T], arguments: Any) -> T:
     from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
     level = logging.getLogger().getEffectiveLevel()
     with tempfile.TemporaryDirectory(prefix="vje_") as folder, _silence():
         config = LaunchConfig(
-            min_nodes=num_nodes,
-            max_nodes=num_nodes,
+            min_nodes=1,
+            max_nodes=1,
             nproc_per_node=number,
-            run_id="vje",  # the same on all machines
+            run_id="vje",
+            rdzv_backend="c10d",
+            rdzv_endpoint="127.0.0.1:0",  # any free port
+            local_addr="127.0.0.1",
             max_restarts=0,  # only some failures are worth one
             logs_specs=DefaultLogsSpecs(folder),
             signals_to_handle="SIGQUIT",  # others are passed on here
-            **_meeting_point(num_nodes),
         )
         try:
             results: dict[int, T] = elastic_launch(config, _work)(level, function, arguments)
         except (dist.DistError, OSError) as error:
             raise VJEError(
-                f"the processes of the run cannot meet (MASTER_ADDR, MASTER_PORT): {error}"
+                f"the processes of the run cannot meet on this machine: {error}"
             ) from error
-    return results[min(results)]
+    return results[0]
 
 
 def _work(level: int, function: Callable[..., T], arguments: tuple[Any, ...]) -> T:
@@ -216,30 +215,6 @@ def _connection_lost(error: Exception) -> str:
         f"The connection to another process of the run was lost, or it did not answer in time "
         f"(device.timeout_s): {line}"
     )
-
-
-def _meeting_point(num_nodes: int) -> dict[str, Any]:
-    """Where the processes find each other: a free port of this machine, or as is given."""
-    if num_nodes == 1:
-        address = "127.0.0.1"
-        return {
-            "rdzv_backend": "c10d",
-            "rdzv_endpoint": f"{address}:0",
-            "local_addr": address,
-        }
-    given = [os.environ.get(name, "") for name in ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK")]
-    address, port, rank = given
-    if not (address and port.isdecimal() and rank.isdecimal()):
-        raise VJEError(
-            f"device.num_nodes={num_nodes}, but MASTER_ADDR={address}, MASTER_PORT={port} and "
-            f"NODE_RANK={rank} do not say where the machines meet: set them on each (the port and "
-            "the rank are numbers), or start the run with torchrun or srun (docs/scaling.md)."
-        )
-    return {
-        "rdzv_backend": "static",
-        "rdzv_endpoint": f"{address}:{port}",
-        "rdzv_configs": {"rank": int(rank)},
-    }
 
 
 @contextmanager
