@@ -14,6 +14,7 @@ import vje_pyro
 from vje_pyro.diagnostics import load_netcdf
 from vje_pyro.diagnostics.arviz_adapter import read_group
 from vje_pyro.errors import VJEError
+from vje_pyro.inference import Joint
 from vje_pyro.report.diagnostics import section
 
 QUICK = [name for name in diagnose.CHECKS if name not in diagnose.SLOW]
@@ -38,6 +39,35 @@ def test_every_check_has_its_figures(run_dir):
     assert checks["importance"]["num_data"] == 48
     assert checks["temperature"]["heldout"]["coverage_after"]["0.5"]["n"] == 24
     assert checks["sbc_guide"]["sampler"] == "guide"
+    assert content["posterior"] == "of one view"
+    judged = {name for name, check in checks.items() if "verdict" in check}
+    assert judged == {"importance", "blocks", "latent", "sbc_guide", "features", "prior_features"}
+    assert all(set(checks[name]["verdict"]) == {"flagged", "text"} for name in judged)
+
+
+def test_verdicts_are_told_in_words(run_dir, tmp_path, caplog):
+    caplog.set_level("INFO", logger=diagnose.logger.name)
+    content = diagnose.diagnose(vje_pyro.load(run_dir), ["latent"], 12, 12, folder=tmp_path / "out")
+    verdict = content["checks"]["latent"]["verdict"]
+    word = "FOUND" if verdict["flagged"] else "passed"
+    assert f"{word}: {verdict['text']}" in caplog.text
+
+
+def test_a_joint_objective_has_its_posterior_of_all_views_judged(run_dir, tmp_path):
+    run = vje_pyro.load(run_dir)
+    run.method.objective = Joint()
+    content = diagnose.diagnose(run, ["importance", "features"], 12, 12, folder=tmp_path / "out")
+    assert content["posterior"] == "of all views"
+    assert content["checks"]["importance"]["num_data"] == 12
+    assert content["checks"]["features"]["num_images"] == 12
+    z = read_group(load_netcdf(tmp_path / "out" / "inference.nc"), "posterior")["z"]
+    assert z.shape[-2:] == (12, 16)
+
+
+def test_too_few_images_leave_a_check_out_by_name(run_dir, tmp_path, capsys):
+    arguments = ["--checks", "features", "latent", "--images", 9, "--train-images", 9]
+    assert run_cli("diagnose", run_dir, *arguments, "--out", tmp_path / "out") == 3
+    assert "a test of ranks needs 10 images or more, got 9" in capsys.readouterr().err
 
 
 def test_the_table_of_the_posterior_finds_its_figures(run_dir):
@@ -56,7 +86,10 @@ def test_the_report_shows_them(run_dir):
     shown = section(run_dir)
     assert shown["missing"] == ""
     titles = [block["title"] for block in shown["blocks"]]
+    assert titles[0] == "What the checks say"
     assert "Is the guide the posterior?" in titles
+    assert "Which features does the guide have wrong?" in titles
+    assert "Is every feature predicted by its law?" in titles
     assert "Do intervals of the angle hold what they promise?" in titles
     plots = [plot for block in shown["blocks"] for _, plot, _ in block["panels"]]
     assert all(str(plot).startswith("<svg") for plot in plots)
@@ -97,4 +130,7 @@ def test_the_checks_of_minutes_too(run_dir):
     content = diagnose.diagnose(vje_pyro.load(run_dir), diagnose.SLOW, 24, 40)
     assert list(content["checks"]) == list(diagnose.SLOW)
     assert content["checks"]["nuts"]["num_data"] == 8
+    assert content["checks"]["c2st"]["num_images"] == 8
+    titles = [block["title"] for block in section(run_dir)["blocks"]]
+    assert "Can a classifier tell the guide from NUTS?" in titles
     assert set(content["checks"]["comparison"]) >= {"ProjectedStudentT", "VonMisesFisher"}
