@@ -2,10 +2,11 @@
 
 Beside the protocols of ``vje evaluate``, which read the features of the test split: the same on the
 validation split (``knn-validation-v1``), what the logs say (``training-v1``), what the latent is
-used for (``latent-v1``), detection of other data and of other classes (``ood-v1``,
-``one-class-v1``), uncertainty (``uncertainty-v2``), the posterior (``diagnostics-v2``), the choice
-of an outlier score on training images (``outlier-choice-v1``). Nothing is trained for the fast
-paths of a GPU (``correctness-v1``) and the cost of a step (``throughput-v1``).
+used for (``latent-v1``), how much of it the posterior knows (``signal-v1``), detection of other
+data and of other classes (``ood-v1``, ``one-class-v1``), uncertainty (``uncertainty-v2``), the
+posterior (``diagnostics-v2``), the joint posterior (``many-views-v1``), the choice of an outlier
+score on training images (``outlier-choice-v1``). Nothing is trained for the fast paths of a GPU
+(``correctness-v1``) and the cost of a step (``throughput-v1``).
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -32,8 +33,10 @@ from studies.outlier_choice import outlier_choice
 from studies.store import Record, diagnosis
 from studies.study import SEARCH, Task
 from vje_pyro.diagnostics import latent_usage
+from vje_pyro.diagnostics._figure import bootstrap_mean
 from vje_pyro.distributions.moments import moments
 from vje_pyro.evaluation import Figure, Result, evaluate, extract
+from vje_pyro.joint_posterior import check_joint_posterior, fit_joint_posterior
 from vje_pyro.reading import read_csv
 from vje_pyro.run import Representation, load
 from vje_pyro.training.run_json import read_run_json
@@ -190,6 +193,32 @@ def _latent(trained: Trained, *_: Any) -> list[Result]:
     return [trained.like("latent-v1", {n: Figure(**summary[n]) for n in LATENT_FIGURES}, {})]
 
 
+def _signal(trained: Trained, *_: Any) -> list[Result]:
+    """``signal`` of the posterior (studies/signal_theory.py); ``cosine`` of two views."""
+    run = trained.run
+    pairs = split_pairs(run, "test", HELDOUT, seed=0)
+    first, second = pairs.embeddings[:2]
+    known = pairs.posterior.mean.square().sum(-1)
+    signal = (known / (known + pairs.posterior.variance.sum(-1))).sqrt()
+    values = {
+        "signal": signal.unflatten(0, (2, -1)).mean(0),
+        "cosine": torch.cosine_similarity(first, second, dim=-1),
+    }
+    return [
+        Result(
+            "signal-v1", {"name": run.source.name, "split": "test", "images": HELDOUT},
+            type(run.method).__name__, "encoder",
+            {name: Figure(**bootstrap_mean(value)) for name, value in values.items()},
+            trained.seed, settings={"seed": 0}, config=run.config, device=trained.device,
+        )
+    ]  # fmt: skip
+
+
+def _joint_posterior(trained: Trained, *_: Any) -> list[Result]:
+    fit_joint_posterior(trained.run)
+    return [check_joint_posterior(trained.run)]
+
+
 def _ood(trained: Trained, _: str, tasks: list[Task]) -> Iterable[Result]:
     return ood_run(trained.run, [task.part for task in tasks], trained.data_root).values()
 
@@ -224,6 +253,7 @@ def _throughput(trained: Trained, _: str, tasks: list[Task]) -> Iterator[Result]
 
 OTHERS: dict[str, Callable[..., Iterable[Result]]] = {
     "training-v1": _training, "latent-v1": _latent, "ood-v1": _ood, "uncertainty-v2": _uncertainty,
+    "signal-v1": _signal, "many-views-v1": _joint_posterior,
     "diagnostics-v2": _diagnostics, "one-class-v1": _one_class, SEARCH: _search,
     "outlier-choice-v1": _outlier_choice, "correctness-v1": _correctness,
     "throughput-v1": _throughput,

@@ -5,9 +5,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import matplotlib as mpl
+import numpy as np
 from matplotlib.figure import Figure
 
-from studies.tables import CONTENDERS, benchmark
+from studies.signal_theory import free_signal, shared_signal
+from studies.tables import CONTENDERS, benchmark, read
 from vje_pyro.atomic import write_atomic
 from vje_pyro.reading import read_csv
 
@@ -51,9 +53,31 @@ def curve(results: Path) -> Figure:
     return figure
 
 
+def signal(results: Path) -> Figure:
+    """Signal of the posterior by β: theory as a line, runs as points."""
+    runs = [
+        (float(variant), r.figures["signal"], r.figures["cosine"].value)
+        for variant, r in read(results, "beta", "signal")
+    ]
+    figure = Figure(figsize=(6, 3.2), layout="constrained")
+    axes = figure.subplots()
+    cosine = float(np.mean([rho for *_, rho in runs])) if runs else 0.5
+    betas = np.linspace(0.03, 1, 60)
+    shared = [shared_signal(beta, cosine) for beta in betas]
+    axes.plot(betas, shared, color="black", label="theory, scale shared with the posterior")
+    axes.plot(betas, free_signal(betas, cosine), "--", color="grey", label="theory, free scale")
+    for beta, measured, _ in runs:
+        axes.plot(beta, measured.value, "o", color="C0")
+    axes.plot([], [], "o", color="C0", label="trained")
+    axes.set(xlabel="β", ylabel="signal a", ylim=(-0.02, 1))
+    axes.legend(frameon=False)
+    return figure
+
+
 PLOTS: dict[str, Callable[[Path], Figure]] = {
     "benchmarks/peers-cpu.svg": peers,
     "curves/cifar10_cpu.svg": curve,
+    "curves/signal.svg": signal,
 }
 
 

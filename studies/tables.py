@@ -318,6 +318,32 @@ def views_table(results: Path) -> str:
     return pivot(["study", "views"], cells)
 
 
+PERCENT = re.compile("angle|radius|alarms")
+"""Figures of the joint posterior that are shares."""
+
+
+def joint_table(results: Path) -> str:
+    """The checks of the joint posterior: a row for each study and number of views."""
+    found: dict[Row, dict[str, list[Figure]]] = {}
+    for variant, r in read(results, "joint_posterior", "many-views"):
+        for name, figure in r.figures.items():
+            views, what = name.removeprefix("views-").split("_")
+            found.setdefault((variant, views), {}).setdefault(what, []).append(figure)
+    if not found:
+        return NONE
+    columns = list(next(iter(found.values())))
+    rows = [
+        (*row, *(_joint_cell(what, figures[what]) for what in columns))
+        for row, figures in sorted(found.items(), key=lambda item: (item[0][0], int(item[0][1])))
+    ]
+    return table(["study", "views", *(what.replace("-", " ") for what in columns)], rows)
+
+
+def _joint_cell(what: str, figures: Sequence[Figure]) -> str:
+    shares = PERCENT.search(what) is not None
+    return cell(figures, ".0f" if shares else ".2f", 100 if shares else 1, mark_all=False)
+
+
 ENDS = {"error": "error rate", "best_aurc": "best order"}
 """Details of the uncertainty protocol and their columns."""
 
@@ -600,6 +626,7 @@ TABLES: dict[tuple[str, str], Callable[[Path], str]] = {
     ("docs/uncertainty.md", "uncertainty-views"): views_table,
     ("docs/aggregate.md", "posterior"): partial(posterior_table, "methods", BOTH),
     ("docs/objectives.md", "objectives"): partial(posterior_table, "objectives", OBJECTIVES),
+    ("docs/joint_posterior.md", "joint-posterior"): joint_table,
     ("docs/heads.md", "heads"): heads_table,
     ("docs/diagnostics.md", "faults"): faults_table,
     ("docs/performance.md", "peers"): peers_table,
