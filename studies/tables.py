@@ -401,7 +401,7 @@ HEADS = {"accuracy": "accuracy", "nll": "NLL, nats", "ece": "ECE"}
 def heads_table(results: Path) -> str:
     """A row for each study, labels a class, and head with what it reads."""
     cells = []
-    for study in ("reference", "methods"):
+    for study in ("reference", "methods", "joint_posterior"):
         for variant, r in read(results, study, "bayes-heads"):
             for name, figure in r.figures.items():
                 metric, head, labels = name.split("_")
@@ -627,6 +627,7 @@ TABLES: dict[tuple[str, str], Callable[[Path], str]] = {
     ("docs/aggregate.md", "posterior"): partial(posterior_table, "methods", BOTH),
     ("docs/objectives.md", "objectives"): partial(posterior_table, "objectives", OBJECTIVES),
     ("docs/joint_posterior.md", "joint-posterior"): joint_table,
+    ("docs/joint_posterior.md", "accuracy"): partial(accuracy_table, "joint_posterior"),
     ("docs/heads.md", "heads"): heads_table,
     ("docs/diagnostics.md", "faults"): faults_table,
     ("docs/performance.md", "peers"): peers_table,
