@@ -24,6 +24,7 @@ from vje_pyro.experiments.arguments import add_results_argument, add_run_argumen
 from vje_pyro.experiments.diagnose import split_pairs
 from vje_pyro.experiments.partial import Parts, attempted, output_folder
 from vje_pyro.experiments.several_views import NEIGHBOUR, VIEWS, view_figures
+from vje_pyro.models import ManyViews
 
 from vje_pyro.data import CIFAR10, ImageArray, read_label_entropy, select_images
 from vje_pyro.diagnostics import predictive_check, require_posterior
@@ -31,7 +32,7 @@ from vje_pyro.errors import VJEError
 from vje_pyro.evaluation import Features, Figure, Result, extract, knn_predict
 from vje_pyro.evaluation.corruptions import CORRUPTIONS, SEVERITIES, corrupt
 from vje_pyro.evaluation.detection import OutlierScores
-from vje_pyro.evaluation.detectors import FEATURE_DETECTORS
+from vje_pyro.evaluation.detectors import FEATURE_DETECTORS, KNNDistance
 from vje_pyro.evaluation.knn import default_k
 from vje_pyro.evaluation.labelled_detectors import probe_entropy
 from vje_pyro.evaluation.linear import fit_linear
@@ -68,7 +69,8 @@ def uncertainty_run(
     """Run uncertainty-v2 on a run's test split and write the result.
 
     The uncertainties are ``posterior`` (``method.uncertainty``, where the method has one), ``knn``
-    and ``mahalanobis`` (distances to the training features) and ``probe-entropy``.
+    and ``mahalanobis`` (distances to the training features), ``probe-entropy`` and, of a run with a
+    joint posterior, ``joint-knn`` (distance to the training images in what their views share).
 
     Args:
         run: As :func:`vje_pyro.load` returns it.
@@ -90,6 +92,8 @@ def uncertainty_run(
     splits = [run.source.split(name) for name in ("train", "test")]
     train, test = (extract(run.method, split, run.normalize, device=run.device) for split in splits)
     detectors: dict[str, Callable[..., Any]] = {n: d(train.x) for n, d in FEATURE_DETECTORS.items()}
+    if run.joint_posterior_path.is_file():
+        detectors["joint-knn"] = _joint_distance(run.joint_posterior_model, train.x)
     parts, figures = Parts(), {}
     errors: dict[str, NDArray[np.bool_]] = {}
     with parts.part("aurc (errors of kNN and of the linear probe)"):
@@ -172,6 +176,18 @@ def uncertainty_run(
 
 def _left_out(parts: Parts) -> dict[str, Any]:
     return {"left_out": parts.left_out} if parts.left_out else {}
+
+
+def _joint_distance(model: ManyViews, bank: NDArray[np.float32]) -> Callable[..., Any]:
+    """Distance to the fifth training image, in :meth:`ManyViews.shared`; no labels are used."""
+
+    @torch.no_grad()
+    def shared(x: NDArray[np.float32]) -> NDArray[np.float32]:
+        found: NDArray[np.float32] = model.shared(torch.from_numpy(x)).numpy()
+        return found
+
+    distance = KNNDistance(shared(bank), k=min(5, len(bank)))
+    return lambda x: distance(shared(x))
 
 
 def _errors(

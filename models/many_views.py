@@ -118,6 +118,14 @@ class ManyViews(nn.Module):
         """Canonical coordinates ``(..., d)`` float32 of embeddings ``(..., D)``."""
         return ((embeddings.double() - self.mean) @ self.components).float()
 
+    def shared(self, embeddings: Tensor) -> Tensor:
+        """What an embedding says of all views of its image, ``(..., d)`` of ``(..., D)``.
+
+        Canonical coordinates times the root of their correlation: the inner product of two is
+        large where one image is likely to have both as views.
+        """
+        return self.coordinates(embeddings) * self.correlation.sqrt()
+
     def model(self, views: Tensor) -> None:
         """Generate the directions and radii of views ``(V, N, d)``."""
         num_views, num_images, _ = views.shape

@@ -78,3 +78,10 @@ def test_too_few_latents_are_one_line_on_the_command_line(fitted, capsys):
 def test_no_views_are_refused(fitted):
     with pytest.raises(ValueError, match="num_views must be at least 1"):
         vje_pyro.load(fitted).joint_posterior(torch.rand(2, 1, 8, 8), num_views=0)
+
+
+def test_uncertainty_has_the_distance_in_what_the_views_share(fitted, tmp_path):
+    words = ("uncertainty", str(fitted), "--results", str(tmp_path))
+    assert run_cli(*words) in (0, 3)
+    figures = json.loads((tmp_path / "uncertainty-v2.json").read_text())["figures"]
+    assert figures["aurc_knn_joint-knn"]["value"] != figures["aurc_knn_knn"]["value"]

@@ -138,6 +138,17 @@ def test_the_fit_is_calibrated_for_views_that_it_has_not_seen(model, fitted):
             assert covered == pytest.approx(0.8, abs=0.05)
 
 
+def test_what_is_shared_is_closer_for_views_of_one_image(fitted):
+    found, embeddings = fitted
+    one, other = (normalize(found.shared(embeddings[v, :200]), dim=-1) for v in (0, 1))
+    similarity = one @ other.T
+    assert similarity.diagonal().mean() > similarity.mean() + 0.2
+    # More so than in the embeddings, whose features are mixed.
+    nearest = (similarity.argmax(1) == torch.arange(200)).float().mean()
+    raw = normalize(embeddings[0, :200], dim=-1) @ normalize(embeddings[1, :200], dim=-1).T
+    assert nearest > (raw.argmax(1) == torch.arange(200)).float().mean()
+
+
 def test_a_fit_is_made_again_by_its_seed():
     torch.manual_seed(6)
     embeddings = true_model().simulate(3, 50)[0]
