@@ -115,9 +115,8 @@ def _train(config: DictConfig, run_dir: str, data_digest: str | None, resume: bo
     with explained("training cannot start"):
         fabric = make_fabric(config.device)
     _launch(fabric)
-    directory = RunDir(
-        fabric.broadcast(run_dir)
-    )  # a launcher's processes have each dated their own
+    # The processes of a launcher have each dated a directory of their own: the first one's counts.
+    directory = RunDir(fabric.broadcast(run_dir))
     config = _merged(config, {"run_dir": str(directory.path)})
     with for_users(), _logged(directory, resume) if fabric.is_global_zero else nullcontext():
         return _fit(config, fabric, directory, data_digest, resume)

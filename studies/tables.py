@@ -300,7 +300,8 @@ def uncertainty_table(results: Path) -> str:
     """A row for each study, method and figure, a column for each uncertainty."""
     cells = (
         ((variant, r.method, what), uncertainty, figure)
-        for variant, r in read(results, "reference", "uncertainty")
+        for study in ("reference", "joint_posterior")
+        for variant, r in read(results, study, "uncertainty")
         for what, uncertainty, figure in uncertainties(r)
     )
     return pivot(["study", "method", "figure"], cells)
@@ -310,7 +311,7 @@ def views_table(results: Path) -> str:
     """What a posterior gains from more views: a row for each study and number of views."""
     cells = (
         ((variant, match[1]), match[2].replace("_", " "), figure)
-        for study in ("reference", "methods")
+        for study in ("reference", "methods", "joint_posterior")
         for variant, r in read(results, study, "uncertainty")
         for name, figure in r.figures.items()
         if (match := re.fullmatch(r"views-(\d+)_(.*)", name))

@@ -3,9 +3,9 @@ import math
 
 import pytest
 import torch
-from faults import FAULTS, make_pairs
 from scipy.stats import norm
 
+from studies.faults import FAULTS, make_pairs
 from vje_pyro.diagnostics import classifier_test, compare_with_nuts
 from vje_pyro.diagnostics.c2st import C2ST, accuracies
 from vje_pyro.errors import VJEError

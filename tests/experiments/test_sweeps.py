@@ -3,7 +3,6 @@
 import json
 from types import SimpleNamespace
 
-import pytest
 from commandline import TINY, run_cli
 from omegaconf import OmegaConf
 from vje_pyro.experiments import pretrain
@@ -66,24 +65,15 @@ def test_two_tasks_for_one_device_are_refused_and_leave_nothing(tmp_path, monkey
     assert not any(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("started", [1, 2])
-def test_processes_of_a_launcher_agree_on_the_directory(started, monkeypatch, tmp_path):
-    fabric = SimpleNamespace(
-        world_size=2, is_global_zero=False, device=SimpleNamespace(type="cpu"),
-        broadcast=lambda own: str(tmp_path / "of the first"),
-    )  # fmt: skip
-    told, launched = [], []
-    monkeypatch.setattr(pretrain, "check", lambda config: None)
+def test_processes_of_a_launcher_agree_on_the_directory(monkeypatch, tmp_path):
+    first = str(tmp_path / "of the first")
+    fabric = SimpleNamespace(is_global_zero=False, broadcast=lambda own: first)
+    fitted, launched = [], []
     monkeypatch.setattr(pretrain, "make_fabric", lambda device: fabric)
     monkeypatch.setattr(pretrain, "_launch", launched.append)
-    monkeypatch.setattr(pretrain, "processes_to_start", lambda fabric: started)
-    monkeypatch.setattr(pretrain, "run_together", lambda *arguments: told.append(arguments))
-    device, loader = {"num_nodes": 1}, {"batch_size": 2}
-    config = {"device": device, "loader": loader, "training": {"accumulate": 1}, "run_dir": "x"}
-    pretrain.train(OmegaConf.create(config), tmp_path / "own")
-    expected = tmp_path / ("of the first" if started == 1 else "own")
-    (arguments,) = told
-    assert arguments[2] == str(expected) or arguments[2] == expected
-    assert arguments[4].run_dir == str(expected)
-    assert arguments[5].path == expected
-    assert len(launched) == (started == 1)
+    monkeypatch.setattr(pretrain, "_fit", lambda *arguments: fitted.append(arguments))
+    config = OmegaConf.create({"device": {}, "run_dir": "x"})
+    pretrain._train(config, str(tmp_path / "own"), None, resume=False)
+    ((told, _, directory, *_),) = fitted
+    assert told.run_dir == str(directory.path) == first
+    assert launched == [fabric]

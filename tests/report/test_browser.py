@@ -71,7 +71,7 @@ def test_page_opens_whole_on_a_phone_and_on_a_desk(report: Path, tmp_path: Path)
     assert found is not None
     measured = json.loads(unescape(found[1]))
     for width, state in zip(WIDTHS, measured, strict=True):
-        assert len(state["sections"]) == 10
+        assert len(state["sections"]) == 11
         assert state["images"] == state["decoded"] == 114
         assert state["smallest_image"] > 20
         assert state["smallest_plot"] > 100

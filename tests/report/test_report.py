@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -297,9 +297,10 @@ def test_colour_images_on_disk(run: Any) -> None:
         def __len__(self) -> int:
             return len(self.labels)
 
-        def image(self, index: int) -> Image.Image:
-            grey = Image.fromarray(self.array.images[index, 0].numpy())
-            return grey.convert("RGB").resize((9 + index % 3, 10))
+        def readable(self, indices: list[int]) -> Iterator[tuple[int, Image.Image]]:
+            for index in indices:
+                grey = Image.fromarray(self.array.images[index, 0].numpy())
+                yield index, grey.convert("RGB").resize((9 + index % 3, 10))
 
     for name, split in run.source.splits.items():
         run.source.splits[name] = Files(split)
