@@ -194,14 +194,16 @@ def _latent(trained: Trained, *_: Any) -> list[Result]:
 
 
 def _signal(trained: Trained, *_: Any) -> list[Result]:
-    """``signal`` of the posterior (studies/signal_theory.py); ``cosine`` of two views."""
+    """``signal`` of the posterior and ``second_moment`` of a feature (studies/signal_theory.py);
+    ``cosine`` of two views."""
     run = trained.run
     pairs = split_pairs(run, "test", HELDOUT, seed=0)
     first, second = pairs.embeddings[:2]
     known = pairs.posterior.mean.square().sum(-1)
-    signal = (known / (known + pairs.posterior.variance.sum(-1))).sqrt()
+    length = known + pairs.posterior.variance.sum(-1)
     values = {
-        "signal": signal.unflatten(0, (2, -1)).mean(0),
+        "signal": (known / length).sqrt().unflatten(0, (2, -1)).mean(0),
+        "second_moment": length.unflatten(0, (2, -1)).mean(0) / run.method.num_features,
         "cosine": torch.cosine_similarity(first, second, dim=-1),
     }
     return [

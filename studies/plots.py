@@ -8,7 +8,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
-from studies.signal_theory import free_signal, shared_signal
+from studies.signal_theory import free_signal, shared_optimum
 from studies.tables import CONTENDERS, benchmark, read
 from vje_pyro.atomic import write_atomic
 from vje_pyro.reading import read_csv
@@ -54,23 +54,32 @@ def curve(results: Path) -> Figure:
 
 
 def signal(results: Path) -> Figure:
-    """Signal of the posterior by β: theory as a line, runs as points."""
-    runs = [
-        (float(variant), r.figures["signal"], r.figures["cosine"].value)
-        for variant, r in read(results, "beta", "signal")
-    ]
-    figure = Figure(figsize=(6, 3.2), layout="constrained")
-    axes = figure.subplots()
-    cosine = float(np.mean([rho for *_, rho in runs])) if runs else 0.5
-    betas = np.linspace(0.03, 1, 60)
-    shared = [shared_signal(beta, cosine) for beta in betas]
-    axes.plot(betas, shared, color="black", label="theory, scale shared with the posterior")
-    axes.plot(betas, free_signal(betas, cosine), "--", color="grey", label="theory, free scale")
-    for beta, measured, _ in runs:
-        axes.plot(beta, measured.value, "o", color="C0")
-    axes.plot([], [], "o", color="C0", label="trained")
-    axes.set(xlabel="β", ylabel="signal a", ylim=(-0.02, 1))
-    axes.legend(frameon=False)
+    """Signal of the posterior, and E z² of a feature, by β and by ν: theory and runs."""
+    figure = Figure(figsize=(8, 4.8), layout="constrained")
+    grid = figure.subplots(2, 2, sharex="col", sharey="row")
+    betas, dfs = np.linspace(0.03, 1, 40), np.geomspace(0.7, 1500, 30)
+    for column, study, values in ((0, "beta", betas), (1, "df", dfs)):
+        runs = [(float(v), r.figures) for v, r in read(results, study, "signal")]
+        cosine = float(np.mean([figures["cosine"].value for _, figures in runs] or [0.5]))
+        optima = [
+            shared_optimum(x, cosine) if study == "beta" else shared_optimum(1.0, cosine, x / 256)
+            for x in values
+        ]
+        for row, name in enumerate(("signal", "second_moment")):
+            axes = grid[row, column]
+            theory = [getattr(optimum, name) for optimum in optima]
+            axes.plot(values, theory, color="black", label="theory, scale shared")
+            for x, figures in runs:
+                axes.plot(x, figures[name].value, "o", color="C0")
+            axes.plot([], [], "o", color="C0", label="trained")
+    cosine = float(np.mean([r.figures["cosine"].value for _, r in read(results, "beta")] or [0.5]))
+    free = free_signal(betas, cosine)
+    grid[0, 0].plot(betas, free, "--", color="grey", label="theory, free scale")
+    grid[0, 0].set(ylabel="signal a", ylim=(-0.02, 1), title="projected normal law")
+    grid[0, 1].set(title="Student-t subdensity, β = 1")
+    grid[1, 0].set(xlabel="β", ylabel="E z² of a feature", ylim=(0, None))
+    grid[1, 1].set(xlabel="ν (D = 256)", xscale="log")
+    grid[0, 0].legend(frameon=False)
     return figure
 
 

@@ -15,6 +15,8 @@ for a normal vector of scale τ around z, whose length ℓ is integrated out.
 Source: this project.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import minimize
@@ -36,23 +38,37 @@ def free_signal(beta: ArrayLike, cosine: float) -> NDArray[np.float64]:
     return np.sqrt(np.where(beta < square, found, 0.0))
 
 
-def shared_signal(beta: float, cosine: float) -> float:
-    r"""Signal where the law has the posterior's scale, τ = s, as the paper's has.
+class Optimum(NamedTuple):
+    """Where the conditional bound is greatest: the signal a, and E z² of a feature."""
 
-    The maximum over m and s of :math:`f(\rho a, s^2) - \frac\beta2 (m^2 + s^2 - 1 - \log s^2)`. It
-    is positive for every β: without signal the law would have the prior's scale, however far the
-    target is from z.
+    signal: float
+    second_moment: float
+
+
+def shared_optimum(beta: float, cosine: float, df_per_dim: float | None = None) -> Optimum:
+    r"""Optimum where the law has the posterior's scale, τ = s, as the paper's has.
+
+    The maximum over m and s of :math:`f(\rho a, s^2) - \frac\beta2 (m^2 + s^2 - 1 - \log s^2)`. The
+    signal is positive for every β: without one the law would have the prior's scale, however far
+    the target is from z.
+
+    Args:
+        beta: Weight of the KL.
+        cosine: ρ.
+        df_per_dim: ν/D of the Student-t subdensity of the chord; None is the projected normal law.
 
     Example:
-        >>> round(shared_signal(1.0, cosine=0.5), 2)
+        >>> round(shared_optimum(1.0, cosine=0.5).signal, 2)
         0.26
     """
 
     def loss(log_parameters: NDArray[np.float64]) -> float:
         mean, scale = np.exp(log_parameters)
-        signal = mean / np.hypot(mean, scale)
+        agreement = cosine * mean / np.hypot(mean, scale)
         kl = (mean**2 + scale**2 - 1) / 2 - np.log(scale)
-        return beta * kl - log_density(cosine * signal, scale**2)
+        if df_per_dim is None:
+            return beta * kl - log_density(agreement, scale**2)
+        return beta * kl - log_subdensity(agreement, scale**2, df_per_dim)
 
     starts = ((0.0, 0.0), (-1.0, 0.0), (1.0, 0.2))
     best = min(
@@ -60,7 +76,17 @@ def shared_signal(beta: float, cosine: float) -> float:
         key=lambda found: found.fun,
     )
     mean, scale = np.exp(best.x)
-    return float(mean / np.hypot(mean, scale))
+    return Optimum(float(mean / np.hypot(mean, scale)), float(mean**2 + scale**2))
+
+
+def log_subdensity(cosine: float, variance: float, df_per_dim: float) -> float:
+    r"""Of the Student-t chord law, per feature, up to a constant.
+
+    .. math:: -\tfrac12 \log \tau^2 - \tfrac12 (1 + \nu/D) \log\Big(1 +
+        \frac{2 - 2 \rho a}{\tau^2\,\nu/D}\Big)
+    """
+    chord = (2 - 2 * cosine) / (variance * df_per_dim)
+    return float(-np.log(variance) / 2 - (1 + df_per_dim) / 2 * np.log1p(chord))
 
 
 def log_density(cosine: float, variance: float) -> float:

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from studies.signal_theory import free_signal, log_density, shared_signal
-from vje_pyro.distributions import ProjectedNormal
+from studies.signal_theory import free_signal, log_density, log_subdensity, shared_optimum
+from vje_pyro.distributions import ProjectedNormal, SphericalStudentT
 
 SIGNALS = np.linspace(0, 0.999, 2000)
 
@@ -31,7 +31,7 @@ def test_with_the_shared_scale_it_is_the_maximum_over_a_grid(beta):
     density = np.vectorize(log_density)(0.5 * means / np.hypot(means, scales), scales**2)
     best = np.argmax(density - beta * kl(means, scales))
     mean, scale = means.flat[best], scales.flat[best]
-    assert shared_signal(beta, 0.5) == pytest.approx(mean / np.hypot(mean, scale), abs=0.01)
+    assert shared_optimum(beta, 0.5).signal == pytest.approx(mean / np.hypot(mean, scale), abs=0.01)
 
 
 def test_the_log_density_is_that_of_a_projected_normal_in_many_dimensions():
@@ -47,3 +47,27 @@ def test_the_log_density_is_that_of_a_projected_normal_in_many_dimensions():
 
     expected = log_density(0.6, variance) - log_density(0.1, variance)
     assert at(0.6) - at(0.1) == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.parametrize("df_per_dim", [1 / 256, 1.0, 4.0])
+def test_the_log_subdensity_is_that_of_the_student_t_in_many_dimensions(df_per_dim):
+    dim, variance = 2_000, 0.9
+    loc = torch.eye(dim, dtype=torch.double)[0]
+    law = SphericalStudentT(loc, (variance / dim) ** 0.5, df=df_per_dim * dim)
+
+    def at(cosine):
+        target = torch.zeros(dim, dtype=torch.double)
+        target[0], target[1] = cosine, (1 - cosine**2) ** 0.5
+        return law.log_prob(target).item() / dim
+
+    expected = (log_subdensity(c, variance, df_per_dim) for c in (0.6, 0.1))
+    assert at(0.6) - at(0.1) == pytest.approx(next(expected) - next(expected), abs=1e-3)
+
+
+def test_degrees_of_freedom_move_the_length_of_z_and_not_its_signal():
+    optima = [shared_optimum(1.0, 0.5, k) for k in (1 / 256, 1 / 16, 1.0, 4.0)]
+    signals, moments = zip(*optima, strict=True)
+    assert max(signals) - min(signals) < 1e-3
+    assert list(moments) == sorted(moments)
+    assert moments[0] == pytest.approx(1, abs=0.01)
+    assert moments[-1] > 1.25
