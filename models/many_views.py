@@ -52,13 +52,16 @@ class ManyViews(nn.Module):
     spelled out. Divided by :math:`h_v`, a view of little weight is not longer than others: it tells
     less, in all features together, as is seen in embeddings of random crops.
 
-    Given the weights, the posterior of z is that of a linear Gaussian model, exact up to the
-    unknown length of :math:`y_v`, which is taken as :math:`\sqrt d`:
+    Given weights and lengths :math:`\ell_v = \|y_v\|`, the posterior of z is that of a linear
+    Gaussian model,
 
     .. math::
 
-        q(z \mid w, u) = N\Big(\frac{\sum_v \sqrt d\,h_v k\,u_v / n_v}{1 + \sum_v k^2 / n_v},\
+        q(z \mid w, \ell, u) = N\Big(\frac{\sum_v \ell_v h_v k\,u_v / n_v}{1 + \sum_v k^2 / n_v},\
             \frac{1}{1 + \sum_v k^2 / n_v}\Big)
+
+    The lengths are integrated out by Laplace's method around :math:`\sqrt d`, the length of most
+    vectors of the prior: that adds a covariance of rank V.
 
     A small network infers the weight of a view from the view and from its agreement with the
     others. So :math:`q(z \mid u)` is a scale mixture of Gaussians, and more views make it narrower.
@@ -308,8 +311,9 @@ class ManyViews(nn.Module):
     def draw(self, views: Tensor, num_samples: int) -> Tensor:
         """Draws of z from the posterior of views ``(V, N, d)``: ``(num_samples, N, d)``."""
         directions, parts = normalize(views, dim=-1), []
-        for size in torch.ones(num_samples).split(_DRAWS):
-            weight = self.weight_posterior(directions).sample((len(size),))
+        for start in range(0, num_samples, _DRAWS):
+            size = min(_DRAWS, num_samples - start)
+            weight = self.weight_posterior(directions).sample((size,))
             parts.append(self.posterior_given_weights(directions, weight).sample().squeeze(1))
         return torch.cat(parts)
 

@@ -51,11 +51,11 @@ def test_draws_that_depend_on_each_other_are_no_alarm():
 
 
 def test_the_guide_beside_nuts():
-    def test(fault):
+    def judged(fault):
         pairs = make_pairs(FAULTS[fault], 8, 16)
         return classifier_test(compare_with_nuts(pairs, 50, num_chains=6, num_warmup=60))
 
-    right, wrong = test("none"), test("guide overconfident by 1.5")
+    right, wrong = judged("none"), judged("guide overconfident by 1.5")
     assert not right.verdict.flagged
     low, high = right.null_interval
     assert low < 0.5 < high < 0.56
