@@ -31,12 +31,12 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 from torch.utils.flop_counter import FlopCounterMode
-from vje_pyro.models import VJE
 
 from benchmarks.training_step import default_vje, small_vje
 from vje_pyro.atomic import write_atomic
 from vje_pyro.encoders import ResNet, SmallResNet
 from vje_pyro.inference import SlicedEppsPulley
+from vje_pyro.models import VJE
 from vje_pyro.provenance import git_commit, versions
 from vje_pyro.training.activation_checkpointing import checkpoint_activations
 from vje_pyro.training.step import Stepper

@@ -15,7 +15,6 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from torch import nn
-from vje_pyro.experiments.pretrain import CONFIG_DIR
 
 from benchmarks.laws import distributions
 from benchmarks.timing import beside, counted_transfers, in_turns, spread
@@ -24,6 +23,7 @@ from benchmarks.views import views
 from vje_pyro.building import build
 from vje_pyro.encoders import SmallResNet
 from vje_pyro.evaluation import Figure
+from vje_pyro.experiments.pretrain import CONFIG_DIR
 from vje_pyro.reading import read_csv
 from vje_pyro.training.step import Stepper
 

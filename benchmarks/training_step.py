@@ -14,15 +14,15 @@ import torch
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 from torch.nn.functional import normalize
-from vje_pyro.experiments.pretrain import CONFIG_DIR, make_fabric
-from vje_pyro.guides import DiagonalNormal
-from vje_pyro.models import VJE
 
 from benchmarks.timing import Stopwatch, count_synchronisations, counted_transfers
 from vje_pyro.building import build
 from vje_pyro.data import ImageArray, ResidentLoader, Views
 from vje_pyro.distributions import RadialStudentT, SphericalStudentT
 from vje_pyro.encoders import SmallResNet
+from vje_pyro.experiments.pretrain import CONFIG_DIR, make_fabric
+from vje_pyro.guides import DiagonalNormal
+from vje_pyro.models import VJE
 from vje_pyro.training.optim import param_groups
 from vje_pyro.training.seeding import seed_step
 from vje_pyro.training.step import Stepper, compile_encoder
@@ -46,7 +46,7 @@ def small_vje(aggregate: nn.Module | None = None) -> VJE:
     return default_vje(SmallResNet(), aggregate)
 
 
-def loss_by_hand(method: VJE, views: Tensor) -> Tensor:
+def loss_by_hand(method: Any, views: Tensor) -> Tensor:
     """The objective of :func:`small_vje` without Pyro, for ν = 1 and β = 1."""
     embeddings = [method.norm(method.encoder(view).float()) for view in views]
     source, target = torch.cat(embeddings), torch.cat(embeddings[::-1]).detach()
@@ -115,7 +115,7 @@ class TrainingStep:
             OmegaConf.create({**accelerator, "strategy": "auto", "precision": precision})
         )
         method = default_vje(setup.encoder(), aggregate)
-        self.method = method.to(device, memory_format=torch.channels_last)
+        self.method = method.to(device).to(memory_format=torch.channels_last)
         if backend is not None:
             compile_encoder(self.method, backend=backend)
         self.stepper = Stepper(self.method, partial(torch.optim.AdamW, fused=True), self.fabric)

@@ -18,8 +18,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from vje_pyro.experiments.arguments import add_results_argument, add_run_arguments, load_run
-from vje_pyro.experiments.partial import Parts, attempted, output_folder
 
 from vje_pyro.atomic import write_atomic
 from vje_pyro.building import build
@@ -56,6 +54,8 @@ from vje_pyro.distributions import (
     VonMisesFisher,
 )
 from vje_pyro.errors import DataError, VJEError
+from vje_pyro.experiments.arguments import add_results_argument, add_run_arguments, load_run
+from vje_pyro.experiments.partial import Parts, attempted, output_folder
 from vje_pyro.provenance import git_commit, versions
 from vje_pyro.run import Representation
 

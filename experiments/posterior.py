@@ -8,11 +8,10 @@ The checks, on images that it was not fitted to, are ``RUN/results/many-views-v1
 import argparse
 from collections.abc import Sequence
 
+from vje_pyro.errors import explained
 from vje_pyro.experiments.arguments import add_results_argument, add_run_arguments, load_run
 from vje_pyro.experiments.evaluate import print_results
 from vje_pyro.experiments.partial import output_folder
-
-from vje_pyro.errors import explained
 from vje_pyro.joint_posterior import (
     NUM_LATENTS,
     PROTOCOL,

@@ -18,11 +18,6 @@ from hydra.types import RunMode
 from lightning_fabric import Fabric
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from vje_pyro.experiments.arguments import take_trust
-from vje_pyro.experiments.overrides import expanded, parsed, readable, swept_keys
-from vje_pyro.experiments.reporting import for_users, reported
-from vje_pyro.experiments.schema import check, check_overrides
-from vje_pyro.experiments.sweeps import Sweep
 
 from vje_pyro.atomic import open_to_append
 from vje_pyro.building import build, checked
@@ -38,6 +33,11 @@ from vje_pyro.data import (
 from vje_pyro.encoders.pointwise import gather_before_pointwise
 from vje_pyro.errors import DataError, VJEError, explained, first_line
 from vje_pyro.evaluation import knn_accuracy
+from vje_pyro.experiments.arguments import take_trust
+from vje_pyro.experiments.overrides import expanded, parsed, readable, swept_keys
+from vje_pyro.experiments.reporting import for_users, reported
+from vje_pyro.experiments.schema import check, check_overrides
+from vje_pyro.experiments.sweeps import Sweep
 from vje_pyro.training.activation_checkpointing import checkpoint_activations
 from vje_pyro.training.checkpoint import load_weights
 from vje_pyro.training.devices import (

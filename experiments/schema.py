@@ -12,10 +12,10 @@ from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from vje_pyro.experiments.overrides import MULTIRUN, sample_jobs
 
 from vje_pyro.checking import Arguments, Component, check_config
 from vje_pyro.errors import VJEError, first_line
+from vje_pyro.experiments.overrides import MULTIRUN, sample_jobs
 from vje_pyro.ranges import Channels, ImageSize, NonNegativeInt, PositiveInt, Seed
 from vje_pyro.training.loop import Trainer
 

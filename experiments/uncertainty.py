@@ -20,11 +20,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from vje_pyro.experiments.arguments import add_results_argument, add_run_arguments, load_run
-from vje_pyro.experiments.diagnose import split_pairs
-from vje_pyro.experiments.partial import Parts, attempted, output_folder
-from vje_pyro.experiments.several_views import NEIGHBOUR, VIEWS, view_figures
-from vje_pyro.models import ManyViews
 
 from vje_pyro.data import CIFAR10, ImageArray, read_label_entropy, select_images
 from vje_pyro.diagnostics import predictive_check, require_posterior
@@ -47,6 +42,11 @@ from vje_pyro.evaluation.uncertainty import (
     selective_details,
     spearman_figure,
 )
+from vje_pyro.experiments.arguments import add_results_argument, add_run_arguments, load_run
+from vje_pyro.experiments.diagnose import split_pairs
+from vje_pyro.experiments.partial import Parts, attempted, output_folder
+from vje_pyro.experiments.several_views import NEIGHBOUR, VIEWS, view_figures
+from vje_pyro.models import ManyViews
 from vje_pyro.run import Representation
 
 PROTOCOL = "uncertainty-v2"

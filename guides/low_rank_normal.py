@@ -3,9 +3,9 @@
 import torch
 from pyro.distributions import LowRankMultivariateNormal
 from torch import Tensor
-from vje_pyro.guides.amortised import AmortisedGuide, Inferred, perceptron
 
 import vje_pyro.distributions.gaussian_kl  # noqa: F401 – its KL to the prior
+from vje_pyro.guides.amortised import AmortisedGuide, Inferred, perceptron
 from vje_pyro.ranges import Depth, PositiveFloat, Width
 
 

@@ -6,9 +6,9 @@ from abc import ABC, abstractmethod
 import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
-from vje_pyro.guides.amortised import Inferred, perceptron
 
 from vje_pyro.distributions import SphericalUniform
+from vje_pyro.guides.amortised import Inferred, perceptron
 
 
 class Concentration(nn.Sequential):

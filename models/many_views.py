@@ -2,7 +2,7 @@
 
 import math
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import pyro
 import torch
@@ -19,10 +19,10 @@ from scipy.stats import gamma, norm
 from torch import Tensor, nn
 from torch.nn.functional import normalize, softplus
 from torch.quasirandom import SobolEngine
-from vje_pyro.guides.amortised import perceptron
 
 from vje_pyro.distributions import ProjectedNormal, RadialStudentT
 from vje_pyro.distributions._common import unit_vector
+from vje_pyro.guides.amortised import perceptron
 from vje_pyro.inference import CanonicalCoordinates, ImportanceWeightedELBO
 from vje_pyro.ranges import PositiveFloat, PositiveInt
 
@@ -106,7 +106,9 @@ class ManyViews(nn.Module):
         self.log_radius_df = nn.Parameter(torch.tensor(math.log(8.0)))
         self.weight_network = perceptron(num_latents + 2, hidden_features, 1, 2)
         with torch.no_grad():
-            self.weight_network[-1].weight.mul_(0.1)  # the weights start near their prior
+            cast(nn.Linear, self.weight_network[-1]).weight.mul_(
+                0.1
+            )  # the weights start near their prior
 
     def use_coordinates(self, coordinates: CanonicalCoordinates) -> None:
         """Take up fitted coordinates; loading and noise start at what their correlations say."""

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable
 from itertools import combinations
-from typing import Annotated
+from typing import Annotated, cast
 
 import torch
 from annotated_types import Ge, Gt
@@ -11,12 +11,12 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 from torch.distributions import kl_divergence
 from torch.nn.functional import normalize
-from vje_pyro.guides.amortised import Inferred
-from vje_pyro.models._concentration import Concentration, DirectionalPosterior
-from vje_pyro.models._joint_embedding import JointEmbedding, lightly, mean, require_positive
 
 from vje_pyro.distributions import PowerSpherical, VonMisesFisher
 from vje_pyro.distributions._common import unit_vector
+from vje_pyro.guides.amortised import Inferred
+from vje_pyro.models._concentration import Concentration, DirectionalPosterior
+from vje_pyro.models._joint_embedding import JointEmbedding, lightly, mean, require_positive
 from vje_pyro.ranges import Depth, Particles, PositiveFloat, Width
 
 
@@ -96,7 +96,7 @@ class MCInfoNCE(DirectionalPosterior, JointEmbedding):
                 f"law must have samples with gradients (rsample); {_name(law)} has none, "
                 f"PowerSpherical has."
             )
-        sizes = encoder.num_features, hidden_dim, output_dim
+        sizes = cast(int, encoder.num_features), hidden_dim, output_dim
         super().__init__(
             encoder,
             _NaturalParameter(

@@ -11,12 +11,12 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 from torch.distributions import kl_divergence
 from torch.nn.functional import normalize
-from vje_pyro.guides.amortised import Inferred, perceptron
-from vje_pyro.models._concentration import Concentration, DirectionalPosterior
 
 from vje_pyro.distributions import PowerSpherical
+from vje_pyro.guides.amortised import Inferred, perceptron
 from vje_pyro.inference import SymmetricELBO, ViewPrograms, ordered_pairs
 from vje_pyro.method import Loss
+from vje_pyro.models._concentration import Concentration, DirectionalPosterior
 from vje_pyro.ranges import NonNegativeFloat, Width
 
 
@@ -112,7 +112,7 @@ class VISimSiam(DirectionalPosterior, ViewPrograms):
 
     def _information(self, posterior: TorchDistribution) -> Tensor:
         """Divergence of predicted laws from the uniform prior, in nats, ``(N,)``."""
-        return kl_divergence(posterior, self.prior())  # type: ignore[operator]
+        return kl_divergence(posterior, self.prior())
 
     def embed(self, images: Tensor) -> Tensor:
         """Encoder output, ``(B, D)`` float32: the features to use."""
@@ -192,7 +192,7 @@ class VISimSiam(DirectionalPosterior, ViewPrograms):
             law from the uniform prior; and ``elbo``, ``direction`` minus β times ``kl``.
         """
         return self._terms(
-            self.posterior(source),  # type: ignore[operator]
+            self.posterior(source),
             self.encode(target),
         )
 

@@ -13,13 +13,12 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 from torch.distributions import kl_divergence
 from torch.nn.functional import normalize
-from vje_pyro.guides import AmortisedGuide, Inferred
-from vje_pyro.guides.amortised import check_inferred
-from vje_pyro.models.global_latents import GlobalLatents
 
 from vje_pyro.distributions._common import unit_vector
 from vje_pyro.distributions.moments import moments
 from vje_pyro.encoders import EMATeacher, cosine_momentum
+from vje_pyro.guides import AmortisedGuide, Inferred
+from vje_pyro.guides.amortised import check_inferred
 from vje_pyro.inference import (
     Conditional,
     Evidence,
@@ -30,6 +29,7 @@ from vje_pyro.inference import (
     stack_views,
 )
 from vje_pyro.method import Loss, evaluating
+from vje_pyro.models.global_latents import GlobalLatents
 from vje_pyro.priors import NormalPrior, Prior
 from vje_pyro.ranges import NonNegativeFloat, Particles, PositiveFloat, PositiveInt, Probability
 

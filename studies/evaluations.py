@@ -19,13 +19,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from vje_pyro.experiments.compare import train_seed
-from vje_pyro.experiments.diagnose import diagnose, split_pairs
-from vje_pyro.experiments.evaluate import evaluate_run
-from vje_pyro.experiments.one_class import one_class
-from vje_pyro.experiments.ood import ood_run
-from vje_pyro.experiments.partial import LeftOut
-from vje_pyro.experiments.uncertainty import uncertainty_run
 
 from benchmarks.throughput import throughput
 from studies.fast_paths import fast_paths
@@ -36,6 +29,13 @@ from vje_pyro.diagnostics import latent_usage
 from vje_pyro.diagnostics._figure import bootstrap_mean
 from vje_pyro.distributions.moments import moments
 from vje_pyro.evaluation import Figure, Result, evaluate, extract
+from vje_pyro.experiments.compare import train_seed
+from vje_pyro.experiments.diagnose import diagnose, split_pairs
+from vje_pyro.experiments.evaluate import evaluate_run
+from vje_pyro.experiments.one_class import one_class
+from vje_pyro.experiments.ood import ood_run
+from vje_pyro.experiments.partial import LeftOut
+from vje_pyro.experiments.uncertainty import uncertainty_run
 from vje_pyro.joint_posterior import check_joint_posterior, fit_joint_posterior
 from vje_pyro.reading import read_csv
 from vje_pyro.run import Representation, load

@@ -17,11 +17,11 @@ from unittest.mock import patch
 import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
-from vje_pyro.models import VJE
 
 from benchmarks.training_step import default_vje
 from vje_pyro.encoders import ResNet, SmallResNet
 from vje_pyro.evaluation import Figure, Result
+from vje_pyro.models import VJE
 from vje_pyro.training.step import compile_encoder
 
 PROTOCOL = "correctness-v1"
@@ -137,7 +137,7 @@ def _method(tiny: bool) -> VJE:
 
 def _prepared(base: VJE, path: FastPath, device: torch.device) -> VJE:
     layout = torch.channels_last if path.channels_last else torch.contiguous_format
-    method = copy.deepcopy(base).to(device, memory_format=layout)
+    method = copy.deepcopy(base).to(device).to(memory_format=layout)
     if path.compile is not None:
         torch.compiler.reset()
         # On a CPU only its tracing.
@@ -162,7 +162,7 @@ def _laid_out(views: Tensor, path: FastPath, device: torch.device) -> Tensor:
 
 def _exact(base: VJE, views: Tensor) -> tuple[float, Tensor]:
     method = copy.deepcopy(base).double()
-    method.embed = lambda images: method.encoder(images)  # its own rounds to float32
+    method.embed = method.encoder  # type: ignore[method-assign]  # its own rounds to float32
     return _loss_and_gradient(method, views.double(), FastPath("float32"))
 
 

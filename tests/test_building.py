@@ -19,11 +19,11 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
-from vje_pyro.experiments.pretrain import CONFIG_DIR
 
 import vje_pyro
 from vje_pyro.building import build, checked, components, trusted_packages
 from vje_pyro.errors import CheckpointError, VJEError
+from vje_pyro.experiments.pretrain import CONFIG_DIR
 
 WEB = {"_target_": "vje_pyro.data.WebDataset", "root": "shards", "pretrain": "a.tar::b-*.tar"}
 

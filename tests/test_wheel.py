@@ -27,7 +27,7 @@ def run(*command, cwd):
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
     folder = tmp_path_factory.mktemp("wheel")
-    shutil.copytree(ROOT, folder / "source", ignore=NOT_SOURCES)
+    shutil.copytree(ROOT, folder / "source", symlinks=True, ignore=NOT_SOURCES)
     build = ("wheel", "--no-deps", "--no-build-isolation", "--quiet", "-w", folder, "./source")
     run(sys.executable, "-m", "pip", *build, cwd=folder)
     return next(folder.glob("*.whl"))

@@ -2,12 +2,12 @@ import json
 
 import pytest
 import torch
-from vje_pyro.guides import DiagonalNormal
 
 from studies.faults import FAULTS, make_pairs, true_data, true_noise
 from vje_pyro.diagnostics import feature_check
 from vje_pyro.diagnostics.features import blocks_of
 from vje_pyro.errors import VJEError
+from vje_pyro.guides import DiagonalNormal
 
 
 def test_one_wrong_feature_among_many_is_found():

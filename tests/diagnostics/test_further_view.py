@@ -3,11 +3,11 @@
 import pytest
 import torch
 from torch import nn
-from vje_pyro.guides import ConjugateNormal
 
 from vje_pyro.diagnostics import FurtherView, predictive_check
 from vje_pyro.diagnostics.predictive import predictive_sites
 from vje_pyro.errors import VJEError
+from vje_pyro.guides import ConjugateNormal
 
 N, D = 40, 8
 

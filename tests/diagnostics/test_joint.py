@@ -7,7 +7,6 @@ import torch
 from torch.distributions import MultivariateNormal
 from torch.nn.functional import normalize
 from torch.testing import assert_close
-from vje_pyro.guides import ConjugateNormal, DiagonalNormal
 
 from studies.faults import FAULTS, LinearGaussian, make_pairs, true_noise
 from vje_pyro.diagnostics import (
@@ -21,6 +20,7 @@ from vje_pyro.diagnostics import (
 )
 from vje_pyro.diagnostics.arviz_adapter import read_group
 from vje_pyro.diagnostics.importance import log_weights
+from vje_pyro.guides import ConjugateNormal, DiagonalNormal
 from vje_pyro.inference import Conditional, Joint, Predictive, Subsets, SymmetricELBO
 
 N, D = 12, 3

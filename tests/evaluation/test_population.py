@@ -9,8 +9,6 @@ import torch
 from pyro.distributions import Independent, Normal
 from torch import nn
 from torch.nn.functional import normalize
-from vje_pyro.guides import AmortisedGuide, DiagonalNormal, Inferred
-from vje_pyro.models import VJE
 
 from vje_pyro.data import ImageArray, Normalize
 from vje_pyro.distributions import RadialStudentT, SphericalStudentT
@@ -20,6 +18,8 @@ from vje_pyro.evaluation.likelihood_scores import between_scores, likelihood_sco
 from vje_pyro.evaluation.population import Population, has_programs
 from vje_pyro.evaluation.posterior_gaussian import PosteriorGaussian
 from vje_pyro.evaluation.scorer import Scorer
+from vje_pyro.guides import AmortisedGuide, DiagonalNormal, Inferred
+from vje_pyro.models import VJE
 
 D = 5
 

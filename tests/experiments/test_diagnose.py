@@ -6,7 +6,6 @@ from functools import reduce
 import numpy as np
 import pytest
 from commandline import TINY, run_cli
-from vje_pyro.experiments import diagnose
 
 import vje_pyro
 from studies.evaluations import CHECKS
@@ -14,6 +13,7 @@ from studies.tables import POSTERIOR
 from vje_pyro.diagnostics import load_netcdf
 from vje_pyro.diagnostics.arviz_adapter import read_group
 from vje_pyro.errors import VJEError
+from vje_pyro.experiments import diagnose
 from vje_pyro.inference import Joint
 from vje_pyro.report.diagnostics import section
 

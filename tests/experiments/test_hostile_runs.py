@@ -8,11 +8,11 @@ import sys
 import hostile
 import pytest
 from commandline import TINY, run_cli
-from vje_pyro.experiments import pretrain
-from vje_pyro.experiments.one_class import one_class
 
 import vje_pyro
 from vje_pyro.errors import CheckpointError, VJEError
+from vje_pyro.experiments import pretrain
+from vje_pyro.experiments.one_class import one_class
 from vje_pyro.training.checkpoint import load_checkpoint, save_checkpoint
 from vje_pyro.training.run_json import read_run_json
 

@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 import torch
 from commandline import run_cli
-from vje_pyro.experiments.ood import ood_run
-from vje_pyro.experiments.partial import LeftOut
-from vje_pyro.experiments.uncertainty import posterior_spread, uncertainty_run
 
 from vje_pyro import load
 from vje_pyro.errors import DataError, VJEError
 from vje_pyro.evaluation import Result
 from vje_pyro.evaluation.corruptions import CORRUPTIONS
 from vje_pyro.evaluation.labelled_detectors import PYTORCH_OOD
+from vje_pyro.experiments.ood import ood_run
+from vje_pyro.experiments.partial import LeftOut
+from vje_pyro.experiments.uncertainty import posterior_spread, uncertainty_run
 
 
 @pytest.fixture(scope="module")

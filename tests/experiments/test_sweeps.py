@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 from commandline import TINY, run_cli
 from omegaconf import OmegaConf
+
 from vje_pyro.experiments import pretrain
 from vje_pyro.experiments.sweeps import Sweep
 

@@ -11,10 +11,10 @@ from commandline import TINY, run_cli
 from omegaconf import OmegaConf
 from PIL import Image
 from safetensors.torch import load_file
-from vje_pyro.experiments import pretrain
-from vje_pyro.experiments.pretrain import make_fabric, resume
 
 from vje_pyro.errors import VJEError
+from vje_pyro.experiments import pretrain
+from vje_pyro.experiments.pretrain import make_fabric, resume
 from vje_pyro.training.step import compile_encoder
 
 

@@ -2,6 +2,7 @@ import pytest
 import torch
 from pyro.distributions import Independent, MultivariateNormal, Normal
 from torch.distributions import kl_divergence
+
 from vje_pyro.guides import LowRankNormal
 
 

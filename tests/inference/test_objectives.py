@@ -4,8 +4,8 @@ import pytest
 import torch
 from pyro.distributions import Independent, Normal
 from torch.distributions import kl_divergence
-from vje_pyro.guides import ConjugateNormal, Inferred
 
+from vje_pyro.guides import ConjugateNormal, Inferred
 from vje_pyro.inference import (
     Conditional,
     Joint,

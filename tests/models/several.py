@@ -14,11 +14,11 @@ from unittest.mock import patch
 import torch
 from lightning_fabric import Fabric
 from torch import nn
-from vje_pyro.guides import DiagonalNormal
-from vje_pyro.models import VJE
 
 from vje_pyro.distributions import RadialStudentT, SphericalStudentT
+from vje_pyro.guides import DiagonalNormal
 from vje_pyro.inference import SlicedEppsPulley
+from vje_pyro.models import VJE
 from vje_pyro.training.activation_checkpointing import checkpoint_activations
 from vje_pyro.training.seeding import seed_step
 from vje_pyro.training.step import Stepper

@@ -6,7 +6,6 @@ import torch
 from pyro.distributions import Normal
 from pyro.infer import MCMC, NUTS, Trace_ELBO
 from torch.nn.functional import normalize
-from vje_pyro.models import ManyViews
 
 from vje_pyro.diagnostics.many_views import (
     further_view_check,
@@ -16,6 +15,7 @@ from vje_pyro.diagnostics.many_views import (
 )
 from vje_pyro.errors import NonFiniteError
 from vje_pyro.inference import ImportanceWeightedELBO
+from vje_pyro.models import ManyViews
 
 D = 16
 

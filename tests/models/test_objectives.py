@@ -15,13 +15,13 @@ from pyro.infer import (
 )
 from small import D, Encoder, gradients
 from torch._subclasses import FakeTensorMode
-from vje_pyro.guides import ConjugateNormal, DiagonalNormal
-from vje_pyro.models import VJE, GlobalLatents
 
 from vje_pyro.distributions import PowerSpherical, ProjectedStudentT, RadialStudentT
 from vje_pyro.encoders import Identity
 from vje_pyro.errors import NonFiniteError
+from vje_pyro.guides import ConjugateNormal, DiagonalNormal
 from vje_pyro.inference import Conditional, Joint, Predictive, Subsets, SymmetricELBO
+from vje_pyro.models import VJE, GlobalLatents
 
 B = 8
 LATENTS = {"direction_df": (1.0, 0.5), "direction_scale": (0.0, 0.5), "radius_scale": (0.0, 0.5)}

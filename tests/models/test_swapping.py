@@ -9,10 +9,10 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from torch import nn
-from vje_pyro.experiments.pretrain import CONFIG_DIR
-from vje_pyro.models import VJE
 
 from vje_pyro.building import build
+from vje_pyro.experiments.pretrain import CONFIG_DIR
+from vje_pyro.models import VJE
 
 D = 6
 SMALL = {"guide/affine_coupling_flow": {"num_flows": 2, "flow_features": 8}}

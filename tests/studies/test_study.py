@@ -4,10 +4,10 @@ import pytest
 from hydra import compose, initialize_config_dir
 from made_up import record, searched
 from omegaconf import OmegaConf
-from vje_pyro.experiments.pretrain import CONFIG_DIR
 
 from studies.study import FOLDER, SEARCH, Study, Task
 from vje_pyro.errors import VJEError
+from vje_pyro.experiments.pretrain import CONFIG_DIR
 
 NAMES = sorted(path.parent.name for path in FOLDER.glob("*/variants.yaml"))
 CHANGING = ("ablation", "recipe", "sweep")

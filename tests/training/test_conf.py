@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 import torch
-import vje_pyro.experiments
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from torch import nn
 
+import vje_pyro.experiments
 from vje_pyro.training.collapse import CollapseAlarm, Thresholds
 from vje_pyro.training.loop import Trainer
 from vje_pyro.training.monitors import Monitor
