@@ -1,4 +1,6 @@
-"""What training costs, beside the encoder alone and beside lightly: docs/performance.md.
+"""What training costs, beside the encoder alone and beside lightly.
+
+The page is docs/explanation/performance.md.
 
     python -m benchmarks [PART …] [--device cpu] [--threads 1] [--blocks 9]
 

@@ -1,4 +1,6 @@
-"""Bytes of a step: what it holds in memory, and what processes send each other (docs/scaling.md).
+"""Bytes of a step: what it holds in memory, and what processes send each other.
+
+The page is docs/how-to/scaling.md.
 
     python -m benchmarks.counts memory           # docs/results/benchmarks/memory.json
     python -m benchmarks.counts communication    # docs/results/benchmarks/communication.json

@@ -72,9 +72,9 @@ class VJE(ViewPrograms):
     encoder no gradient: the mean already is where the density of the data is highest. There
     ``alignment`` trains the encoder, and the bound is that of a model of its embeddings.
 
-    A subclass makes another model (``docs/extending.md``): :meth:`generate` is the program,
-    :meth:`plate` the data and :meth:`observe` what z explains. With ``uses_labels = True`` the
-    trainer gives it the images' labels too.
+    A subclass makes another model (``docs/tutorials/extend_the_model.md``): :meth:`generate` is the
+    program, :meth:`plate` the data and :meth:`observe` what z explains. With ``uses_labels = True``
+    the trainer gives it the images' labels too.
 
     Source: Oji & Fieguth, "Joint Embedding Variational Bayes" (arXiv 2602.05639), whose abstract
     asks for these parts; the exact factors and the scale :math:`\sigma/\sqrt D` are this project's.

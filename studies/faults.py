@@ -7,7 +7,7 @@ guide is it. Data are made by the true model; then model, guide or data are made
 and the checks of ``vje diagnose`` run as they are. Where the model is wrong, the guide is the exact
 posterior of the wrong model, as training would make it. Then the right model is checked on many
 data sets, which gives the rate of false alarms. Writes ``docs/results/diagnostics/faults.json``, of
-which ``make results`` makes the table in docs/diagnostics.md.
+which ``make results`` makes the table in docs/explanation/diagnostics.md.
 """
 
 import argparse

@@ -1,7 +1,8 @@
 """Objects from configurations: every component is named by its ``_target_``.
 
 A configuration that the user wrote may name anything. One that was read from a file is data, and
-may be a stranger's: :func:`checked` decides what of it may become an object (docs/security.md).
+may be a stranger's: :func:`checked` decides what of it may become an object
+(docs/explanation/security.md).
 """
 
 import inspect

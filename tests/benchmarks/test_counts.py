@@ -1,4 +1,4 @@
-"""Bytes of a step: what is counted is alive, or sent, and is what docs/scaling.md says."""
+"""Bytes of a step: what is counted is alive, or sent, and is what docs/how-to/scaling.md says."""
 
 import json
 import os

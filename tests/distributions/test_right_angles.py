@@ -1,4 +1,4 @@
-"""What docs/ablation.md says of directions far from the location, at D = 256 and scale 1/√D."""
+"""docs/appendix/ablation.md: directions far from the location, at D = 256 and scale 1/√D."""
 
 import math
 from functools import partial

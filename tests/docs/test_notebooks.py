@@ -7,7 +7,7 @@ import pytest
 
 nbclient = pytest.importorskip("nbclient", reason="nbclient comes with the extra 'docs'")
 
-NOTEBOOKS = sorted((Path(__file__).parents[2] / "docs" / "notebooks").glob("*.ipynb"))
+NOTEBOOKS = sorted((Path(__file__).parents[2] / "docs" / "tutorials").glob("*.ipynb"))
 
 
 def test_there_are_three():

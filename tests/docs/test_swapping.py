@@ -12,7 +12,7 @@ import torch
 from commandline import TINY
 from vje_pyro.experiments.pretrain import CONFIG_DIR
 
-PAGE = Path(__file__).parents[2] / "docs" / "swapping.md"
+PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "swapping.md"
 
 
 def blocks(language):

@@ -9,7 +9,7 @@ import pyro
 import pytest
 import torch
 
-PAGE = Path(__file__).parents[2] / "docs" / "extending.md"
+PAGE = Path(__file__).parents[2] / "docs" / "tutorials" / "extend_the_model.md"
 BASE = "The model to extend"
 
 

@@ -71,7 +71,7 @@ def test_the_centre_is_what_it_was_when_the_predictions_were_made():
     assert (config.loader.batch_size, config.training.epochs) == (256, 20)
     assert (config.optimizer._target_, config.optimizer.lr) == ("torch.optim.AdamW", 2e-3)
     assert (config.views.num_views, config.method.target_momentum) == (2, None)
-    page = (FOLDER.parent / "docs" / "studies" / "recipe.md").read_text(encoding="utf-8")
+    page = (FOLDER.parent / "docs" / "appendix" / "recipe.md").read_text(encoding="utf-8")
     predictions = page.split("## Predictions")[1].split("## Outcomes")[0]
     assert all(f"\n| `{name}` |" in predictions for name in study.variants)
 

@@ -21,9 +21,9 @@ class SlicedEppsPulley(nn.Module):
     by the trapezoidal rule on [−5, 5], averaged over directions. A sample from N(0, I) gives
     :math:`\sqrt{2\pi}(1 - 1/\sqrt 3) \approx 1.06` in expectation, whatever N.
 
-    A regulariser beside the bound, not part of it (``docs/aggregate.md``): the ELBO matches the
-    posterior of each datum to the prior, and this pulls the embeddings of the whole batch, of all
-    processes together, as one distribution to the prior of z.
+    A regulariser beside the bound, not part of it (``docs/explanation/aggregate.md``): the ELBO
+    matches the posterior of each datum to the prior, and this pulls the embeddings of the whole
+    batch, of all processes together, as one distribution to the prior of z.
 
     Source: SIGReg of Balestriero & LeCun, "LeJEPA" (arXiv 2511.08544); the statistic is Epps &
     Pulley (1983).

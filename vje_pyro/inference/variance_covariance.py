@@ -21,7 +21,7 @@ class VarianceCovariance(nn.Module):
 
     Args:
         weight: Factor in the loss, non-negative. Ten times the default emptied the posterior of
-            VJE in docs/studies/recipe.md.
+            VJE in docs/appendix/recipe.md.
 
     Raises:
         ValueError: If ``weight`` is negative.

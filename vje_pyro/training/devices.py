@@ -39,7 +39,7 @@ def processes_to_start(device: DictConfig) -> tuple[int, str]:
     elif device.num_nodes > 1:
         raise VJEError(
             f"device.num_nodes={device.num_nodes}, but nothing has started the processes of "
-            f"several machines: start the run with torchrun or srun (docs/scaling.md)."
+            f"several machines: start the run with torchrun or srun (docs/how-to/scaling.md)."
         )
     return number, accelerator
 
@@ -185,8 +185,8 @@ def check_batch(batch_size: int, world_size: int, accumulate: int) -> None:
 def _has_fast_bfloat16(accelerator: str) -> bool:
     if accelerator == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    # With the instructions of either kind a step takes about half as long (docs/performance.md);
-    # without them bfloat16 convolutions are emulated, and were slower than float32 in every trial.
+    # With the instructions of either kind a step takes about half as long
+    # (docs/appendix/performance.md); without them bfloat16 convolutions are emulated, and were slower than float32 in every trial.
     amx, avx512 = torch.cpu._is_amx_tile_supported, torch.cpu._is_avx512_bf16_supported
     return accelerator == "cpu" and (amx() or avx512())
 
