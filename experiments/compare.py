@@ -18,13 +18,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from vje_pyro.experiments.arguments import add_trust_argument
-from vje_pyro.experiments.evaluate import evaluate_run
-from vje_pyro.experiments.partial import Parts
-
 from vje_pyro.atomic import make_folder, write_atomic
 from vje_pyro.errors import VJEError
 from vje_pyro.evaluation import DEFAULT, PROTOCOLS
+from vje_pyro.experiments.arguments import add_trust_argument
+from vje_pyro.experiments.evaluate import evaluate_run
+from vje_pyro.experiments.partial import Parts
 from vje_pyro.provenance import git_commit, versions
 from vje_pyro.report.comparison import (
     Contender,

@@ -8,10 +8,10 @@ from datetime import datetime
 from pathlib import Path
 
 from hydra import compose, initialize_config_dir
+
 from vje_pyro.experiments.arguments import take_trust
 from vje_pyro.experiments.evaluate import evaluate_run, print_results
 from vje_pyro.experiments.pretrain import CONFIG_DIR, train
-
 from vje_pyro.report import write_report
 from vje_pyro.run import load
 

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from vje_pyro.experiments.arguments import add_run_arguments, load_run
 
 from vje_pyro.atomic import make_folder, write_atomic
 from vje_pyro.data import load_images
 from vje_pyro.data.decoding import printable
 from vje_pyro.distributions.moments import moments
 from vje_pyro.errors import VJEError
+from vje_pyro.experiments.arguments import add_run_arguments, load_run
 from vje_pyro.run import Representation
 
 _FORMATS = (".npz", ".parquet")

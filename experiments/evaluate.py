@@ -9,13 +9,12 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from vje_pyro.experiments.arguments import add_results_argument, add_run_arguments, load_run
-from vje_pyro.experiments.partial import Parts, attempted, output_folder
-
 from vje_pyro.data import ImageArray
 from vje_pyro.errors import DataError
 from vje_pyro.evaluation import DEFAULT, PROTOCOLS, Features, Result, evaluate, extract, pixels
 from vje_pyro.evaluation.protocols import usable
+from vje_pyro.experiments.arguments import add_results_argument, add_run_arguments, load_run
+from vje_pyro.experiments.partial import Parts, attempted, output_folder
 from vje_pyro.run import Representation
 
 logger = logging.getLogger(__name__)

@@ -20,10 +20,6 @@ import torch
 from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
-from vje_pyro.experiments.arguments import take_trust
-from vje_pyro.experiments.partial import Parts, attempted
-from vje_pyro.experiments.pretrain import CONFIG_DIR, resume, train
-from vje_pyro.experiments.schema import check
 
 from vje_pyro.atomic import make_folder, write_atomic
 from vje_pyro.building import build
@@ -34,6 +30,10 @@ from vje_pyro.evaluation.detection import RESAMPLES, OutlierScores
 from vje_pyro.evaluation.one_class import one_class_figures
 from vje_pyro.evaluation.population import BANK
 from vje_pyro.evaluation.scorer import NUM_VIEWS
+from vje_pyro.experiments.arguments import take_trust
+from vje_pyro.experiments.partial import Parts, attempted
+from vje_pyro.experiments.pretrain import CONFIG_DIR, resume, train
+from vje_pyro.experiments.schema import check
 from vje_pyro.reading import read_bytes, read_npz
 from vje_pyro.run import load
 from vje_pyro.training.run_dir import RunDir

@@ -12,13 +12,12 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from vje_pyro.experiments.arguments import add_results_argument, add_run_arguments, load_run
-from vje_pyro.experiments.partial import Parts, attempted, output_folder
-
 from vje_pyro.data import list_outliers, read_outliers
 from vje_pyro.data.decoding import printable
 from vje_pyro.evaluation import OutOfDistribution, Result, Scorer
 from vje_pyro.evaluation.scorer import NUM_VIEWS
+from vje_pyro.experiments.arguments import add_results_argument, add_run_arguments, load_run
+from vje_pyro.experiments.partial import Parts, attempted, output_folder
 from vje_pyro.run import Representation
 
 

@@ -4,7 +4,6 @@ import argparse
 from collections.abc import Sequence
 
 from vje_pyro.experiments.arguments import add_run_arguments, load_run
-
 from vje_pyro.report import write_report
 
 

@@ -8,8 +8,8 @@ from pyro.distributions import Independent, Normal, TransformedDistribution
 from pyro.distributions.transforms import AffineCoupling, Permute
 from pyro.nn import DenseNN
 from torch import Tensor, nn
-from vje_pyro.guides.amortised import AmortisedGuide, Inferred, perceptron
 
+from vje_pyro.guides.amortised import AmortisedGuide, Inferred, perceptron
 from vje_pyro.ranges import Depth, PositiveFloat, Width
 
 

@@ -1,9 +1,9 @@
 """BYOL: predict the projection that a slowly moving teacher gives another view."""
 
 from torch import Tensor, nn
-from vje_pyro.models._joint_embedding import TaughtJointEmbedding, lightly
 
 from vje_pyro.inference import ordered_pairs
+from vje_pyro.models._joint_embedding import TaughtJointEmbedding, lightly
 from vje_pyro.ranges import Probability, Width
 
 

@@ -2,8 +2,8 @@
 
 import torch
 from torch import Tensor, nn
-from vje_pyro.models._joint_embedding import JointEmbedding, lightly
 
+from vje_pyro.models._joint_embedding import JointEmbedding, lightly
 from vje_pyro.ranges import Depth, Probability, Width
 
 

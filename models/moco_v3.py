@@ -5,13 +5,13 @@ from itertools import permutations
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, normalize
+
 from vje_pyro.models._joint_embedding import (
     TaughtJointEmbedding,
     lightly,
     mean,
     require_positive,
 )
-
 from vje_pyro.ranges import Depth, PositiveFloat, Probability, Width
 
 

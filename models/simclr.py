@@ -4,8 +4,8 @@ from itertools import combinations
 
 import torch
 from torch import Tensor, nn
-from vje_pyro.models._joint_embedding import JointEmbedding, lightly, mean, require_positive
 
+from vje_pyro.models._joint_embedding import JointEmbedding, lightly, mean, require_positive
 from vje_pyro.ranges import Depth, PositiveFloat, Width
 
 

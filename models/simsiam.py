@@ -1,9 +1,9 @@
 """SimSiam: a predictor and a stopped gradient, no teacher and no negatives."""
 
 from torch import Tensor, nn
-from vje_pyro.models._joint_embedding import JointEmbedding, lightly
 
 from vje_pyro.inference import ordered_pairs
+from vje_pyro.models._joint_embedding import JointEmbedding, lightly
 from vje_pyro.ranges import Width
 
 

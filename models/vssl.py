@@ -9,10 +9,10 @@ from annotated_types import Ge
 from pyro.distributions import Independent, Normal, TorchDistribution
 from torch import Tensor, nn
 from torch.nn.functional import normalize
-from vje_pyro.guides.amortised import BoundedScale, Inferred, perceptron
 
 from vje_pyro.distributions import VonMisesFisher
 from vje_pyro.encoders import EMATeacher, cosine_momentum
+from vje_pyro.guides.amortised import BoundedScale, Inferred, perceptron
 from vje_pyro.inference import SymmetricELBO, ViewPrograms, ordered_pairs
 from vje_pyro.method import Loss
 from vje_pyro.ranges import NonNegativeFloat, Particles, PositiveFloat, Probability, Width

@@ -626,7 +626,9 @@ TABLES: dict[tuple[str, str], Callable[[Path], str]] = {
     ("docs/appendix/uncertainty.md", "uncertainty-methods"): methods_uncertainty_table,
     ("docs/explanation/uncertainty.md", "uncertainty-views"): views_table,
     ("docs/appendix/aggregate.md", "posterior"): partial(posterior_table, "methods", BOTH),
-    ("docs/appendix/objectives.md", "objectives"): partial(posterior_table, "objectives", OBJECTIVES),
+    ("docs/appendix/objectives.md", "objectives"): partial(
+        posterior_table, "objectives", OBJECTIVES
+    ),
     ("docs/explanation/joint_posterior.md", "joint-posterior"): joint_table,
     ("docs/explanation/joint_posterior.md", "accuracy"): partial(accuracy_table, "joint_posterior"),
     ("docs/how-to/heads.md", "heads"): heads_table,

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from vje_pyro.atomic import make_folder
+from vje_pyro.data import CIFAR10, DataSource, Digits
 from vje_pyro.experiments.closed_form.experiment import (
     ALPHAS,
     principal_components,
@@ -12,9 +14,6 @@ from vje_pyro.experiments.closed_form.experiment import (
     write_result,
 )
 from vje_pyro.experiments.closed_form.plot import draw
-
-from vje_pyro.atomic import make_folder
-from vje_pyro.data import CIFAR10, DataSource, Digits
 
 DATA = ("digits", "cifar10")
 

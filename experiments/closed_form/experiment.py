@@ -19,6 +19,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from vje_pyro.atomic import write_atomic
+from vje_pyro.data import DataSource, ImageArray
+from vje_pyro.errors import DataError
+from vje_pyro.evaluation import Figure, t_interval
+from vje_pyro.evaluation.linear import linear_predict
 from vje_pyro.experiments.closed_form.solutions import (
     Matrix,
     ViewMoments,
@@ -26,12 +32,6 @@ from vje_pyro.experiments.closed_form.solutions import (
     reconstruction,
 )
 from vje_pyro.experiments.closed_form.thresholds import Thresholds, alignment_thresholds
-
-from vje_pyro.atomic import write_atomic
-from vje_pyro.data import DataSource, ImageArray
-from vje_pyro.errors import DataError
-from vje_pyro.evaluation import Figure, t_interval
-from vje_pyro.evaluation.linear import linear_predict
 from vje_pyro.provenance import git_commit, versions
 
 SCHEMA, SCHEMA_VERSION = "vje-pyro-closed-form", 1

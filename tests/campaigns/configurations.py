@@ -15,9 +15,9 @@ import pytest
 from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
 from odd import ANYTHING, BY_TYPE, UNUSUAL, leaves, spelt
-from vje_pyro.experiments.pretrain import CONFIG_DIR, train
 
 from vje_pyro.errors import VJEError
+from vje_pyro.experiments.pretrain import CONFIG_DIR, train
 from vje_pyro.provenance import git_commit
 
 CASES = 500

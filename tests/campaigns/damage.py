@@ -21,12 +21,12 @@ import numpy as np
 import pytest
 import torch
 from commandline import TINY, run_cli
-from vje_pyro.experiments.pretrain import resume
 
 import vje_pyro
 from vje_pyro.diagnostics import load_netcdf
 from vje_pyro.errors import VJEError
 from vje_pyro.evaluation.result import Result
+from vje_pyro.experiments.pretrain import resume
 from vje_pyro.provenance import git_commit
 from vje_pyro.report import diagnostics, write_report
 from vje_pyro.report.collect import read_log, read_results

@@ -23,10 +23,10 @@ import pytest
 import torch
 from commandline import TINY, run_cli
 from operations import operations, tear
-from vje_pyro.experiments import evaluate, pretrain, report
 
 from vje_pyro.errors import CheckpointError
 from vje_pyro.evaluation.result import Result
+from vje_pyro.experiments import evaluate, pretrain, report
 from vje_pyro.provenance import git_commit
 from vje_pyro.training.checkpoint import load_checkpoint
 

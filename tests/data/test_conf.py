@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import pytest
-import vje_pyro.experiments
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
+import vje_pyro.experiments
 from vje_pyro.data import DataSource, Digits, Views
 
 CONF = Path(vje_pyro.experiments.__path__[0]) / "conf"

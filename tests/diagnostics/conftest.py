@@ -8,11 +8,11 @@ import pytest
 import torch
 from pyro.distributions import Normal
 from torch import nn
-from vje_pyro.guides import DiagonalNormal
-from vje_pyro.models import VJE
 
 from vje_pyro.diagnostics import Pairs, view_pairs
 from vje_pyro.distributions import RadialStudentT, SphericalStudentT
+from vje_pyro.guides import DiagonalNormal
+from vje_pyro.models import VJE
 
 D = 8
 

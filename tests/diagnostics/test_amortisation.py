@@ -4,9 +4,9 @@ import math
 import pytest
 import torch
 from torch.testing import assert_close
-from vje_pyro.guides import AffineCouplingFlow, LowRankNormal
 
 from vje_pyro.diagnostics import amortisation_gap
+from vje_pyro.guides import AffineCouplingFlow, LowRankNormal
 
 
 def test_the_optimum_of_a_conjugate_model_is_found(conjugate_pairs):

@@ -5,7 +5,6 @@ from functools import partial
 import pytest
 import torch
 from torch.nn.functional import normalize
-from vje_pyro.guides import DiagonalNormal
 
 from vje_pyro.diagnostics.comparison import (
     Likelihood,
@@ -25,6 +24,7 @@ from vje_pyro.distributions import (
     VonMisesFisher,
 )
 from vje_pyro.errors import VJEError
+from vje_pyro.guides import DiagonalNormal
 
 D = 8
 GUIDE = partial(DiagonalNormal, hidden_features=32)

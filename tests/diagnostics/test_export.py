@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 from torch.nn.functional import normalize
-from vje_pyro.guides import DiagonalNormal
 
 from vje_pyro.diagnostics import arviz_adapter, export
 from vje_pyro.diagnostics.arviz_adapter import read_group
 from vje_pyro.diagnostics.export import load_netcdf, save_netcdf, to_arviz
 from vje_pyro.errors import VJEError, WriteError
+from vje_pyro.guides import DiagonalNormal
 
 S = 30
 

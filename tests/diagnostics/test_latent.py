@@ -8,9 +8,9 @@ import torch
 from pyro.distributions import Normal
 from torch.distributions import kl_divergence
 from torch.testing import assert_close
-from vje_pyro.guides import AffineCouplingFlow, DiagonalNormal, LowRankNormal
 
 from vje_pyro.diagnostics import latent_usage
+from vje_pyro.guides import AffineCouplingFlow, DiagonalNormal, LowRankNormal
 from vje_pyro.priors import MixturePrior, StudentTPrior, VampPrior
 
 

@@ -5,8 +5,6 @@ import pytest
 import torch
 from torch import nn
 from torch.testing import assert_close
-from vje_pyro.guides import DiagonalNormal
-from vje_pyro.models import GlobalLatents
 
 from vje_pyro.diagnostics import (
     Pairs,
@@ -22,6 +20,8 @@ from vje_pyro.diagnostics import (
 from vje_pyro.diagnostics._programs import log_density
 from vje_pyro.distributions import RadialStudentT, SphericalStudentT
 from vje_pyro.errors import VJEError
+from vje_pyro.guides import DiagonalNormal
+from vje_pyro.models import GlobalLatents
 
 
 def test_both_orders_are_data(pairs):

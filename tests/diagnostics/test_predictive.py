@@ -5,7 +5,6 @@ import pyro
 import pytest
 import torch
 from torch.nn.functional import normalize
-from vje_pyro.guides import DiagonalNormal
 
 from vje_pyro.diagnostics.predictive import (
     Replicates,
@@ -15,6 +14,7 @@ from vje_pyro.diagnostics.predictive import (
     predictive_sites,
 )
 from vje_pyro.errors import VJEError
+from vje_pyro.guides import DiagonalNormal
 
 
 def calibrated(pairs, kind="posterior", seed=3):

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from commandline import TINY
+
 from vje_pyro.experiments.pretrain import CONFIG_DIR
 
 PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "swapping.md"

@@ -5,10 +5,10 @@ import json
 import numpy as np
 import pytest
 from commandline import TINY, run_cli
-from vje_pyro.experiments.one_class import batch_size, one_class
 
 from vje_pyro.errors import CheckpointError, DataError, VJEError
 from vje_pyro.evaluation import Result
+from vje_pyro.experiments.one_class import batch_size, one_class
 from vje_pyro.run import read_run_json
 
 SMALL = [word for word in TINY if not word.startswith("monitor")] + ["data.test_limit=100"]

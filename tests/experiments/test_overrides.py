@@ -8,9 +8,9 @@ import pytest
 from commandline import run_cli
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
-from vje_pyro.experiments.overrides import PATHS, expanded, parsed, readable, sample_jobs
 
 from vje_pyro.errors import VJEError
+from vje_pyro.experiments.overrides import PATHS, expanded, parsed, readable, sample_jobs
 
 AWKWARD = [
     "~/x", "~", "a~b", "数据", "naïve", "a,b", "a, b", "my photos", " x ", "it's", 'say "x"', "x=y",

@@ -1,9 +1,9 @@
 import pytest
 import torch
 from pyro.distributions import Independent, Normal
-from vje_pyro.guides import AffineCouplingFlow
 
 from vje_pyro.distributions.moments import moments
+from vje_pyro.guides import AffineCouplingFlow
 
 D = 5
 

@@ -1,5 +1,6 @@
 import pytest
 import torch
+
 from vje_pyro.guides import DiagonalNormal
 
 

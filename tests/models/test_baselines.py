@@ -7,8 +7,14 @@ from pathlib import Path
 
 import pytest
 import torch
-import vje_pyro.models
 from torch.nn.functional import normalize, relu
+
+import vje_pyro.models
+from vje_pyro.building import build
+from vje_pyro.distributions import PowerSpherical
+from vje_pyro.encoders import SmallResNet, cosine_momentum
+from vje_pyro.errors import VJEError
+from vje_pyro.method import Method, SteppedMethod
 from vje_pyro.models import (
     BYOL,
     BarlowTwins,
@@ -19,12 +25,6 @@ from vje_pyro.models import (
     SimSiam,
     VICReg,
 )
-
-from vje_pyro.building import build
-from vje_pyro.distributions import PowerSpherical
-from vje_pyro.encoders import SmallResNet, cosine_momentum
-from vje_pyro.errors import VJEError
-from vje_pyro.method import Method, SteppedMethod
 from vje_pyro.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from vje_pyro.training.optim import param_groups
 

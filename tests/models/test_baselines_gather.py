@@ -5,9 +5,9 @@ import sys
 
 import pytest
 import torch
-from vje_pyro.models import BarlowTwins, LeJEPA, MoCoV3, SimCLR, VICReg
 
 from vje_pyro.encoders import SmallResNet
+from vje_pyro.models import BarlowTwins, LeJEPA, MoCoV3, SimCLR, VICReg
 
 pytest.importorskip("lightly", reason="lightly is an extra")
 

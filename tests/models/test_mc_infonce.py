@@ -11,10 +11,10 @@ from scipy.stats import spearmanr
 from small import Encoder
 from torch import nn
 from torch.nn.functional import normalize
-from vje_pyro.models import MCInfoNCE, SimCLR
 
 from vje_pyro.distributions import PowerSpherical, VonMisesFisher
 from vje_pyro.method import ProbabilisticMethod
+from vje_pyro.models import MCInfoNCE, SimCLR
 
 pytest.importorskip("lightly", reason="lightly is an extra")
 

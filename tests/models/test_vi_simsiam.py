@@ -9,13 +9,13 @@ from pyro.infer import Trace_ELBO
 from scipy import special
 from small import Encoder, gradients
 from torch.nn.functional import normalize
-from vje_pyro.models import VISimSiam
 
 from vje_pyro.diagnostics import require_posterior
 from vje_pyro.distributions import PowerSpherical, VonMisesFisher
 from vje_pyro.errors import VJEError
 from vje_pyro.inference import SymmetricELBO
 from vje_pyro.method import Loss, Method, ProbabilisticMethod
+from vje_pyro.models import VISimSiam
 
 P = 5
 LAWS = [PowerSpherical, VonMisesFisher]

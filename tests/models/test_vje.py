@@ -6,12 +6,12 @@ import pytest
 import torch
 from small import D, Encoder, gradients
 from torch.nn.functional import normalize
-from vje_pyro.guides import DiagonalNormal
-from vje_pyro.models import VJE
 
 from vje_pyro.distributions import RadialStudentT, SphericalStudentT
+from vje_pyro.guides import DiagonalNormal
 from vje_pyro.inference import SlicedEppsPulley, SymmetricELBO
 from vje_pyro.method import Loss, Method, ProbabilisticMethod
+from vje_pyro.models import VJE
 
 
 def make(seed=0, **overrides):

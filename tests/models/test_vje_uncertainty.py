@@ -2,10 +2,10 @@ from functools import partial
 
 import torch
 from torch import nn
-from vje_pyro.guides import DiagonalNormal
-from vje_pyro.models import VJE
 
 from vje_pyro.distributions import SphericalStudentT
+from vje_pyro.guides import DiagonalNormal
+from vje_pyro.models import VJE
 
 
 class Encoder(nn.Module):

@@ -9,12 +9,12 @@ from pyro.infer import TraceMeanField_ELBO
 from scipy import special, stats
 from small import Encoder, gradients
 from torch.nn.functional import normalize
-from vje_pyro.models import VSSL
 
 from vje_pyro.diagnostics import require_posterior
 from vje_pyro.errors import VJEError
 from vje_pyro.inference import SymmetricELBO
 from vje_pyro.method import Loss, Method, ProbabilisticMethod
+from vje_pyro.models import VSSL
 from vje_pyro.training.optim import param_groups
 
 P = 5

@@ -186,7 +186,8 @@ def _has_fast_bfloat16(accelerator: str) -> bool:
     if accelerator == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     # With the instructions of either kind a step takes about half as long
-    # (docs/appendix/performance.md); without them bfloat16 convolutions are emulated, and were slower than float32 in every trial.
+    # (docs/appendix/performance.md); without them bfloat16 convolutions are emulated, and were
+    # slower than float32 in every trial.
     amx, avx512 = torch.cpu._is_amx_tile_supported, torch.cpu._is_avx512_bf16_supported
     return accelerator == "cpu" and (amx() or avx512())
 

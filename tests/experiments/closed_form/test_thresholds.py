@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from vje_pyro.experiments.closed_form import (
     ViewMoments,
     alignment_thresholds,
