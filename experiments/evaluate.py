@@ -16,6 +16,7 @@ from vje_pyro.evaluation.protocols import usable
 from vje_pyro.experiments.arguments import add_results_argument, add_run_arguments, load_run
 from vje_pyro.experiments.partial import Parts, attempted, output_folder
 from vje_pyro.run import Representation
+from vje_pyro.statistics import show
 
 logger = logging.getLogger(__name__)
 
@@ -97,7 +98,7 @@ def print_results(results: Sequence[Result]) -> None:
         for name, figure in result.figures.items():
             print(
                 f"{result.method:10} {result.features:10} {result.protocol:14} {name:29} "
-                f"{figure.value:.4f}  [{figure.low:.4f}, {figure.high:.4f}]  {figure.interval}"
+                f"{show(figure, '.4f')}  {figure.interval}"
             )
 
 

@@ -26,7 +26,7 @@ from vje_pyro.building import build
 from vje_pyro.data import DataSource
 from vje_pyro.errors import CheckpointError, DataError, VJEError
 from vje_pyro.evaluation import Result, Scorer
-from vje_pyro.evaluation.detection import RESAMPLES, OutlierScores
+from vje_pyro.evaluation.detection import OutlierScores
 from vje_pyro.evaluation.one_class import one_class_figures
 from vje_pyro.evaluation.population import BANK
 from vje_pyro.evaluation.scorer import NUM_VIEWS
@@ -36,6 +36,7 @@ from vje_pyro.experiments.pretrain import CONFIG_DIR, resume, train
 from vje_pyro.experiments.schema import check
 from vje_pyro.reading import read_bytes, read_npz
 from vje_pyro.run import load
+from vje_pyro.statistics import RESAMPLES, show
 from vje_pyro.training.run_dir import RunDir
 
 logger = logging.getLogger(__name__)
@@ -218,7 +219,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with attempted(job) as result:
         for name, figure in result.figures.items():
             if name.count("_") == 1:
-                print(f"{name:40} {figure.value:.4f}  [{figure.low:.4f}, {figure.high:.4f}]")
+                print(f"{name:40} {show(figure, '.4f')}")
 
 
 def _pop(words: list[str], key: str) -> str | None:

@@ -19,6 +19,7 @@ from vje_pyro.evaluation.scorer import NUM_VIEWS
 from vje_pyro.experiments.arguments import add_results_argument, add_run_arguments, load_run
 from vje_pyro.experiments.partial import Parts, attempted, output_folder
 from vje_pyro.run import Representation
+from vje_pyro.statistics import show
 
 
 def ood_run(
@@ -94,7 +95,7 @@ def print_table(results: dict[str, Result], metric: str = "auroc") -> None:
     print(f"{metric:28}" + "".join(f"{name[:24]:26}" for name in results))
     for name in wanted:
         figures = (result.figures[name] for result in results.values())
-        cells = (f"{f.value:.3f} [{f.low:.3f}, {f.high:.3f}]" for f in figures)
+        cells = (show(f, ".3f") for f in figures)
         print(f"{name.removeprefix(metric + '_'):28}" + "".join(f"{cell:26}" for cell in cells))
 
 

@@ -33,7 +33,7 @@ from vje_pyro.evaluation.labelled_detectors import probe_entropy
 from vje_pyro.evaluation.linear import fit_linear
 from vje_pyro.evaluation.protocols import usable
 from vje_pyro.evaluation.random_crops import SIDES, random_crops
-from vje_pyro.evaluation.risk_coverage import RESAMPLES, aurc_figure
+from vje_pyro.evaluation.risk_coverage import aurc_figure
 from vje_pyro.evaluation.uncertainty import (
     calibration_figure,
     crop_figure,
@@ -48,6 +48,7 @@ from vje_pyro.experiments.partial import Parts, attempted, output_folder
 from vje_pyro.experiments.several_views import NEIGHBOUR, VIEWS, view_figures
 from vje_pyro.models import ManyViews
 from vje_pyro.run import Representation
+from vje_pyro.statistics import RESAMPLES, show
 
 PROTOCOL = "uncertainty-v2"
 
@@ -321,7 +322,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     job = partial(uncertainty_run, run, options.cifar10h, options.images, options.results)
     with attempted(job) as result:
         for name, figure in result.figures.items():
-            print(f"{name:40} {figure.value:7.4f}  [{figure.low:.4f}, {figure.high:.4f}]")
+            print(f"{name:40} {show(figure, '.4f')}")
         for name, value in result.details.items():
             if name != "left_out":
                 print(f"{name:40} {value}")

@@ -26,7 +26,6 @@ from studies.outlier_choice import outlier_choice
 from studies.store import Record, diagnosis
 from studies.study import SEARCH, Task
 from vje_pyro.diagnostics import latent_usage
-from vje_pyro.diagnostics._figure import bootstrap_mean
 from vje_pyro.distributions.moments import moments
 from vje_pyro.evaluation import Figure, Result, evaluate, extract
 from vje_pyro.experiments.compare import train_seed
@@ -39,6 +38,7 @@ from vje_pyro.experiments.uncertainty import uncertainty_run
 from vje_pyro.joint_posterior import check_joint_posterior, fit_joint_posterior
 from vje_pyro.reading import read_csv
 from vje_pyro.run import Representation, load
+from vje_pyro.statistics import bootstrap_mean
 from vje_pyro.training.run_json import read_run_json
 
 FEATURES: dict[str, Callable[[Any, Tensor], Tensor]] = {
@@ -158,19 +158,16 @@ def _training(trained: Trained, *_: Any) -> list[Result]:
     low, middle, high = map(float, np.quantile(milliseconds, [0.25, 0.5, 0.75]))
     figures = {
         "step_ms": Figure(middle, low, high, len(milliseconds), "quartiles over log intervals"),
-        "minutes": _one_run(epochs["time"][-1] / 60),
+        "minutes": Figure.point(epochs["time"][-1] / 60, interval="one run"),
     }
     names = {"rankme": "rankme", "peak_memory": "peak_memory_mib", "active_units": "active_units"}
     for column, name in names.items():
         if column in epochs and np.isfinite(epochs[column][-1]):
-            figures[name] = _one_run(epochs[column][-1])
+            figures[name] = Figure.point(epochs[column][-1], interval="one run")
     if "kl" in steps:
-        figures["kl"] = _one_run(steps["kl"][steps["epoch"] == steps["epoch"][-1]].mean())
+        last = steps["kl"][steps["epoch"] == steps["epoch"][-1]]
+        figures["kl"] = Figure.point(last.mean(), interval="one run")
     return [trained.like("training-v1", figures, {"threads": torch.get_num_threads()})]
-
-
-def _one_run(value: float) -> Figure:
-    return Figure(float(value), float(value), float(value), 1, "one run")
 
 
 def _columns(path: Path) -> dict[str, np.ndarray]:
@@ -210,7 +207,7 @@ def _signal(trained: Trained, *_: Any) -> list[Result]:
         Result(
             "signal-v1", {"name": run.source.name, "split": "test", "images": HELDOUT},
             type(run.method).__name__, "encoder",
-            {name: Figure(**bootstrap_mean(value)) for name, value in values.items()},
+            {name: bootstrap_mean(value) for name, value in values.items()},
             trained.seed, settings={"seed": 0}, config=run.config, device=trained.device,
         )
     ]  # fmt: skip

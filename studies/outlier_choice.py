@@ -89,7 +89,7 @@ def outlier_choice(run: Representation, num_images: int = NUM_IMAGES) -> Result:
         kept, left_out = ({k: v[at] for k, v in scores.items()} for at in (~of_class, of_class))
         tasks[f"class_{label}"] = kept, left_out
     figures = {
-        f"{task}_{name}": Figure(value, value, value, len(judged), "none")
+        f"{task}_{name}": Figure.point(value, len(judged))
         for task, (kept, outliers) in tasks.items()
         for name, value in _aurocs(kept, outliers).items()
     }

@@ -1,9 +1,9 @@
 """The tables of README and docs, each between ``<!-- NAME:begin -->`` and ``<!-- NAME:end -->``.
 
 A table is an entry of :data:`TABLES`: its page, its name, and what makes its rows from stored
-results. A figure from several seeds is their mean with a 95 % t-interval; one from a single seed
-keeps the interval of its result and is marked with an asterisk. Seeds that differ in data or
-settings are refused.
+results. A figure of three seeds or more is their mean with a 95 % interval in the figure's range
+(:mod:`vje_pyro.statistics`); two seeds are shown both; one keeps the interval of its result and is
+marked with an asterisk. Seeds that differ in data or settings are refused.
 """
 
 import json
@@ -21,12 +21,13 @@ from studies.study import Study
 from vje_pyro.atomic import write_atomic
 from vje_pyro.errors import VJEError
 from vje_pyro.evaluation import Figure, Result
-from vje_pyro.evaluation.seeds import check_comparable, over_seeds
+from vje_pyro.evaluation.seeds import check_comparable
 from vje_pyro.reading import load_json
+from vje_pyro.statistics import POSITIVE, REAL, SHARE, Scale, over_seeds, parts, scale_of, show
 
 Row = tuple[str, ...]
-Cells = Iterable[tuple[Row, str, Figure]]
-"""Names of a row, a column, and one seed's figure."""
+Cells = Iterable[tuple[Row, str, Figure, Scale]]
+"""Names of a row, a column, one seed's figure and where it may lie."""
 
 NONE = "No results yet."
 
@@ -40,15 +41,17 @@ def table(heading: Iterable[str], rows: Iterable[Iterable[str]], note: str = "")
 
 def cell(
     figures: Sequence[Figure],
+    scale: Scale = SHARE,
     form: str = ".1f",
     factor: float = 100,
     blank: str = "",
     mark_all: bool = True,
 ) -> str:
-    """Mean over seeds with its interval, if there is one.
+    """A figure of all seeds as it is shown.
 
     Args:
         figures: One a seed.
+        scale: Of the figure.
         form: Of a number.
         factor: That numbers are multiplied by.
         blank: Where nothing was measured.
@@ -56,11 +59,9 @@ def cell(
     """
     if not figures:
         return blank
-    figure = over_seeds(figures)
-    value, low, high = (f"{factor * x:{form}}" for x in (figure.value, figure.low, figure.high))
-    interval = f" [{low}, {high}]" if figure.low != figure.high else ""
-    mark = "\\*" if len(figures) == 1 and (interval or mark_all) else ""
-    return value + interval + mark
+    figure = over_seeds(figures, scale)
+    mark = "\\*" if len(figures) == 1 and (parts(figure)[1] or mark_all) else ""
+    return show(figure, form, factor) + mark
 
 
 def read(results: Path, study: str, *protocols: str) -> list[Record]:
@@ -90,22 +91,24 @@ def _order(record: Record) -> tuple[Any, ...]:
 def pivot(names: list[str], cells: Cells, rows: Iterable[Row] = ()) -> str:
     """Rows and columns in the order they are found, after the rows that are named."""
     found: dict[Row, dict[str, list[Figure]]] = {row: {} for row in rows}
-    for row, column, figure in cells:
+    scales = {}
+    for row, column, figure, scale in cells:
         found.setdefault(row, {}).setdefault(column, []).append(figure)
+        scales[row, column] = scale
     columns = list(dict.fromkeys(column for figures in found.values() for column in figures))
     shown = partial(cell, form=".3f", factor=1, blank="–", mark_all=False)
     lines = (
-        [*row, *(shown(figures.get(c, [])) for c in columns),
+        [*row, *(shown(figures.get(c, []), scales.get((row, c), REAL)) for c in columns),
          str(max(map(len, figures.values()), default=0))]
         for row, figures in found.items()
     )  # fmt: skip
     return table([*names, *columns, "seeds"], lines) if found else NONE
 
 
-def together(cells: Cells) -> list[tuple[Row, str, Figure]]:
+def together(cells: Cells) -> list[tuple[Row, str, Figure, Scale]]:
     """Rows with the same first name below each other, else in the order they are found."""
     found = list(cells)
-    first = list(dict.fromkeys(row[0] for row, _, _ in found))
+    first = list(dict.fromkeys(row[0] for row, *_ in found))
     return sorted(found, key=lambda cell: first.index(cell[0][0]))
 
 
@@ -127,7 +130,8 @@ COLUMNS = (
 no result fills is left out."""
 
 ACCURACY_NOTE = (
-    "Test accuracy in %. Over several seeds: mean [95 % t-interval over seeds]; "
+    "Test accuracy in %. Of three seeds or more: mean [95 % t-interval on the logit scale]; of "
+    "two: both; "
     "marked \\*: one seed, [95 % bootstrap over test images] "
     "(1, 5, 10 labels per class: mean over 10 draws [95 % t-interval over draws])."
 )
@@ -161,7 +165,7 @@ def accuracy_table(study: str, results: Path) -> str:
     lines = []
     for row, found in sorted(figures.items()):
         counts = {len({r.seed for r in rows[row] if r.protocol == p}) for _, p, *_ in columns} - {0}
-        cells = (cell(found.get((p, name), []), factor=factor) for _, p, name, factor in columns)
+        cells = (cell(found.get((p, n), []), scale_of(n), factor=f) for _, p, n, f in columns)
         lines.append([*row, *cells, "–".join(map(str, sorted(counts)))])
     note = ACCURACY_NOTE + OTHER_NOTE * any(c[1] == "latent-v1" for c in columns)
     heading = ["study", "method", "features", *(c[0] for c in columns), "seeds"]
@@ -169,10 +173,10 @@ def accuracy_table(study: str, results: Path) -> str:
 
 
 METHODS_NOTE = (
-    "Test accuracy in %: the mean over seeds [95 % t-interval]; marked \\*: one seed, [95 % "
-    "bootstrap over test images, or t-interval over draws of labels]. RankMe is that of training "
-    "images, the memory the peak of the whole process, both at the end of training. Step: time of "
-    "a step over that of the encoder alone, in turns in one run, median [quartiles]."
+    "Test accuracy in %: the mean over seeds [95 % t-interval], two seeds both; marked \\*: one "
+    "seed, [95 % bootstrap over test images, or t-interval over draws of labels]. RankMe is that "
+    "of training images, the memory the peak of the whole process, both at the end of training. "
+    "Step: time of a step over that of the encoder alone, in turns in one run, median [quartiles]."
 )
 
 
@@ -188,7 +192,7 @@ def methods_table(results: Path) -> str:
     for method in study.variants:
         own = [r.result for r in records if r.variant == method]
         found = by_figure(own)
-        cells = [cell(found.get((p, name), []), factor=factor) for _, p, name, factor in columns]
+        cells = [cell(found.get((p, n), []), scale_of(n), factor=f) for _, p, n, f in columns]
         seeds = ", ".join(str(r.seed) for r in own if r.protocol == "knn-v1")
         rate = study.best_rate(records, method)
         rate_shown = f"{rate:g}" if seeds and rate else ""
@@ -218,8 +222,8 @@ def search_table(results: Path) -> str:
 
 RECIPE_NOTE = (
     "Validation accuracy in %. Marked \\*: one seed, [95 % bootstrap over images]; else the mean "
-    "over seeds [95 % t-interval]. A gain is over the centre's encoder features, in points, the "
-    "mean over the seeds that both have."
+    "over seeds [95 % t-interval], two seeds both. A gain is over the centre's encoder features, "
+    "in points, the mean over the seeds that both have."
 )
 
 
@@ -269,7 +273,7 @@ def aurocs(result: Result) -> Iterator[tuple[str, Figure]]:
 def detection_table(protocol: str, results: Path) -> str:
     """AUROC: a row for each study, method and score, a column for each set."""
     cells = (
-        ((variant, r.method, score), r.dataset.get("out", "mean AUROC"), figure)
+        ((variant, r.method, score), r.dataset.get("out", "mean AUROC"), figure, SHARE)
         for variant, r in read(results, "reference", protocol)
         for score, figure in aurocs(r)
     )
@@ -279,7 +283,7 @@ def detection_table(protocol: str, results: Path) -> str:
 def methods_detection_table(scores: Sequence[str], results: Path) -> str:
     """A row for each score, or each of those named, and method."""
     cells = (
-        ((score, f"`{variant}`"), r.dataset["out"], figure)
+        ((score, f"`{variant}`"), r.dataset["out"], figure, SHARE)
         for variant, r in read(results, "methods", "ood")
         for score, figure in aurocs(r)
         if not scores or score in scores
@@ -299,7 +303,7 @@ def uncertainties(result: Result) -> Iterator[tuple[str, str, Figure]]:
 def uncertainty_table(results: Path) -> str:
     """A row for each study, method and figure, a column for each uncertainty."""
     cells = (
-        ((variant, r.method, what), uncertainty, figure)
+        ((variant, r.method, what), uncertainty, figure, scale_of(what))
         for study in ("reference", "joint_posterior")
         for variant, r in read(results, study, "uncertainty")
         for what, uncertainty, figure in uncertainties(r)
@@ -310,7 +314,7 @@ def uncertainty_table(results: Path) -> str:
 def views_table(results: Path) -> str:
     """What a posterior gains from more views: a row for each study and number of views."""
     cells = (
-        ((variant, match[1]), match[2].replace("_", " "), figure)
+        ((variant, match[1]), match[2].replace("_", " "), figure, scale_of(name))
         for study in ("reference", "methods", "joint_posterior")
         for variant, r in read(results, study, "uncertainty")
         for name, figure in r.figures.items()
@@ -342,7 +346,8 @@ def joint_table(results: Path) -> str:
 
 def _joint_cell(what: str, figures: Sequence[Figure]) -> str:
     shares = PERCENT.search(what) is not None
-    return cell(figures, ".0f" if shares else ".2f", 100 if shares else 1, mark_all=False)
+    form, factor = (".0f", 100) if shares else (".2f", 1)
+    return cell(figures, scale_of(what), form, factor, mark_all=False)
 
 
 ENDS = {"error": "error rate", "best_aurc": "best order"}
@@ -354,7 +359,7 @@ def ends(result: Result) -> Iterator[tuple[str, str, Figure]]:
     for name, value in result.details.items():
         end, _, classifier = name.rpartition("_")
         if end in ENDS:
-            yield f"aurc_{classifier}", ENDS[end], Figure(value, value, value, 1, "none")
+            yield f"aurc_{classifier}", ENDS[end], Figure.point(value)
 
 
 def methods_uncertainty_table(results: Path) -> str:
@@ -364,11 +369,11 @@ def methods_uncertainty_table(results: Path) -> str:
     an AURC, which differ from method to method. Every method has a row in every figure.
     """
     found = together(
-        ((what, f"`{variant}`"), column, figure)
+        ((what, f"`{variant}`"), column, figure, scale_of(what))
         for variant, r in read(results, "methods", "uncertainty")
         for what, column, figure in (*ends(r), *uncertainties(r))
     )
-    figures, methods = (list(dict.fromkeys(row[i] for row, _, _ in found)) for i in (0, 1))
+    figures, methods = (list(dict.fromkeys(row[i] for row, *_ in found)) for i in (0, 1))
     return pivot(["figure", "method"], found, product(figures, methods))
 
 
@@ -407,7 +412,8 @@ def heads_table(results: Path) -> str:
             for name, figure in r.figures.items():
                 metric, head, labels = name.split("_")
                 kind, _, reads = head.partition("-")
-                cells.append(((variant, labels, kind, reads), HEADS[metric], figure))
+                row = variant, labels, kind, reads
+                cells.append((row, HEADS[metric], figure, scale_of(metric)))
     cells.sort(key=lambda cell: (cell[0][0], int(cell[0][1])))
     return pivot(["study", "labels a class", "head", "reads"], cells)
 
@@ -426,7 +432,7 @@ POSTERIOR: dict[str, Row] = {
     "its CRPS as trained": ("temperature", "heldout", "crps_before"),
     "its CRPS recalibrated": ("temperature", "heldout", "crps_after"),
     **{
-        f"coverage of its {name} interval, {words}": ("temperature", "heldout", when, level)
+        f"coverage of its {name} interval, %, {words}": ("temperature", "heldout", when, level)
         for when, words in (("coverage_before", "as trained"), ("coverage_after", "recalibrated"))
         for name, level in LEVELS.items()
     },
@@ -441,20 +447,27 @@ def posterior_table(study: str, variants: Mapping[str, str], results: Path) -> s
         for record in read(results, study, "diagnostics"):
             if record.variant == variant:
                 checks.setdefault(shown, []).append(record.result.details["checks"])
-    figure = partial(cell, form=".4g", factor=1, mark_all=False)
     rows = (
-        [row, *(figure([_checked(seed, where) for seed in seeds]) for seeds in checks.values())]
+        [row, *(_posterior_cell(where, seeds) for seeds in checks.values())]
         for row, where in POSTERIOR.items()
     )
     heading = ["", *(f"{name}, seeds: {len(seeds)}" for name, seeds in checks.items())]
     return table(heading, rows) if checks else NONE
 
 
+def _posterior_cell(where: Row, seeds: Sequence[Any]) -> str:
+    figures = [_checked(checks, where) for checks in seeds]
+    if where[-2].startswith("coverage"):
+        return cell(figures, SHARE, mark_all=False)
+    counted = POSITIVE if where[-1] == "active_units" else scale_of(where[-1])
+    return cell(figures, counted, ".4g", 1, mark_all=False)
+
+
 def _checked(checks: Any, where: Row) -> Figure:
     found = reduce(lambda part, key: part[key], where, checks)
     if isinstance(found, dict):
         return Figure(*(found[name] for name in ("value", "low", "high", "n", "interval")))
-    return Figure(found, found, found, 1, "none")
+    return Figure.point(found)
 
 
 # ------------------------------------------------------------------------------------ benchmarks

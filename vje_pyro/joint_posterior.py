@@ -10,16 +10,16 @@ from torch import Tensor
 from vje_pyro.atomic import make_folder
 from vje_pyro.data import select_images
 from vje_pyro.diagnostics import expected_coverage
-from vje_pyro.diagnostics._figure import bootstrap_mean
 from vje_pyro.diagnostics.many_views import (
     further_view_check,
     importance_of_views,
     rank_p_values,
     simulated_ranks,
 )
-from vje_pyro.evaluation import Figure, Result
+from vje_pyro.evaluation import Result
 from vje_pyro.models import ManyViews
 from vje_pyro.run import Representation
+from vje_pyro.statistics import Figure, bootstrap, bootstrap_mean
 from vje_pyro.training.checkpoint import Checkpoint, save_checkpoint
 
 PROTOCOL = "many-views-v1"
@@ -148,21 +148,15 @@ def _posterior_figures(model: ManyViews, seen: Tensor, seed: int) -> dict[str, F
         simulated = model.posterior(model.simulate(k, n)[0]).variance.mean(-1)
     alarms = rank_p_values(simulated_ranks(model, k, seed=seed)) < 0.01 / model.num_latents
     return {
-        "variance": _mean(model.posterior(seen).variance.mean(-1)),
-        "simulated-variance": _mean(simulated),
+        "variance": bootstrap_mean(model.posterior(seen).variance.mean(-1)),
+        "simulated-variance": bootstrap_mean(simulated),
         "k-hat": _median(importance.pareto_k),
-        "elbo-gap": _mean(gap),
-        "rank-alarms": _mean(alarms, "features of z"),
+        "elbo-gap": bootstrap_mean(gap),
+        "rank-alarms": bootstrap_mean(alarms, "features of z"),
     }
-
-
-def _mean(values: Any, over: str = "images") -> Figure:
-    return Figure(**bootstrap_mean(np.asarray(values, dtype=np.float64), over))
 
 
 def _median(values: Tensor) -> Figure:
     sample = values.double().numpy()
-    rng = np.random.default_rng(0)
-    draws = np.median(rng.choice(sample, (2000, len(sample))), axis=1)
-    low, high = (float(x) for x in np.quantile(draws, [0.025, 0.975]))
-    return Figure(float(np.median(sample)), low, high, len(sample), "95% bootstrap over images")
+    (figure,) = bootstrap(lambda p: np.median(sample[p], axis=-1), len(sample), over="images")
+    return figure

@@ -23,7 +23,6 @@ from numpy.typing import NDArray
 from vje_pyro.atomic import write_atomic
 from vje_pyro.data import DataSource, ImageArray
 from vje_pyro.errors import DataError
-from vje_pyro.evaluation import Figure, t_interval
 from vje_pyro.evaluation.linear import linear_predict
 from vje_pyro.experiments.closed_form.solutions import (
     Matrix,
@@ -33,6 +32,7 @@ from vje_pyro.experiments.closed_form.solutions import (
 )
 from vje_pyro.experiments.closed_form.thresholds import Thresholds, alignment_thresholds
 from vje_pyro.provenance import git_commit, versions
+from vje_pyro.statistics import SHARE, over_repetitions
 
 SCHEMA, SCHEMA_VERSION = "vje-pyro-closed-form", 1
 
@@ -189,8 +189,7 @@ def _measure(
 
 
 def _figure(values: Sequence[float]) -> dict[str, Any]:
-    figure: Figure = t_interval(values, over="draws of the noise")
-    return asdict(figure)
+    return asdict(over_repetitions(values, SHARE, "draws of the noise"))
 
 
 def write_result(

@@ -40,7 +40,7 @@ def test_figures(result):
     }
     assert set(result.figures) == names
     for name, figure in result.figures.items():
-        assert figure.interval == "95% t-interval over 10 draws"
+        assert figure.interval.startswith("95% t-interval over 10 draws, lo")
         assert len(result.details[f"draws_{name}"]) == 10
     for head in ("niw-points", "niw-posterior", "laplace-points", "laplace-posterior"):
         nll = [result.figures[f"nll_{head}_{m}"].value for m in (1, 5, 10)]

@@ -3,12 +3,7 @@ import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
 from vje_pyro.errors import NonFiniteError
-from vje_pyro.evaluation.detection import (
-    METRICS,
-    detection_figures,
-    detection_metrics,
-    resample_counts,
-)
+from vje_pyro.evaluation.detection import METRICS, detection_figures, detection_metrics
 
 
 def scores(ties, seed=0, n=83, m=41):
@@ -61,25 +56,20 @@ def test_higher_is_more_outlying():
 
 def test_intervals_are_a_stratified_bootstrap():
     low, high = scores(False, n=300, m=150)
-    figures = detection_figures(low, high, resamples=400)
+    inliers, outliers = {"a": low, "b": -low}, {"a": high, "b": high}
+    figures = detection_figures(inliers, outliers)
+    assert set(figures) == {f"{metric}_{name}" for metric in METRICS for name in "ab"}
     rng = np.random.default_rng(5)
     draws = [
         detection_metrics(rng.choice(low, len(low)), rng.choice(high, len(high)))["auroc"]
         for _ in range(400)
     ]
-    expected = np.quantile(draws, [0.025, 0.975])
-    figure = figures["auroc"]
+    figure = figures["auroc_a"]
+    assert [figure.low, figure.high] == pytest.approx(np.quantile(draws, [0.025, 0.975]), abs=0.015)
     assert figure.low < figure.value < figure.high
-    assert [figure.low, figure.high] == pytest.approx(expected, abs=0.015)
     assert figure.n == 450
-    assert figures == detection_figures(low, high, resamples=400)  # seeded
-    assert figures != detection_figures(low, high, resamples=400, seed=1)
-
-
-def test_resamples_keep_the_size():
-    counts = resample_counts(50, 20, (0,))
-    assert counts.shape == (20, 50)
-    assert (counts.sum(1) == 50).all()
+    with pytest.raises(ValueError, match=r"scores \['a'\] and \['a', 'b'\] are not the same"):
+        detection_figures({"a": low}, outliers)
 
 
 @pytest.mark.parametrize("bad", [[], [[1.0]], 3.0])

@@ -15,7 +15,7 @@ def tables(classes=(0, 1, 2), labels=LABELS):
 
 def test_auroc_of_each_class_and_their_mean():
     scores = tables()
-    figures = one_class_figures(scores, LABELS, resamples=300)
+    figures = one_class_figures(scores, LABELS)
     assert set(figures) == {"auroc_a", "auroc_a_0", "auroc_a_1", "auroc_a_2"}
     each = [roc_auc_score(c != LABELS, scores[c]["a"]) for c in range(3)]
     for c in range(3):
@@ -33,7 +33,7 @@ def test_the_chance_in_the_images_is_shared():
     values = RNG.normal(size=90) + LABELS
     labels = np.array([0] * 45 + [1] * 45)
     scores = {0: {"a": values}, 1: {"a": -values}}
-    figures = one_class_figures(scores, labels, resamples=300)
+    figures = one_class_figures(scores, labels)
     assert figures["auroc_a_0"].value == pytest.approx(figures["auroc_a_1"].value)
     assert figures["auroc_a"].low == pytest.approx(figures["auroc_a_0"].low)
     assert figures["auroc_a"].high == pytest.approx(figures["auroc_a_1"].high)

@@ -49,7 +49,7 @@ def test_figures_and_settings(splits):
     assert linear.figures["accuracy"].interval == "95% bootstrap over test images"
     assert list(few.figures) == ["accuracy_1", "accuracy_5", "accuracy_10"]
     assert few.figures["accuracy_5"].value == pytest.approx(np.mean(few.details["draws_5"]))
-    assert few.figures["accuracy_5"].interval == "95% t-interval over 10 draws"
+    assert few.figures["accuracy_5"].interval == "95% t-interval over 10 draws, logit scale"
 
 
 def test_unknown_protocol(splits):

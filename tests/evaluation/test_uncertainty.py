@@ -86,20 +86,20 @@ def test_aurc_of_bad_input():
 @pytest.mark.parametrize("decimals", [8, 0])
 def test_spearman_is_that_of_scipy(decimals):
     other = (VALUES + RNG.normal(size=200)).round(decimals)
-    figure = spearman_figure(VALUES, other, resamples=200)
+    figure = spearman_figure(VALUES, other)
     assert figure.value == pytest.approx(spearmanr(VALUES, other).statistic, abs=1e-12)
     assert figure.low < figure.value < figure.high
-    assert spearman_figure(VALUES, -VALUES, resamples=10).value == pytest.approx(-1)
+    assert spearman_figure(VALUES, -VALUES).value == pytest.approx(-1)
 
 
 def test_spearman_resamples_all_values_of_an_image_together():
     image = RNG.normal(size=(60, 1))
     severity = np.tile(np.arange(6.0), (60, 1))
     values = 3 * image + severity
-    figure = spearman_figure(values, severity, resamples=300)
+    figure = spearman_figure(values, severity)
     assert figure.n == 60
     assert figure.value == pytest.approx(spearmanr(values.ravel(), severity.ravel()).statistic)
-    apart = spearman_figure(values.ravel(), severity.ravel(), resamples=300)
+    apart = spearman_figure(values.ravel(), severity.ravel())
     assert apart.n == 360
     assert figure.high - figure.low != pytest.approx(apart.high - apart.low, rel=1e-3)
 
@@ -116,12 +116,12 @@ def test_spearman_of_bad_input(one, two, message):
 def test_calibration_error():
     images = np.repeat(np.arange(2000), 2)
     uniform = RNG.random(4000)
-    assert calibration_figure(uniform, images, resamples=50).value < 0.01
+    assert calibration_figure(uniform, images).value < 0.01
     # All predictions far too wide: every central interval but none of the tails is hit.
-    centre = calibration_figure(np.full(10, 0.5), np.arange(10), resamples=50)
+    centre = calibration_figure(np.full(10, 0.5), np.arange(10))
     assert centre.value == pytest.approx(np.mean(1 - np.arange(1, 20) / 20))
     assert (centre.n, centre.low) == (10, pytest.approx(centre.value))
-    edge = calibration_figure(np.ones(10), np.arange(10), resamples=50)
+    edge = calibration_figure(np.ones(10), np.arange(10))
     assert edge.value == pytest.approx(np.mean(np.arange(1, 20) / 20))
     with pytest.raises(ValueError, match="vectors alike"):
         calibration_figure(uniform, images[:5])
@@ -154,7 +154,7 @@ def test_of_equally_near_neighbours_the_first_is_taken():
 def test_r_auroc_is_the_share_of_pairs_in_the_right_order():
     values = {"sharp": VALUES, "tied": VALUES.round(0), "knows": ERRORS.astype(float)}
     values["nothing"] = np.zeros(200)
-    figures = r_auroc_figures(values, ERRORS, resamples=50)
+    figures = r_auroc_figures(values, ERRORS)
     for name, scores in values.items():
         wrong, right = scores[ERRORS][:, None], scores[~ERRORS]
         pairs = (wrong > right) + 0.5 * (wrong == right)
@@ -184,11 +184,11 @@ def test_crops_less_certain_than_their_images():
     whole = RNG.normal(size=50)
     more = whole[:, None] + np.array([0.1, 2.0])
     for crops, rate in ((more, 1), (2 * whole[:, None] - more, 0), (whole[:, None], 0.5)):
-        figure = crop_figure(whole, crops, resamples=20)
+        figure = crop_figure(whole, crops)
         assert (figure.low, figure.value, figure.high, figure.n) == (rate, rate, rate, 50)
     # All crops of half the images: pairs, not the two sets, are compared.
     sign = np.where(np.arange(50) < 25, 1, -1)
-    figure = crop_figure(100 * whole, 100 * whole[:, None] + sign[:, None], resamples=200)
+    figure = crop_figure(100 * whole, 100 * whole[:, None] + sign[:, None])
     assert figure.value == 0.5
     assert figure.low == pytest.approx(0.5 - 1.96 * 0.5 / 50**0.5, abs=0.04)
 

@@ -3,8 +3,8 @@ import pytest
 from scipy.integrate import dblquad
 from sklearn.datasets import load_digits
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
-
 from vje_pyro.evaluation.calibration import expected_calibration_error
+
 from vje_pyro.heads import GaussianHead
 
 

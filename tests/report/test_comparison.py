@@ -9,7 +9,7 @@ import subprocess
 import pytest
 
 from vje_pyro.errors import CheckpointError, VJEError
-from vje_pyro.evaluation import Figure, Result, t_interval
+from vje_pyro.evaluation import Figure, Result
 from vje_pyro.report.comparison import (
     as_json,
     check_equal_budget,
@@ -20,6 +20,7 @@ from vje_pyro.report.comparison import (
 )
 from vje_pyro.report.comparison_page import write_page
 from vje_pyro.report.comparison_tables import latex, markdown, note, tables
+from vje_pyro.statistics import SHARE, over_repetitions
 
 CONFIG = {
     "name": "digits",
@@ -80,7 +81,7 @@ def pair(tmp_path):
 def test_figures_are_means_over_seeds(pair):
     ours, theirs = pair
     assert ours.seeds == (0, 1)
-    assert ours.figures["knn-v1", "accuracy"] == t_interval([0.8, 0.9], over="seeds")
+    assert ours.figures["knn-v1", "accuracy"] == over_repetitions([0.8, 0.9], SHARE)
     assert theirs.figures["knn-v1", "accuracy"].low == pytest.approx(0.49)
     assert ("ood-v1 dtd", "auroc_knn") in ours.figures
 
@@ -125,7 +126,7 @@ def test_an_unequal_budget_is_refused_or_marked(tmp_path, pair, change, key):
     assert f"Not at equal budget: the methods differ in {key}" in page
     text = markdown(tables(contenders), note(contenders))
     assert "| other † | 50.0" in text
-    assert "| ours & co | 85.0" in text
+    assert "| ours & co | 80.0, 90.0" in text
     assert f"†: not trained like ours & co; what differs: {key}." in text
     assert r"other \dag{}" in latex(tables(contenders), note(contenders))
 
@@ -137,15 +138,15 @@ def test_an_equal_budget_is_neither_refused_nor_marked(pair):
 
 def test_markdown(pair):
     text = markdown(tables(pair), note(pair))
-    assert "| ours & co | 85.0 [21.5, 148.5] | 23 [23, 23] | 100 [100, 100] |" in text
+    assert "| ours & co | 80.0, 90.0 | 23, 23 | 100, 100 |" in text
     assert "| theirs\\|b | 50.0 [49.0, 51.0]\\* | 23\\* | 200\\* | 512\\* | 3.0\\* | 1 |" in text
     assert "| method | score | dtd | mnist |" in text
-    assert "| ours & co | minus elbo | 0.400 [0.400, 0.400] | 0.400 [0.400, 0.400] |" in text
+    assert "| ours & co | minus elbo | 0.400, 0.400 | 0.400, 0.400 |" in text
 
 
 def test_latex_is_typeset(pair, tmp_path):
     text = latex(tables(pair), note(pair))
-    assert r"ours \& co & 85.0 {\scriptsize [21.5, 148.5]}" in text
+    assert r"ours \& co & 80.0, 90.0" in text
     assert r"kNN [\%]" in text
     if shutil.which("pdflatex") is None:
         assert text.count(r"\begin{tabular}") == text.count(r"\end{tabular}") == 2
@@ -171,7 +172,7 @@ def test_json_holds_every_figure(pair):
     ours = content["contenders"][0]
     assert ours["figures"]["knn-v1 accuracy"]["value"] == pytest.approx(0.85)
     assert ours["figures"]["ood-v1 mnist fpr95_knn"]["value"] == pytest.approx(0.3)
-    assert ours["logged"]["step_ms"]["interval"] == "95% t-interval over 2 seeds"
+    assert ours["logged"]["step_ms"]["interval"] == "the points of 2 seeds"
 
 
 def test_runs_that_are_no_repetitions_are_refused(tmp_path):

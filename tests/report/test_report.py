@@ -125,7 +125,7 @@ def test_shows_the_figures_of_the_result_files(page: Page) -> None:
     for part in ("knn-v1", "0.947", "[0.924, 0.967]", "397", "95% bootstrap over test images"):
         assert part in figures
     assert "accuracy, 5 labels a class" in figures
-    assert "95% t-interval over 10 draws" in figures
+    assert "95% t-interval over 10 draws, logit scale" in figures
     assert figures.index("knn-v1") < figures.index("few-label-v1")
 
 

@@ -1,12 +1,14 @@
 """The tables of the pages: what they say of made-up results, and that the pages say it."""
 
 import json
+import re
 
 import pytest
 from made_up import record, searched
 
 from studies import ROOT, tables
 from studies.store import Store
+from vje_pyro import statistics
 from vje_pyro.errors import VJEError
 from vje_pyro.evaluation import Figure
 
@@ -51,7 +53,8 @@ def test_pages_are_rewritten_between_the_markers(tmp_path, monkeypatch):
 
 
 def test_accuracies(store):
-    # t(2, 0.975) = 4.303 and a standard error of 0.02 / sqrt(3): 42 plus or minus 5.0.
+    # t(2, 0.975) = 4.303 and a standard error of 0.02 / sqrt(3): 42 plus or minus 5.0 points, or
+    # 0.204 on the logit scale.
     store.add("reference", [
         *(record("small", "knn-v1", {"accuracy": a}, s) for s, a in enumerate((0.4, 0.42, 0.44))),
         record("small", "few-label-v1", {"accuracy_5": 0.5}),
@@ -66,7 +69,7 @@ def test_accuracies(store):
         "| --- | --- | --- | --- | --- | --- |",
         "| full | VJE | encoder | 80.0 [79.0, 82.0]\\* |  | 1 |",
         "| small | SimSiam | pixels | 37.0 [36.0, 39.0]\\* |  | 1 |",
-        "| small | VJE | encoder | 42.0 [37.0, 47.0] | 50.0 [49.0, 52.0]\\* | 1–3 |",
+        "| small | VJE | encoder | 42.0 [37.1, 47.0] | 50.0 [49.0, 52.0]\\* | 1–3 |",
     ]
     assert "RankMe" not in text
     assert tables.accuracy_table("ablation", store.folder) == "No results yet."
@@ -104,7 +107,7 @@ def test_methods_and_their_search(store):
     best, second, *others = rows(tables.methods_table(store.folder))
     assert best[:3] == ["`vje`", "0.0005", "50.0 [49.0, 52.0]\\*"]
     assert (best[-2], best[-1]) == ("", "0")
-    assert second[2] == "42.0 [29.3, 54.7]"  # ± t(0.975, 1) · 0.0141 / √2
+    assert second[2] == "41.0, 43.0"
     assert (second[-2], second[-1]) == ("1.50 [1.40, 1.60]", "0, 1")
     assert {row[2] for row in others} == {"not run yet"}
     found = {row[0]: row[1:] for row in rows(tables.search_table(store.folder))}
@@ -119,7 +122,7 @@ def test_the_screening_of_the_recipe(store):
         made += [record("centre", protocol, {"accuracy": 0.46}, features="batch-norm")]
         store.add("recipe", made)
     found = {row[0]: row[1:] for row in rows(tables.recipe_table(store.folder))}
-    assert found["`centre`"] == ["", "46.0 [33.3, 58.7]", "", "46.0 [33.3, 58.7]", "", "0, 1"]
+    assert found["`centre`"] == ["", "45.0, 47.0", "", "45.0, 47.0", "", "0, 1"]
     beta = ["44.0 [43.0, 46.0]\\*", "-1.0", "44.0 [43.0, 46.0]\\*", "-1.0", "0"]
     assert found["`beta-2`"] == ["`method.beta=2`", *beta]
     assert found["`centre, batch-norm`"][2] == "+1.0"
@@ -140,7 +143,7 @@ def test_detection(store):
     text = tables.detection_table("ood", store.folder)
     assert text.splitlines()[0] == "| study | method | score | dtd | mnist | seeds |"
     assert rows(text)[0][:4] == ["a", "VJE", "knn", "0.800 [0.790, 0.820]\\*"]
-    assert rows(text)[0][4].startswith("0.600 [")
+    assert rows(text)[0][4] == "0.500, 0.700"
     assert rows(text)[2] == ["b", "VJE", "knn", "0.900 [0.890, 0.920]\\*", "–", "1"]
     classes = tables.detection_table("one-class", store.folder)
     assert rows(classes) == [["a", "VJE", "elbo", "0.900 [0.890, 0.920]\\*", "1"]]
@@ -198,7 +201,7 @@ def test_bayesian_heads(store):
         for labels in ("1", "10")
         for head in (["logistic", "points"], ["niw", "posterior"])
     ]
-    assert all(row[4].startswith("0.400 [") for row in rows(text))
+    assert all(row[4] == "0.300, 0.500" for row in rows(text))
 
 
 def test_the_choice_of_a_score(store):
@@ -226,7 +229,7 @@ def test_the_posterior(store):
             part = content
             for key in where[:-1]:
                 part = part.setdefault(key, {})
-            x = number + shift
+            x = 0.5 if "coverage" in where[-2] else number + shift
             part[where[-1]] = {"value": x, "low": x - 1, "high": x + 1, "n": 9, "interval": "made"}
         content["latent"]["active_units"] = 3 + shift
         return content
@@ -239,8 +242,8 @@ def test_the_posterior(store):
         "methods", tables.BOTH, store.folder
     ).splitlines()
     assert heading == "|  | plain, seeds: 1 | recommended, seeds: 2 |"
-    assert kl.startswith("| KL to the prior, nats | 0 [-1, 1]\\* | 10 [")
-    assert any(row.startswith("| active units of 256 | 3 | 13 [") for row in others)
+    assert kl.startswith("| KL to the prior, nats | 0 [-1, 1]\\* | 9, 11 |")
+    assert any(row == "| active units of 256 | 3 | 12, 14 |" for row in others)
     assert tables.posterior_table("methods", {"x": "y"}, store.folder) == "No results yet."
 
 
@@ -250,3 +253,26 @@ def test_a_campaign_is_a_row_with_all_its_counts(tmp_path):
     (tmp_path / "campaigns" / "kills.json").write_text(json.dumps(found))
     table = tables.campaigns_table(tmp_path)
     assert rows(table) == [["kills", "1,200", "lost 0, random 80", "3", "aaaaaaa"]]
+
+
+INTERVAL = re.compile(r"(-?[\d.,]+) \[(-?[\d.,]+), (-?[\d.,]+)\]")
+
+
+def test_no_interval_leaves_its_range(monkeypatch):
+    """Neither of the figures that the tables are made of, nor as the tables show them."""
+    made = []
+
+    def over_seeds(figures, scale):
+        made.append((statistics.over_seeds(figures, scale), scale))
+        return made[-1][0]
+
+    monkeypatch.setattr(tables, "over_seeds", over_seeds)
+    shown = [found for make in tables.TABLES.values()
+             for found in INTERVAL.findall(make(ROOT / "docs" / "results"))]  # fmt: skip
+    assert len(made) > 1000
+    for figure, scale in made:
+        assert scale.low <= figure.low <= figure.value <= figure.high <= scale.high
+    assert len(shown) > 1000
+    for ends in shown:
+        value, low, high = (float(x.replace(",", "")) for x in ends)
+        assert low <= value <= high

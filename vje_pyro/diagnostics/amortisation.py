@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Independent, Normal
 
-from vje_pyro.diagnostics._figure import mean_over_images
+from vje_pyro.diagnostics._images import mean_over_images
 from vje_pyro.diagnostics._programs import chunks, log_density, seeded
 from vje_pyro.diagnostics.importance import log_weights
 from vje_pyro.diagnostics.pairs import Pairs

@@ -37,7 +37,7 @@ Source: held-out log predictive density and its standard error, Vehtari, Gelman 
 import copy
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, NamedTuple
 
 import pyro
@@ -46,12 +46,12 @@ from pyro import poutine
 from torch import Tensor, nn
 
 from vje_pyro.diagnostics import arviz_adapter
-from vje_pyro.diagnostics._figure import bootstrap_mean
+from vje_pyro.diagnostics._images import per_image
 from vje_pyro.diagnostics._programs import chunks, draw_latents, given, seeded
-from vje_pyro.diagnostics.coverage import per_image
 from vje_pyro.diagnostics.pairs import Pairs
 from vje_pyro.errors import VJEError
 from vje_pyro.inference import SymmetricELBO
+from vje_pyro.statistics import bootstrap_mean
 
 _NEEDED = ("inference", "elbo", "direction", "radius", "reference_radius")
 
@@ -114,7 +114,7 @@ class Comparison:
     def difference(self, name: str, site: str | None = None) -> dict[str, Any]:
         """Mean density less that of the best model, paired by image, as a figure in nats."""
         best = self.scores[self.best].per_image(site)
-        return bootstrap_mean(self.scores[name].per_image(site) - best)
+        return asdict(bootstrap_mean(self.scores[name].per_image(site) - best))
 
     def is_conclusive(self, name: str) -> bool:
         """Whether the data, and not the errors of the fits, say that another model is better.
@@ -142,7 +142,7 @@ class Comparison:
             "fit_error": self.fit_errors.get(name),
             **{
                 label: {
-                    **bootstrap_mean(values := self.scores[name].per_image(site)),
+                    **asdict(bootstrap_mean(values := self.scores[name].per_image(site))),
                     "se": (values.std() / len(values) ** 0.5).item(),
                     "difference": self.difference(name, site),
                 }

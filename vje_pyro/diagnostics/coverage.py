@@ -4,16 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from vje_pyro.diagnostics._images import per_image
+from vje_pyro.statistics import LEVEL, bootstrap, counts
+
 LEVELS = tuple(round(0.05 * step, 2) for step in range(1, 20))
 """Nominal levels 5 %, 10 %, …, 95 %."""
-
-_MASS = 0.95
-_RESAMPLES = 2000
-_ROWS = 100
 
 
 @dataclass(frozen=True)
@@ -53,7 +51,7 @@ class Coverage:
             "low": low,
             "high": high,
             "n": self.num_images,
-            "interval": f"{100 * _MASS:g}% bootstrap over images",
+            "interval": f"{100 * LEVEL:g}% bootstrap over images",
         }
 
     def summary(self) -> dict[str, Any]:
@@ -102,30 +100,8 @@ def expected_coverage(
     value = pit.double()[:, None]
     central, lower = (2 * value - 1).abs() <= level, value <= level
     hits = per_image(torch.cat([central, lower], dim=1).double(), images)
-    low, high = _bootstrap(hits, seed)
-    mean, interval = hits.mean(0), torch.stack([low, high], dim=-1)
-    n = len(level)
+    rows = hits.numpy()
+    figures = bootstrap(lambda places: (counts(places) @ rows).T / len(rows), len(rows), seed=seed)
+    interval = torch.tensor([[f.low, f.high] for f in figures], dtype=torch.float64)
+    n, mean = len(level), hits.mean(0)
     return Coverage(level, mean[:n], interval[:n], mean[n:], interval[n:], len(hits))
-
-
-def per_image(values: Tensor, images: Tensor) -> Tensor:
-    """Mean of the values ``(M, ...)`` of each image, ``(I, ...)``, by increasing index.
-
-    Example:
-        >>> per_image(torch.tensor([1.0, 2.0, 3.0]), torch.tensor([4, 9, 4]))
-        tensor([2., 2.])
-    """
-    _, group, count = images.unique(return_inverse=True, return_counts=True)
-    total = values.new_zeros(len(count), *values.shape[1:]).index_add(0, group, values)
-    return total / count.view(-1, *[1] * (values.dim() - 1))
-
-
-def _bootstrap(hits: Tensor, seed: int) -> tuple[Tensor, Tensor]:
-    """Percentile intervals of the column means of ``(I, C)``, resampling rows."""
-    rng, n = np.random.default_rng(seed), len(hits)
-    means = [
-        rng.multinomial(n, np.full(n, 1 / n), size=_ROWS) @ hits.numpy() / n
-        for _ in range(_RESAMPLES // _ROWS)
-    ]
-    low, high = np.quantile(np.concatenate(means), [(1 - _MASS) / 2, (1 + _MASS) / 2], axis=0)
-    return torch.from_numpy(low), torch.from_numpy(high)

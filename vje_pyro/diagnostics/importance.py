@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vje_pyro.diagnostics._figure import mean_over_images
+from vje_pyro.diagnostics._images import mean_over_images
 from vje_pyro.diagnostics._programs import chunks, draw_latents, log_density, seeded
 from vje_pyro.diagnostics.arviz_adapter import psislw
 from vje_pyro.diagnostics.pairs import Pairs

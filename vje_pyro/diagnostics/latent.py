@@ -11,7 +11,7 @@ from torch.distributions import Independent, LowRankMultivariateNormal, kl_diver
 from torch.distributions import MixtureSameFamily as TorchMixture
 from torch.distributions import Normal as TorchNormal
 
-from vje_pyro.diagnostics._figure import mean_over_images
+from vje_pyro.diagnostics._images import mean_over_images
 from vje_pyro.diagnostics._programs import chunks, draw_latents, seeded, site_log_probs
 from vje_pyro.diagnostics.pairs import Pairs
 from vje_pyro.diagnostics.verdict import Verdict

@@ -41,10 +41,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vje_pyro.diagnostics._figure import bootstrap_mean
-from vje_pyro.diagnostics.coverage import Coverage, expected_coverage, per_image
+from vje_pyro.diagnostics._images import mean_over_images, per_image
+from vje_pyro.diagnostics.coverage import Coverage, expected_coverage
 from vje_pyro.diagnostics.pairs import Pairs
 from vje_pyro.diagnostics.predictive import Replicates, predictive_check
+from vje_pyro.statistics import Places, bootstrap, counts
 
 FAMILIES = ("residual", "scale")
 REPORTED = (0.5, 0.8, 0.95)
@@ -52,7 +53,6 @@ REPORTED = (0.5, 0.8, 0.95)
 
 # Wider than twice the model's own scales, most of a heavy-tailed law falls off the sphere.
 _RANGE = {"residual": (1 / 16, 16.0), "scale": (1 / 16, 2.0)}
-_RESAMPLES = 200
 
 
 @dataclass(frozen=True)
@@ -86,10 +86,7 @@ class Recalibrated:
             "coverage_before": {f"{p:g}": self.before.at(p) for p in REPORTED},
             "coverage_after": {f"{p:g}": self.after.at(p) for p in REPORTED},
             "largest_error_after": max(abs(self.after.at(p)["value"] - p) for p in REPORTED),
-            **{
-                name: bootstrap_mean(per_image(value.double(), self.images))
-                for name, value in means.items()
-            },
+            **{name: mean_over_images(value, self.images) for name, value in means.items()},
         }
 
 
@@ -316,13 +313,12 @@ def minimum(
     add(fine[(fine > low) & (fine < high)])
     points = np.array(sorted(table))
     values = np.stack([table[point].numpy() for point in points])
-    rng, n = np.random.default_rng(seed), values.shape[1]
-    resampled = [
-        _lowest(points, values @ rng.multinomial(n, np.full(n, 1 / n)) / n)
-        for _ in range(_RESAMPLES)
-    ]
-    ends = np.exp(np.quantile(resampled, [0.025, 0.975])).tolist()
-    return math.exp(_lowest(points, values.mean(1))), (ends[0], ends[1])
+
+    def lowest(places: Places) -> list[float]:
+        return [_lowest(points, row) for row in counts(places) @ values.T / values.shape[1]]
+
+    (log,) = bootstrap(lowest, values.shape[1], seed=seed)
+    return math.exp(log.value), (math.exp(log.low), math.exp(log.high))
 
 
 def _lowest(points: np.ndarray, values: np.ndarray) -> float:

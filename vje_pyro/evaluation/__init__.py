@@ -1,15 +1,15 @@
 """Versioned protocols on frozen features, and results as files."""
 
-from vje_pyro.evaluation.bootstrap import bootstrap_accuracy, t_interval
 from vje_pyro.evaluation.detection import detection_figures, detection_metrics
 from vje_pyro.evaluation.features import Features, extract, pixels
 from vje_pyro.evaluation.knn import knn_accuracy, knn_predict
 from vje_pyro.evaluation.ood import OutOfDistribution
 from vje_pyro.evaluation.population import Population
 from vje_pyro.evaluation.protocols import DEFAULT, PROTOCOLS, evaluate
-from vje_pyro.evaluation.result import Figure, Result
+from vje_pyro.evaluation.result import Result
 from vje_pyro.evaluation.scorer import Scorer
 from vje_pyro.evaluation.spectrum import spectrum
+from vje_pyro.statistics import Figure
 
 __all__ = [
     "DEFAULT",
@@ -20,7 +20,6 @@ __all__ = [
     "Population",
     "Result",
     "Scorer",
-    "bootstrap_accuracy",
     "detection_figures",
     "detection_metrics",
     "evaluate",
@@ -29,5 +28,4 @@ __all__ = [
     "knn_predict",
     "pixels",
     "spectrum",
-    "t_interval",
 ]

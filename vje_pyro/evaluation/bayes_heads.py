@@ -15,12 +15,12 @@ from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from vje_pyro.errors import DataError
-from vje_pyro.evaluation.calibration import expected_calibration_error
 from vje_pyro.evaluation.features import Features
 from vje_pyro.evaluation.few_label import DRAWS, draw, possible
 from vje_pyro.evaluation.linear import fit_classifier
 from vje_pyro.heads import GaussianHead, LaplaceHead
 from vje_pyro.heads.head import UNLABELLED
+from vje_pyro.statistics import expected_calibration_error
 
 Predictor = Callable[[Any, NDArray[np.int64], Any], NDArray[np.float64]]
 """Class probabilities of test images from training images, of which −1 have no label."""

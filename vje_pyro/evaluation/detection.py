@@ -4,22 +4,13 @@ Everywhere in this package a score is higher for what is more outlying (the conv
 pytorch-ood), and the outliers are the positives.
 """
 
-from collections.abc import Iterator
-from functools import lru_cache
-
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from vje_pyro.errors import NonFiniteError
-from vje_pyro.evaluation.result import Figure
+from vje_pyro.statistics import Figure, Floats, Places, bootstrap, counts
 
 METRICS = ("auroc", "aupr", "fpr95")
-RESAMPLES = 1000
-
-_ROWS = 100
-"""Resamples at once."""
-
-Floats = NDArray[np.float64]
 
 OutlierScores = dict[str, Floats]
 """Scores of N images by name, each ``(N,)``; higher is more outlying."""
@@ -74,58 +65,31 @@ def detection_metrics(
     }
 
 
-def detection_figures(
-    inliers: ArrayLike, outliers: ArrayLike, resamples: int = RESAMPLES, seed: int = 0
-) -> dict[str, Figure]:
-    """The metrics with percentile bootstrap intervals, inliers and outliers resampled apart.
+def detection_figures(inliers: OutlierScores, outliers: OutlierScores) -> dict[str, Figure]:
+    """``auroc_NAME``, ``aupr_NAME`` and ``fpr95_NAME`` of every score, with bootstrap intervals.
 
-    The resamples of a seed are the same for all scores of the same images. The intervals cover
-    the choice of test images, not that of training seed.
+    Inliers and outliers are resampled apart, for all scores together.
 
     Args:
         inliers: Scores of N inliers.
         outliers: Scores of M outliers.
-        resamples: How many bootstrap resamples.
-        seed: Of the resampling.
 
     Raises:
-        ValueError: As :func:`detection_metrics`.
+        ValueError: If the two do not hold the same scores; else as :func:`detection_metrics`.
         NonFiniteError: If a score is NaN.
     """
-    values = detection_metrics(inliers, outliers)
-    counts = [
-        resample_counts(np.size(scores), resamples, (seed, place))
-        for place, scores in enumerate((inliers, outliers))
-    ]
-    draws = [
-        detection_metrics(inliers, outliers, *rows)
-        for rows in zip(*(_chunks(c) for c in counts), strict=True)
-    ]
-    return {
-        name: percentile_figure(
-            float(values[name]),
-            np.concatenate([draw[name] for draw in draws]),
-            np.size(inliers) + np.size(outliers),
-            "95% stratified bootstrap over test images",
-        )
-        for name in METRICS
-    }
+    if inliers.keys() != outliers.keys():
+        raise ValueError(f"scores {sorted(inliers)} and {sorted(outliers)} are not the same.")
 
+    def metrics(of_inliers: Places, of_outliers: Places) -> list[Floats]:
+        weights = counts(of_inliers), counts(of_outliers)
+        each = (detection_metrics(inliers[name], outliers[name], *weights) for name in inliers)
+        return [found[metric] for found in each for metric in METRICS]
 
-@lru_cache(maxsize=16)
-def resample_counts(n: int, resamples: int, seed: tuple[int, ...]) -> NDArray[np.uint8]:
-    """How often each of n things is in each bootstrap resample, ``(resamples, n)``."""
-    rng = np.random.default_rng(seed)
-    rows = [np.bincount(rng.integers(0, n, n), minlength=n) for _ in range(resamples)]
-    counts = np.stack(rows).astype(np.uint8)
-    counts.flags.writeable = False  # it is shared by all who ask
-    return counts
-
-
-def percentile_figure(value: float, draws: Floats, n: int, interval: str) -> Figure:
-    """A figure with the central 95 % of its bootstrap draws."""
-    low, high = np.quantile(draws, [0.025, 0.975])
-    return Figure(value, float(low), float(high), n, interval)
+    sizes = (np.size(next(iter(scores.values()))) for scores in (inliers, outliers))
+    figures = bootstrap(metrics, *sizes, over="test images, inliers and outliers apart")
+    names = (f"{metric}_{name}" for name in inliers for metric in METRICS)
+    return dict(zip(names, figures, strict=True))
 
 
 def check_scores(scores: ArrayLike, what: str) -> Floats:
@@ -145,8 +109,3 @@ def check_scores(scores: ArrayLike, what: str) -> Floats:
             f"{missing.argmax()}: the method's densities break down there; try another checkpoint."
         )
     return values
-
-
-def _chunks(rows: NDArray[np.uint8]) -> Iterator[NDArray[np.uint8]]:
-    for start in range(0, len(rows), _ROWS):
-        yield rows[start : start + _ROWS]

@@ -4,24 +4,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from vje_pyro.errors import DataError
-from vje_pyro.evaluation.detection import (
-    RESAMPLES,
-    OutlierScores,
-    detection_metrics,
-    percentile_figure,
-    resample_counts,
-)
-from vje_pyro.evaluation.result import Figure
-
-_INTERVAL = "95% bootstrap over test images, stratified by class"
+from vje_pyro.evaluation.detection import OutlierScores, detection_metrics
+from vje_pyro.statistics import Figure, Places, bootstrap, counts
 
 
-def one_class_figures(
-    scores: dict[int, OutlierScores],
-    labels: ArrayLike,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
-) -> dict[str, Figure]:
+def one_class_figures(scores: dict[int, OutlierScores], labels: ArrayLike) -> dict[str, Figure]:
     """AUROC of every score for every class against the others, and the mean over classes.
 
     A bootstrap resample draws the test images of each class once and has them judged by all
@@ -30,8 +17,6 @@ def one_class_figures(
     Args:
         scores: By class, the scores of that class's model for all N test images.
         labels: Classes of the test images, ``(N,)``.
-        resamples: How many bootstrap resamples.
-        seed: Of the resampling.
 
     Returns:
         ``auroc_NAME``, the mean over classes, and ``auroc_NAME_CLASS``.
@@ -44,31 +29,26 @@ def one_class_figures(
     """
     classes = np.asarray(labels)
     _check(scores, classes)
-    weights = _stratified_counts(classes, resamples, seed)
-    figures = {}
-    for name in next(iter(scores.values())):
-        values, draws = [], []
-        for label, table in scores.items():
-            one = classes == label
-            parts = table[name][one], table[name][~one]
-            values.append(float(detection_metrics(*parts)["auroc"]))
-            draws.append(detection_metrics(*parts, weights[:, one], weights[:, ~one])["auroc"])
-        drawn, n = np.stack(draws), len(classes)
-        figures[f"auroc_{name}"] = percentile_figure(
-            float(np.mean(values)), drawn.mean(0), n, _INTERVAL
-        )
-        for label, value, row in zip(scores, values, drawn, strict=True):
-            figures[f"auroc_{name}_{label}"] = percentile_figure(value, row, n, _INTERVAL)
-    return figures
+    strata = [np.flatnonzero(classes == label) for label in np.unique(classes)]
+    names = list(next(iter(scores.values())))
+
+    def aurocs(*places: Places) -> NDArray[np.float64]:
+        weights = np.empty((len(places[0]), len(classes)), int)
+        for members, part in zip(strata, places, strict=True):
+            weights[:, members] = counts(part)
+        found = np.array([[_auroc(scores[c][n], classes == c, weights) for c in scores]
+                          for n in names])  # fmt: skip
+        return np.concatenate([found.mean(1, keepdims=True), found], 1).reshape(-1, len(weights))
+
+    figures = bootstrap(aurocs, *map(len, strata), over="test images, stratified by class")
+    keys = (f"auroc_{name}{end}" for name in names for end in ("", *(f"_{c}" for c in scores)))
+    return dict(zip(keys, figures, strict=True))
 
 
-def _stratified_counts(labels: NDArray[np.int64], resamples: int, seed: int) -> NDArray[np.uint8]:
-    """How often each image is in each resample, which keeps the size of every class."""
-    counts = np.empty((resamples, len(labels)), np.uint8)
-    for label in np.unique(labels):
-        members = labels == label
-        counts[:, members] = resample_counts(members.sum(), resamples, (seed, int(label)))
-    return counts
+def _auroc(
+    scores: NDArray[np.float64], one: NDArray[np.bool_], weights: NDArray[np.intp]
+) -> NDArray[np.float64]:
+    return detection_metrics(scores[one], scores[~one], weights[:, one], weights[:, ~one])["auroc"]
 
 
 def _check(scores: dict[int, OutlierScores], labels: NDArray[np.int64]) -> None:

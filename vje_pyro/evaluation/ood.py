@@ -10,29 +10,15 @@ import torch
 
 from vje_pyro.data.batches import batches
 from vje_pyro.errors import DataError
-from vje_pyro.evaluation.detection import RESAMPLES, OutlierScores, detection_figures
+from vje_pyro.evaluation.detection import OutlierScores, detection_figures
 from vje_pyro.evaluation.likelihood_scores import NUM_SAMPLES
 from vje_pyro.evaluation.population import BANK
-from vje_pyro.evaluation.result import Figure, Result
+from vje_pyro.evaluation.result import Result
 from vje_pyro.evaluation.scorer import Scorer, Split
+from vje_pyro.statistics import RESAMPLES
 
 ALARM_LEVEL = 0.05
 """Level of the alarms that are counted: the false alarms that are allowed."""
-
-
-def ood_figures(inliers: OutlierScores, outliers: OutlierScores) -> dict[str, Figure]:
-    """``auroc_NAME``, ``aupr_NAME`` and ``fpr95_NAME`` of every score.
-
-    Raises:
-        ValueError: If the two do not hold the same scores.
-    """
-    if inliers.keys() != outliers.keys():
-        raise ValueError(f"scores {sorted(inliers)} and {sorted(outliers)} are not the same.")
-    return {
-        f"{metric}_{name}": figure
-        for name, values in inliers.items()
-        for metric, figure in detection_figures(values, outliers[name]).items()
-    }
 
 
 class OutOfDistribution:
@@ -94,7 +80,7 @@ class OutOfDistribution:
             },
             method=type(self.scorer.method).__name__,
             features="encoder",
-            figures=ood_figures(self.inliers, scores),
+            figures=detection_figures(self.inliers, scores),
             seed=self.seed,
             settings={
                 "positives": "outliers",

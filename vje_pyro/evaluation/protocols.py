@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 
 from vje_pyro.errors import DataError
-from vje_pyro.evaluation import bayes_heads, calibration, few_label, knn, linear
-from vje_pyro.evaluation.bootstrap import bootstrap_accuracy, t_interval
+from vje_pyro.evaluation import bayes_heads, few_label, knn, linear
 from vje_pyro.evaluation.features import Features
-from vje_pyro.evaluation.result import Figure, Result
+from vje_pyro.evaluation.result import Result
+from vje_pyro.statistics import BINS, Figure, bootstrap_mean, over_repetitions, scale_of
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ def knn_v1(train: Features, test: Features, device: torch.device) -> Scores:
     bank, classes, queries = (torch.from_numpy(a).to(device) for a in (train.x, train.y, test.x))
     predicted = knn.knn_predict(bank, classes, queries, k).cpu().numpy()
     settings = {"k": k, "temperature": knn.TEMPERATURE}
-    return Scores({"accuracy": bootstrap_accuracy(predicted == test.y)}, settings)
+    return Scores({"accuracy": _accuracy(predicted, test)}, settings)
 
 
 def linear_v1(train: Features, test: Features, device: torch.device) -> Scores:
@@ -44,7 +45,7 @@ def linear_v1(train: Features, test: Features, device: torch.device) -> Scores:
         "iterations": probe.iterations,
         "train_accuracy": float(np.mean(probe.predict(train.x) == train.y)),
     }
-    figure = bootstrap_accuracy(probe.predict(test.x) == test.y)
+    figure = _accuracy(probe.predict(test.x), test)
     return Scores({"accuracy": figure}, settings, details)
 
 
@@ -58,7 +59,7 @@ def linear_sgd_v1(train: Features, test: Features, device: torch.device) -> Scor
         "momentum": linear.MOMENTUM,
         "milestones": list(linear.MILESTONES),
     }
-    return Scores({"accuracy": bootstrap_accuracy(predicted == test.y)}, settings)
+    return Scores({"accuracy": _accuracy(predicted, test)}, settings)
 
 
 def few_label_v1(train: Features, test: Features, device: torch.device) -> Scores:
@@ -72,11 +73,17 @@ def few_label_v1(train: Features, test: Features, device: torch.device) -> Score
         "labels_per_class": list(few_label.LABELS_PER_CLASS),
         "draws": few_label.DRAWS,
     }
-    figures = {
-        f"accuracy_{m}": t_interval(values, over="draws") for m, values in accuracies.items()
-    }
+    figures = _over_draws({f"accuracy_{m}": values for m, values in accuracies.items()})
     details = {f"draws_{m}": values for m, values in accuracies.items()}
     return Scores(figures, settings, details | _too_rare(train))
+
+
+def _accuracy(predicted: ArrayLike, test: Features) -> Figure:
+    return bootstrap_mean(np.asarray(predicted) == test.y, over="test images")
+
+
+def _over_draws(draws: Mapping[str, Sequence[float]]) -> dict[str, Figure]:
+    return {n: over_repetitions(values, scale_of(n), "draws") for n, values in draws.items()}
 
 
 def _too_rare(train: Features) -> dict[str, dict[str, str]]:
@@ -93,10 +100,10 @@ def bayes_heads_v1(train: Features, test: Features, device: torch.device) -> Sco
     settings = {
         "labels_per_class": list(few_label.LABELS_PER_CLASS),
         "draws": few_label.DRAWS,
-        "bins": calibration.BINS,
+        "bins": BINS,
         "C": linear.C,
     }
-    figures = {name: t_interval(values, over="draws") for name, values in draws.items()}
+    figures = _over_draws(draws)
     details = {f"draws_{name}": values for name, values in draws.items()}
     return Scores(figures, settings, details | _too_rare(train))
 

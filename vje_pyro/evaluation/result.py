@@ -11,32 +11,10 @@ from pydantic import ConfigDict, StrictFloat, StrictInt
 from vje_pyro.atomic import make_folder, write_atomic
 from vje_pyro.provenance import git_commit, versions
 from vje_pyro.reading import JsonFormat, load_json
+from vje_pyro.statistics import Figure, in_range, scale_of
 
 SCHEMA = "vje-pyro-result"
 SCHEMA_VERSION = 1
-
-_READ = ConfigDict(extra="forbid", allow_inf_nan=False)
-
-
-@dataclass(frozen=True)
-class Figure:
-    """A number with its interval.
-
-    Args:
-        value: The estimate; accuracies are fractions in [0, 1].
-        low: Lower end of the interval.
-        high: Upper end of the interval.
-        n: How many test images, draws or seeds the interval is over.
-        interval: What the interval is, in words: ``"95% bootstrap over test images"``.
-    """
-
-    __pydantic_config__: ClassVar[ConfigDict] = _READ
-
-    value: StrictFloat
-    low: StrictFloat
-    high: StrictFloat
-    n: StrictInt
-    interval: str
 
 
 @dataclass
@@ -60,7 +38,7 @@ class Result:
         created: UTC time in ISO 8601.
     """
 
-    __pydantic_config__: ClassVar[ConfigDict] = _READ
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     protocol: str
     dataset: dict[str, Any]
@@ -76,6 +54,10 @@ class Result:
     commit: str | None = field(default_factory=git_commit)
     versions: dict[str, str | None] = field(default_factory=versions)
     created: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+
+    def __post_init__(self) -> None:
+        """Plain t-intervals, of files of before, are taken to the scales of their figures."""
+        self.figures = {name: in_range(f, scale_of(name)) for name, f in self.figures.items()}
 
     @property
     def filename(self) -> str:

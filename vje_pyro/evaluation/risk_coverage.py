@@ -3,12 +3,8 @@
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from vje_pyro.evaluation.detection import check_scores, percentile_figure, resample_counts
-from vje_pyro.evaluation.result import Figure
-
-RESAMPLES = 1000
-_ROWS = 100
-"""Resamples at once."""
+from vje_pyro.evaluation.detection import check_scores
+from vje_pyro.statistics import Figure, bootstrap, counts
 
 
 def aurc(
@@ -60,15 +56,11 @@ def aurc(
     return area / total
 
 
-def aurc_figure(
-    errors: ArrayLike, uncertainty: ArrayLike, resamples: int = RESAMPLES, seed: int = 0
-) -> Figure:
-    """:func:`aurc` with its percentile bootstrap interval over test images."""
+def aurc_figure(errors: ArrayLike, uncertainty: ArrayLike) -> Figure:
+    """:func:`aurc` with its bootstrap interval over test images."""
     n = np.size(uncertainty)
-    rows = np.split(resample_counts(n, resamples, (seed,)), range(_ROWS, resamples, _ROWS))
-    draws = np.concatenate([aurc(errors, uncertainty, part) for part in rows])
-    interval = "95% bootstrap over test images"
-    return percentile_figure(float(aurc(errors, uncertainty)), draws, n, interval)
+    (figure,) = bootstrap(lambda places: aurc(errors, uncertainty, counts(places)), n)
+    return figure
 
 
 def optimal_aurc(errors: NDArray[np.bool_]) -> float:

@@ -1,21 +1,9 @@
-"""Figures of one protocol from several seeds as one figure."""
+"""Which results are repetitions of one experiment."""
 
 from collections.abc import Sequence
 
 from vje_pyro.errors import VJEError
-from vje_pyro.evaluation.bootstrap import t_interval
-from vje_pyro.evaluation.result import Figure, Result
-
-
-def over_seeds(figures: Sequence[Figure]) -> Figure:
-    """The mean over seeds with its t-interval; a single seed keeps the interval it has.
-
-    Args:
-        figures: One a seed, at least one.
-    """
-    if len(figures) == 1:
-        return figures[0]
-    return t_interval([figure.value for figure in figures], over="seeds")
+from vje_pyro.evaluation.result import Result
 
 
 def check_comparable(where: str, results: Sequence[Result]) -> None:

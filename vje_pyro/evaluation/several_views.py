@@ -6,8 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vje_pyro.evaluation.result import Figure
-from vje_pyro.evaluation.uncertainty import mean_figure
+from vje_pyro.statistics import Figure, bootstrap_mean
 
 Floats = NDArray[np.floating]
 
@@ -54,5 +53,7 @@ def contraction_figures(
             "variance": np.exp(2 * log_scale),
             "predicted-variance": 1 / (prior + k * added),
         }
-        figures |= {f"views-{k}_{n}": mean_figure(v.mean(1)) for n, v in of_images.items()}
+        figures |= {
+            f"views-{k}_{n}": bootstrap_mean(v.mean(1), "test images") for n, v in of_images.items()
+        }
     return figures

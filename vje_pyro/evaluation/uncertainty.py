@@ -10,19 +10,9 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.stats import rankdata
 
 from vje_pyro.errors import VJEError
-from vje_pyro.evaluation.detection import (
-    OutlierScores,
-    check_scores,
-    detection_figures,
-    percentile_figure,
-    resample_counts,
-)
-from vje_pyro.evaluation.result import Figure
-from vje_pyro.evaluation.risk_coverage import RESAMPLES, aurc_figure, optimal_aurc
-
-_INTERVAL = "95% bootstrap over test images"
-_ROWS = 50
-"""Resamples at once."""
+from vje_pyro.evaluation.detection import OutlierScores, check_scores, detection_metrics
+from vje_pyro.evaluation.risk_coverage import aurc_figure, optimal_aurc
+from vje_pyro.statistics import Figure, Floats, Places, bootstrap, bootstrap_mean, counts
 
 _QUERIES = 1000
 """Images at once whose neighbours are looked for."""
@@ -78,9 +68,7 @@ def nearest_neighbour_errors(x: ArrayLike, y: ArrayLike) -> NDArray[np.bool_]:
     return errors
 
 
-def r_auroc_figures(
-    uncertainties: OutlierScores, errors: NDArray[np.bool_], resamples: int = RESAMPLES
-) -> dict[str, Figure]:
+def r_auroc_figures(uncertainties: OutlierScores, errors: NDArray[np.bool_]) -> dict[str, Figure]:
     """``r-auroc_NAME``: AUROC of every uncertainty for the errors of the nearest neighbour.
 
     The probability that an image whose neighbour has another class is less certain than one whose
@@ -92,7 +80,6 @@ def r_auroc_figures(
     Args:
         uncertainties: Of N images.
         errors: :func:`nearest_neighbour_errors`, ``(N,)``.
-        resamples: How many bootstrap resamples.
 
     Raises:
         ValueError: If an uncertainty is not of all images.
@@ -105,24 +92,28 @@ def r_auroc_figures(
             f"R-AUROC needs right and wrong nearest neighbours: {which} of {len(errors)} images "
             f"have a neighbour of their own class."
         )
-    figures = {}
     for name, values in uncertainties.items():
         if np.shape(values) != errors.shape:
             raise ValueError(
                 f"uncertainties of {errors.shape} images wanted, got {np.shape(values)} of {name}."
             )
-        found = detection_figures(values[~errors], values[errors], resamples)
-        figures[f"r-auroc_{name}"] = found["auroc"]
-    return figures
+
+    def aurocs(right: Places, wrong: Places) -> list[Floats]:
+        weights = counts(right), counts(wrong)
+        pairs = ((values[~errors], values[errors]) for values in uncertainties.values())
+        return [detection_metrics(*pair, *weights)["auroc"] for pair in pairs]
+
+    sizes = int((~errors).sum()), int(errors.sum())
+    figures = bootstrap(aurocs, *sizes, over="test images, right and wrong apart")
+    return {f"r-auroc_{name}": f for name, f in zip(uncertainties, figures, strict=True)}
 
 
-def crop_figure(whole: ArrayLike, crops: ArrayLike, resamples: int = RESAMPLES) -> Figure:
+def crop_figure(whole: ArrayLike, crops: ArrayLike) -> Figure:
     """How often a crop is less certain than its whole image; a tie counts half.
 
     Args:
         whole: Uncertainty of N images, ``(N,)``.
         crops: Of K crops of each, ``(N, K)``; resampled together.
-        resamples: How many bootstrap resamples.
 
     Raises:
         ValueError: If the shapes do not fit.
@@ -136,28 +127,16 @@ def crop_figure(whole: ArrayLike, crops: ArrayLike, resamples: int = RESAMPLES) 
     check_scores(of_crop.ravel(), "crops")
     one = of_image[:, None]
     rate = ((of_crop > one) + 0.5 * (of_crop == one)).mean(1)
-    return mean_figure(rate, resamples)
+    return bootstrap_mean(rate, over="test images")
 
 
-def mean_figure(values: ArrayLike, resamples: int = RESAMPLES) -> Figure:
-    """The mean over images of ``(N,)`` values, with its bootstrap interval."""
-    each = check_scores(values, "images")
-    n = len(each)
-    draws = resample_counts(n, resamples, (0,)) @ each / n
-    return percentile_figure(float(each.mean()), draws, n, _INTERVAL)
-
-
-def spearman_figure(
-    first: ArrayLike, second: ArrayLike, resamples: int = RESAMPLES, seed: int = 0
-) -> Figure:
+def spearman_figure(first: ArrayLike, second: ArrayLike) -> Figure:
     """Spearman's rank correlation over images, with its bootstrap interval.
 
     Args:
         first: ``(N,)``, or ``(N, S)`` for several values of an image, which are resampled
             together.
         second: Of the same shape.
-        resamples: How many bootstrap resamples.
-        seed: Of the resampling.
 
     Raises:
         ValueError: If the shapes differ, there are less than two values, or one side is constant.
@@ -176,13 +155,8 @@ def spearman_figure(
             )
     n = len(one)
     pairs = np.stack([one.reshape(n, -1), two.reshape(n, -1)])
-    rng = np.random.default_rng(seed)
-    draws = [
-        _spearman(pairs[:, rng.integers(0, n, (min(_ROWS, resamples - start), n))])
-        for start in range(0, resamples, _ROWS)
-    ]
-    value = float(_spearman(pairs[:, None])[0])
-    return percentile_figure(value, np.concatenate(draws), n, _INTERVAL)
+    (figure,) = bootstrap(lambda places: _spearman(pairs[:, places]), n)
+    return figure
 
 
 def _spearman(pairs: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -193,9 +167,7 @@ def _spearman(pairs: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.divide((one * two).sum(-1), scale, out=np.zeros_like(scale), where=scale > 0)
 
 
-def calibration_figure(
-    pit: ArrayLike, images: ArrayLike, resamples: int = RESAMPLES, seed: int = 0
-) -> Figure:
+def calibration_figure(pit: ArrayLike, images: ArrayLike) -> Figure:
     """Calibration error of predictions: mean over levels of |coverage − level|, in [0, 1/2].
 
     The levels are 5 %, 10 %, …, 95 %, of central intervals.
@@ -203,8 +175,6 @@ def calibration_figure(
     Args:
         pit: Probability integral transform of every datum, in [0, 1], ``(M,)``.
         images: Which image each datum is of, ``(M,)``; resampled together.
-        resamples: How many bootstrap resamples.
-        seed: Of the resampling.
 
     Raises:
         ValueError: If the two differ in shape or are empty.
@@ -219,13 +189,12 @@ def calibration_figure(
     hits = np.zeros((n, len(levels)))
     np.add.at(hits, group, inside)
     count = np.bincount(group)
-    weights = resample_counts(n, resamples, (seed,)).astype(np.float64)
 
-    def error(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+    def error(places: Places) -> Floats:
+        rows = counts(places)
         coverage = rows @ hits / (rows @ count)[:, None]
-        result: NDArray[np.float64] = np.abs(coverage - levels).mean(1)
+        result: Floats = np.abs(coverage - levels).mean(1)
         return result
 
-    return percentile_figure(
-        float(error(np.ones((1, n)))[0]), error(weights), int(n), "95% bootstrap over images"
-    )
+    (figure,) = bootstrap(error, int(n), over="images")
+    return figure

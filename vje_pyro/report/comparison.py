@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from vje_pyro.errors import CheckpointError, VJEError
-from vje_pyro.evaluation.bootstrap import t_interval
-from vje_pyro.evaluation.result import Figure, Result
-from vje_pyro.evaluation.seeds import check_comparable, over_seeds
+from vje_pyro.evaluation.result import Result
+from vje_pyro.evaluation.seeds import check_comparable
 from vje_pyro.report.collect import Floats, Log, read_log, read_results
 from vje_pyro.run import read_run_json
+from vje_pyro.statistics import Figure, over_repetitions, over_seeds, scale_of
 
 NOT_COMPARED = (
     *("seed", "run_dir", "name", "data.root", "data.download", "loader.num_workers"),
@@ -180,7 +180,8 @@ def _figures(label: str, runs: Sequence[Path], features: str) -> dict[tuple[str,
                 "the others too"
             )
         for name in found[0].figures:
-            figures[protocol, name] = over_seeds([result.figures[name] for result in found])
+            each = [result.figures[name] for result in found]
+            figures[protocol, name] = over_seeds(each, scale_of(name))
     return figures
 
 
@@ -204,10 +205,8 @@ def _logged(
     logged = {}
     for name, values in columns.items():
         known = [float(value) for value in values if value is not None and np.isfinite(value)]
-        if len(known) > 1:
-            logged[name] = t_interval(known, over="seeds")
-        elif known:
-            logged[name] = Figure(known[0], known[0], known[0], 1, "one run")
+        if known:
+            logged[name] = over_repetitions(known, scale_of(name))
     return logged
 
 

@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from vje_pyro.evaluation.result import Figure
 from vje_pyro.report.comparison import Contender, unequal_budget, unlike_first
+from vje_pyro.statistics import Figure, parts
 
 _NOTE = (
-    "Mean over seeds [95 % t-interval over seeds]; marked *: one seed, with the interval of its "
-    "result file."
+    "Of three seeds or more the mean [95 % interval: Student's t on the logit scale of shares, "
+    "Fisher's z of correlations, the log scale of positive figures]; of two seeds both; marked *: "
+    "one seed, with the interval of its result file."
 )
 
 
@@ -152,8 +153,7 @@ def cell(figure: Figure | None, single: bool, scale: float, digits: int) -> Cell
     """A figure times ``scale`` with so many decimals."""
     if figure is None:
         return None
-    value, low, high = (f"{scale * x:.{digits}f}" for x in (figure.value, figure.low, figure.high))
-    return Cell(value, "" if figure.n == 1 else f"[{low}, {high}]", single)
+    return Cell(*parts(figure, f".{digits}f", scale), single)
 
 
 def markdown(shown: Sequence[Table], below: str) -> str:

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict
 from vje_pyro.errors import CheckpointError
 from vje_pyro.reading import JsonFormat, damaged, read_npz
 from vje_pyro.report import diagnostic_plots as plots
+from vje_pyro.statistics import Figure, parts
 
 SCHEMA, SCHEMA_VERSION = "vje-pyro-diagnostics", 2
 
@@ -26,6 +27,7 @@ class Diagnostics(BaseModel):
     posterior: str = "of one view"
 
 
+_KEYS = ("value", "low", "high", "n", "interval")
 _ADVICE = "Run vje diagnose again."
 _FORMAT = JsonFormat(Diagnostics, missing="", advice=_ADVICE, schema=SCHEMA, version=SCHEMA_VERSION)
 
@@ -402,10 +404,9 @@ def _comparison(checks: dict[str, Any], arrays: Arrays) -> Panel | None:
 
 def _figure(figure: dict[str, Any], percent: bool = False) -> str:
     """An estimate with its interval."""
-    factor, unit = (100, " %") if percent else (1, "")
-    value, low, high = (factor * figure[key] for key in ("value", "low", "high"))
-    digits = 1 if percent else 2
-    return f"{value:.{digits}f}{unit} [{low:.{digits}f}, {high:.{digits}f}]"
+    form, factor = (".1f", 100) if percent else (".2f", 1)
+    value, interval = parts(Figure(**{key: figure[key] for key in _KEYS}), form, factor)
+    return f"{value}{' %' if percent else ''} {interval}".strip()
 
 
 _BLOCKS = (
