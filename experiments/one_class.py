@@ -24,11 +24,10 @@ from omegaconf import DictConfig, OmegaConf
 from vje_pyro.atomic import make_folder, write_atomic
 from vje_pyro.building import build
 from vje_pyro.data import DataSource
+from vje_pyro.diagnostics.aggregate_posterior import BANK
 from vje_pyro.errors import CheckpointError, DataError, VJEError
 from vje_pyro.evaluation import Result, Scorer
-from vje_pyro.evaluation.detection import OutlierScores
-from vje_pyro.evaluation.one_class import one_class_figures
-from vje_pyro.evaluation.population import BANK
+from vje_pyro.evaluation.one_class_protocol import one_class_figures
 from vje_pyro.evaluation.scorer import NUM_VIEWS
 from vje_pyro.experiments.arguments import take_trust
 from vje_pyro.experiments.partial import Parts, attempted
@@ -36,6 +35,7 @@ from vje_pyro.experiments.pretrain import CONFIG_DIR, resume, train
 from vje_pyro.experiments.schema import check
 from vje_pyro.reading import read_bytes, read_npz
 from vje_pyro.run import load
+from vje_pyro.scores import OutlierScores
 from vje_pyro.statistics import RESAMPLES, show
 from vje_pyro.training.run_dir import RunDir
 

@@ -10,12 +10,12 @@ from torch import Tensor
 
 from vje_pyro.data import random_views
 from vje_pyro.diagnostics import FurtherView, Replicates, expected_coverage, predictive_check
+from vje_pyro.diagnostics.contraction import contraction_figures
+from vje_pyro.diagnostics.uncertainty_protocol import r_auroc_figures
 from vje_pyro.evaluation import Figure
-from vje_pyro.evaluation.risk_coverage import aurc_figure
-from vje_pyro.evaluation.several_views import contraction_figures
-from vje_pyro.evaluation.uncertainty import r_auroc_figures
 from vje_pyro.method import evaluating
 from vje_pyro.run import Representation
+from vje_pyro.scores import aurc_figure
 
 VIEWS = (1, 2, 4, 8)
 """Numbers of views that a posterior sees; one more is predicted."""
@@ -39,7 +39,7 @@ def view_figures(
     """``views-K_WHAT`` of K random views of each image, for each of :data:`VIEWS`.
 
     ``entropy``, ``variance`` and ``predicted-variance``
-    (:func:`~vje_pyro.evaluation.several_views.contraction_figures`); ``aurc_CLASSIFIER``, but
+    (:func:`~vje_pyro.diagnostics.contraction.contraction_figures`); ``aurc_CLASSIFIER``, but
     ``r-auroc`` for the errors of the nearest neighbour; ``angle-50`` and so on: how often the
     central interval of the predicted angle, or radius, of one further view holds it.
 

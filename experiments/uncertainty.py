@@ -22,32 +22,29 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vje_pyro.data import CIFAR10, ImageArray, read_label_entropy, select_images
-from vje_pyro.diagnostics import predictive_check, require_posterior
+from vje_pyro.diagnostics import expected_coverage, predictive_check, require_posterior
+from vje_pyro.diagnostics.uncertainty_protocol import (
+    crop_figure,
+    nearest_neighbour_errors,
+    r_auroc_figures,
+    selective_details,
+)
 from vje_pyro.errors import VJEError
 from vje_pyro.evaluation import Features, Figure, Result, extract, knn_predict
 from vje_pyro.evaluation.corruptions import CORRUPTIONS, SEVERITIES, corrupt
-from vje_pyro.evaluation.detection import OutlierScores
 from vje_pyro.evaluation.detectors import FEATURE_DETECTORS, KNNDistance
 from vje_pyro.evaluation.knn import default_k
 from vje_pyro.evaluation.labelled_detectors import probe_entropy
 from vje_pyro.evaluation.linear import fit_linear
 from vje_pyro.evaluation.protocols import usable
 from vje_pyro.evaluation.random_crops import SIDES, random_crops
-from vje_pyro.evaluation.risk_coverage import aurc_figure
-from vje_pyro.evaluation.uncertainty import (
-    calibration_figure,
-    crop_figure,
-    nearest_neighbour_errors,
-    r_auroc_figures,
-    selective_details,
-    spearman_figure,
-)
 from vje_pyro.experiments.arguments import add_results_argument, add_run_arguments, load_run
 from vje_pyro.experiments.diagnose import split_pairs
 from vje_pyro.experiments.partial import Parts, attempted, output_folder
 from vje_pyro.experiments.several_views import NEIGHBOUR, VIEWS, view_figures
 from vje_pyro.models import ManyViews
 from vje_pyro.run import Representation
+from vje_pyro.scores import OutlierScores, aurc_figure, spearman_figure
 from vje_pyro.statistics import RESAMPLES, show
 
 PROTOCOL = "uncertainty-v2"
@@ -306,7 +303,7 @@ def _calibration(run: Representation, num_images: int) -> tuple[dict[str, Figure
         angle = predictive_check(split_pairs(run, "test", num_images, SEED, SEED), seed=SEED).angle
     except VJEError as error:
         return {}, {"no_calibration": str(error)}
-    return {"calibration_angle": calibration_figure(angle.pit, angle.images)}, {}
+    return {"calibration_angle": expected_coverage(angle.pit, angle.images).error}, {}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

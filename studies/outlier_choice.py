@@ -22,9 +22,9 @@ from torchvision.transforms.functional import gaussian_blur
 from vje_pyro.data import ImageArray
 from vje_pyro.errors import DataError
 from vje_pyro.evaluation import Figure, Result
-from vje_pyro.evaluation.detection import OutlierScores, detection_metrics
 from vje_pyro.evaluation.scorer import Scorer
 from vje_pyro.run import Representation
+from vje_pyro.scores import OutlierScores, detection_metrics
 
 NUM_VIEWS, NUM_IMAGES, SEED = 2, 500, 0
 

@@ -49,6 +49,14 @@ def test_a_shift_is_seen_in_the_lower_tail_alone():
     assert coverage.at(0.5)["value"] == pytest.approx(1.0, abs=2e-3)
 
 
+def test_calibration_error():
+    assert expected_coverage(*pit_of(1.0)).error.value < 0.03
+    # All predictions far too wide: every central interval is hit; far too narrow: none is.
+    for pit, missed in ((0.5, [1 - level for level in LEVELS]), (1.0, LEVELS)):
+        error = expected_coverage(torch.full((10,), pit), torch.arange(10)).error
+        assert error.value == error.low == error.high == pytest.approx(sum(missed) / len(LEVELS))
+
+
 def test_the_interval_is_over_images():
     pit, images = pit_of(1.0, num_images=500)
     width = _width(expected_coverage(pit, images))

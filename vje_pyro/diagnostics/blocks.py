@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.distributions import Normal
 
 from vje_pyro.diagnostics._programs import chunks, log_density, seeded
-from vje_pyro.diagnostics.features import blocks_of
+from vje_pyro.diagnostics.feature_check import blocks_of
 from vje_pyro.diagnostics.importance import RELIABLE_K, pareto_k
 from vje_pyro.diagnostics.pairs import Pairs
 from vje_pyro.diagnostics.verdict import Verdict

@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from vje_pyro.diagnostics._images import per_image
-from vje_pyro.statistics import LEVEL, bootstrap, counts
+from vje_pyro.statistics import LEVEL, Figure, Floats, Places, bootstrap, counts
 
 LEVELS = tuple(round(0.05 * step, 2) for step in range(1, 20))
 """Nominal levels 5 %, 10 %, …, 95 %."""
@@ -25,6 +26,8 @@ class Coverage:
         lower: Coverage of the lower tails, "the value is at most its level-quantile", ``(L,)``.
         lower_interval: Its interval, ``(L, 2)``.
         num_images: Number of images.
+        error: Calibration error: mean over levels of |central coverage − level|, in [0, 1/2] of
+            levels that are spread evenly.
     """
 
     levels: Tensor
@@ -33,6 +36,7 @@ class Coverage:
     lower: Tensor
     lower_interval: Tensor
     num_images: int
+    error: Figure
 
     def at(self, level: float, tail: str = "central") -> dict[str, Any]:
         """Coverage at one of the levels, with its interval, as a figure.
@@ -100,8 +104,14 @@ def expected_coverage(
     value = pit.double()[:, None]
     central, lower = (2 * value - 1).abs() <= level, value <= level
     hits = per_image(torch.cat([central, lower], dim=1).double(), images)
-    rows = hits.numpy()
-    figures = bootstrap(lambda places: (counts(places) @ rows).T / len(rows), len(rows), seed=seed)
+    rows, n = hits.numpy(), len(level)
+
+    def coverage(places: Places) -> Floats:
+        means = counts(places) @ rows / len(rows)
+        error = np.abs(means[:, :n] - level.numpy()).mean(1, keepdims=True)
+        return np.hstack([means, error]).T
+
+    *figures, error = bootstrap(coverage, len(rows), over="images", seed=seed)
     interval = torch.tensor([[f.low, f.high] for f in figures], dtype=torch.float64)
-    n, mean = len(level), hits.mean(0)
-    return Coverage(level, mean[:n], interval[:n], mean[n:], interval[n:], len(hits))
+    mean = hits.mean(0)
+    return Coverage(level, mean[:n], interval[:n], mean[n:], interval[n:], len(hits), error)

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from vje_pyro.distributions.moments import moments
 from vje_pyro.errors import DataError
-from vje_pyro.evaluation.detection import OutlierScores, check_scores
 from vje_pyro.evaluation.p_values import ConformalPValue
+from vje_pyro.scores import OutlierScores, check_scores
 
 DENSITY_OF_STATES = "dose"
 """Name of the score."""
@@ -82,7 +82,7 @@ def states(method: Any, embeddings: Tensor, scores: dict[str, Tensor]) -> Outlie
     Args:
         method: A probabilistic method, in evaluation mode.
         embeddings: What :meth:`encode` gave of the images, ``(B, D)``.
-        scores: What :func:`~vje_pyro.evaluation.likelihood_scores.likelihood_scores` gave. The
+        scores: What :func:`~vje_pyro.diagnostics.likelihood_scores.likelihood_scores` gave. The
             ELBO is left out: it is the sum of the others.
     """
     statistics = {name: value for name, value in scores.items() if name != "elbo"}

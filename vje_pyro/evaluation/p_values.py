@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from vje_pyro.evaluation.detection import check_scores
+from vje_pyro.scores import check_scores
 
 
 class ConformalPValue:

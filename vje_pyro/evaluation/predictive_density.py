@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vje_pyro.distributions.moments import moments
-from vje_pyro.evaluation.detection import OutlierScores
 from vje_pyro.heads.normal_inverse_wishart import NormalInverseWishart, Statistics
+from vje_pyro.scores import OutlierScores
 
 
 class PredictiveDensity:

@@ -14,9 +14,11 @@ from vje_pyro.data.arrays import ImageArray
 from vje_pyro.data.batches import batches
 from vje_pyro.data.files import ImageFiles
 from vje_pyro.data.views import random_views
+from vje_pyro.diagnostics.aggregate_posterior import BANK, AggregatePosterior, has_programs
+from vje_pyro.diagnostics.likelihood_scores import between_scores, likelihood_scores
+from vje_pyro.diagnostics.posterior_gaussian import PosteriorGaussian
 from vje_pyro.errors import first_line
 from vje_pyro.evaluation.density_of_states import DENSITY_OF_STATES, DensityOfStates, states
-from vje_pyro.evaluation.detection import OutlierScores, check_scores
 from vje_pyro.evaluation.detectors import FEATURE_DETECTORS, Detector
 from vje_pyro.evaluation.features import Features, extract
 from vje_pyro.evaluation.labelled_detectors import (
@@ -25,13 +27,11 @@ from vje_pyro.evaluation.labelled_detectors import (
     probe_entropy,
     pytorch_ood_detectors,
 )
-from vje_pyro.evaluation.likelihood_scores import between_scores, likelihood_scores
 from vje_pyro.evaluation.linear import fit_linear
 from vje_pyro.evaluation.p_values import ConformalPValue
-from vje_pyro.evaluation.population import BANK, Population, has_programs
-from vje_pyro.evaluation.posterior_gaussian import PosteriorGaussian
 from vje_pyro.evaluation.predictive_density import LatentDensity, PredictiveDensity
 from vje_pyro.method import evaluating
+from vje_pyro.scores import OutlierScores, check_scores
 
 logger = logging.getLogger(__name__)
 
@@ -50,12 +50,13 @@ class Scorer:
 
     Every method gets the feature detectors (``knn``, ``mahalanobis``, ``niw``); with labels of two
     classes or more, those of :mod:`~vje_pyro.evaluation.labelled_detectors` too. A probabilistic
-    method gets :func:`~vje_pyro.evaluation.likelihood_scores.likelihood_scores`,
-    :class:`~vje_pyro.evaluation.posterior_gaussian.PosteriorGaussian`,
+    method gets :func:`~vje_pyro.diagnostics.likelihood_scores.likelihood_scores`,
+    :class:`~vje_pyro.diagnostics.posterior_gaussian.PosteriorGaussian`,
     :class:`~vje_pyro.evaluation.predictive_density.LatentDensity`,
     :class:`~vje_pyro.evaluation.density_of_states.DensityOfStates` and, where its programs allow
-    it, :class:`~vje_pyro.evaluation.population.Population`: of the image as it is, and with the
-    suffix ``-views`` averaged over random views; and the ``between`` scores of these.
+    it, :class:`~vje_pyro.diagnostics.aggregate_posterior.AggregatePosterior`: of the image as it
+    is, and with the suffix ``-views`` averaged over random views; and the ``between`` scores of
+    these.
 
     Args:
         method: The method; it is scored in evaluation mode, where it is.
@@ -112,7 +113,7 @@ class Scorer:
         }
         if has_programs(self.method):
             others = self._encode(held_out)
-            makers["population"] = lambda: Population(self.method, embeddings, others)
+            makers["population"] = lambda: AggregatePosterior(self.method, embeddings, others)
         with evaluating(self.method):
             self.densities = list(_fitted(makers, self.left_out).values())
         if hasattr(self.method, "log_likelihood"):

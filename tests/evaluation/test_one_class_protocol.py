@@ -3,7 +3,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from vje_pyro.errors import DataError, NonFiniteError
-from vje_pyro.evaluation.one_class import one_class_figures
+from vje_pyro.evaluation.one_class_protocol import one_class_figures
 
 LABELS = np.arange(90) % 3
 RNG = np.random.default_rng(0)

@@ -5,11 +5,11 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from sklearn.covariance import LedoitWolf
 from torch import Tensor
 
 from vje_pyro.distributions.moments import moments
-from vje_pyro.evaluation.detection import OutlierScores
-from vje_pyro.evaluation.detectors import Mahalanobis
+from vje_pyro.scores import OutlierScores
 
 RECOMMENDED = "posterior-gaussian"
 """The model's score to use, chosen on training images alone (``studies/outlier_choice.py``)."""
@@ -19,7 +19,7 @@ class PosteriorGaussian:
     r"""Squared Mahalanobis distance of :math:`(\mu(s), \log\sigma(s))` to the training images'.
 
     It stands for a density of the training population: that of the posterior's parameters, where
-    z is and how sure the method is of it, by the Gaussian of its moments.
+    z is and how sure the method is of it, by the Gaussian of its mean and Ledoit–Wolf covariance.
 
     Args:
         method: A method with ``infer``, in evaluation mode.
@@ -28,11 +28,11 @@ class PosteriorGaussian:
 
     def __init__(self, method: Any, bank: Tensor) -> None:
         self.method = method
-        self.gaussian = Mahalanobis(self._parameters(bank))
+        self.gaussian = LedoitWolf().fit(self._parameters(bank))
 
     def __call__(self, embeddings: Tensor) -> OutlierScores:
         """``posterior-gaussian`` of embeddings ``(Q, D)``, ``(Q,)``; higher is more outlying."""
-        return {RECOMMENDED: self.gaussian(self._parameters(embeddings))}
+        return {RECOMMENDED: self.gaussian.mahalanobis(self._parameters(embeddings))}
 
     @torch.no_grad()
     def _parameters(self, embeddings: Tensor) -> NDArray[np.float64]:

@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from vje_pyro.distributions.moments import moments
-from vje_pyro.evaluation.detection import OutlierScores
+from vje_pyro.scores import OutlierScores
 
 BANK = 1000
 """Training images of the sum, at most."""
@@ -41,7 +41,7 @@ def has_programs(method: Any) -> bool:
     return all(callable(getattr(method, name, None)) for name in needed)
 
 
-class Population:
+class AggregatePosterior:
     """Densities of the training population, as outlier scores.
 
     - ``population``: :math:`-\\log \\frac1N \\sum_n p(u \\mid z_n)`, of the direction alone;

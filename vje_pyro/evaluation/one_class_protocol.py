@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from vje_pyro.errors import DataError
-from vje_pyro.evaluation.detection import OutlierScores, detection_metrics
+from vje_pyro.scores import OutlierScores, detection_metrics
 from vje_pyro.statistics import Figure, Places, bootstrap, counts
 
 

@@ -7,7 +7,7 @@ import torch
 
 from vje_pyro.diagnostics.coverage import expected_coverage
 from vje_pyro.diagnostics.predictive import Replicates, predictive_sites
-from vje_pyro.diagnostics.temperature import (
+from vje_pyro.diagnostics.recalibration import (
     ResidualLaw,
     Temperature,
     crps,

@@ -5,7 +5,7 @@ import torch
 
 from studies.faults import FAULTS, make_pairs, true_data, true_noise
 from vje_pyro.diagnostics import feature_check
-from vje_pyro.diagnostics.features import blocks_of
+from vje_pyro.diagnostics.feature_check import blocks_of
 from vje_pyro.errors import VJEError
 from vje_pyro.guides import DiagonalNormal
 

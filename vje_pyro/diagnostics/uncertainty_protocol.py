@@ -7,11 +7,15 @@ from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import rankdata
 
 from vje_pyro.errors import VJEError
-from vje_pyro.evaluation.detection import OutlierScores, check_scores, detection_metrics
-from vje_pyro.evaluation.risk_coverage import aurc_figure, optimal_aurc
+from vje_pyro.scores import (
+    OutlierScores,
+    aurc_figure,
+    check_scores,
+    detection_metrics,
+    optimal_aurc,
+)
 from vje_pyro.statistics import Figure, Floats, Places, bootstrap, bootstrap_mean, counts
 
 _QUERIES = 1000
@@ -128,73 +132,3 @@ def crop_figure(whole: ArrayLike, crops: ArrayLike) -> Figure:
     one = of_image[:, None]
     rate = ((of_crop > one) + 0.5 * (of_crop == one)).mean(1)
     return bootstrap_mean(rate, over="test images")
-
-
-def spearman_figure(first: ArrayLike, second: ArrayLike) -> Figure:
-    """Spearman's rank correlation over images, with its bootstrap interval.
-
-    Args:
-        first: ``(N,)``, or ``(N, S)`` for several values of an image, which are resampled
-            together.
-        second: Of the same shape.
-
-    Raises:
-        ValueError: If the shapes differ, there are less than two values, or one side is constant.
-        NonFiniteError: If a value is NaN.
-    """
-    one, two = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
-    if one.shape != two.shape or one.ndim not in (1, 2) or one.size < 2:
-        raise ValueError(
-            f"a rank correlation needs two arrays of one shape, got {one.shape} and {two.shape}."
-        )
-    for values in (one, two):
-        check_scores(values.ravel(), "values")
-        if np.ptp(values) == 0:
-            raise ValueError(
-                f"a rank correlation needs values that differ; all are {values.max()}."
-            )
-    n = len(one)
-    pairs = np.stack([one.reshape(n, -1), two.reshape(n, -1)])
-    (figure,) = bootstrap(lambda places: _spearman(pairs[:, places]), n)
-    return figure
-
-
-def _spearman(pairs: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Rank correlations ``(R,)`` of ``(2, R, N, S)``; 0 where a resample's values are all alike."""
-    ranks = rankdata(pairs.reshape(*pairs.shape[:2], -1), axis=-1)
-    one, two = ranks - ranks.mean(-1, keepdims=True)
-    scale = np.sqrt((one**2).sum(-1) * (two**2).sum(-1))
-    return np.divide((one * two).sum(-1), scale, out=np.zeros_like(scale), where=scale > 0)
-
-
-def calibration_figure(pit: ArrayLike, images: ArrayLike) -> Figure:
-    """Calibration error of predictions: mean over levels of |coverage − level|, in [0, 1/2].
-
-    The levels are 5 %, 10 %, …, 95 %, of central intervals.
-
-    Args:
-        pit: Probability integral transform of every datum, in [0, 1], ``(M,)``.
-        images: Which image each datum is of, ``(M,)``; resampled together.
-
-    Raises:
-        ValueError: If the two differ in shape or are empty.
-    """
-    value, image = np.asarray(pit, dtype=np.float64), np.asarray(images)
-    if value.ndim != 1 or value.shape != image.shape or not value.size:
-        raise ValueError(f"pit and images must be vectors alike: {value.shape}, {image.shape}.")
-    levels = np.arange(1, 20) / 20
-    inside = np.abs(2 * value[:, None] - 1) <= levels + 1e-12
-    _, group = np.unique(image, return_inverse=True)
-    n = group.max() + 1
-    hits = np.zeros((n, len(levels)))
-    np.add.at(hits, group, inside)
-    count = np.bincount(group)
-
-    def error(places: Places) -> Floats:
-        rows = counts(places)
-        coverage = rows @ hits / (rows @ count)[:, None]
-        result: Floats = np.abs(coverage - levels).mean(1)
-        return result
-
-    (figure,) = bootstrap(error, int(n), over="images")
-    return figure

@@ -9,12 +9,12 @@ import numpy as np
 import torch
 
 from vje_pyro.data.batches import batches
+from vje_pyro.diagnostics.aggregate_posterior import BANK
+from vje_pyro.diagnostics.likelihood_scores import NUM_SAMPLES
 from vje_pyro.errors import DataError
-from vje_pyro.evaluation.detection import OutlierScores, detection_figures
-from vje_pyro.evaluation.likelihood_scores import NUM_SAMPLES
-from vje_pyro.evaluation.population import BANK
 from vje_pyro.evaluation.result import Result
 from vje_pyro.evaluation.scorer import Scorer, Split
+from vje_pyro.scores import OutlierScores, detection_figures
 from vje_pyro.statistics import RESAMPLES
 
 ALARM_LEVEL = 0.05

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn.functional import normalize
 
-from vje_pyro.diagnostics.comparison import (
+from vje_pyro.diagnostics.likelihood_comparison import (
     Likelihood,
     compare_likelihoods,
     compare_scores,
@@ -265,7 +265,7 @@ def test_fitting_improves_the_held_out_density(pairs):
     ],
 )
 def test_a_subdensity_is_refused_before_anything_is_fitted(pairs, likelihood, sites, monkeypatch):
-    monkeypatch.setattr("vje_pyro.diagnostics.comparison.refit", None)
+    monkeypatch.setattr("vje_pyro.diagnostics.likelihood_comparison.refit", None)
     candidates = {"sub": likelihood, "density": POWER}
     with pytest.raises(ValueError, match=f"the {sites} of 'sub' is a subdensity.*normalized=True"):
         compare_likelihoods(pairs, pairs, candidates, GUIDE)

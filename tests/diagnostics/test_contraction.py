@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from vje_pyro.evaluation.several_views import contraction_figures
+from vje_pyro.diagnostics.contraction import contraction_figures
 
 RNG = np.random.default_rng(0)
 N, D = 60, 4

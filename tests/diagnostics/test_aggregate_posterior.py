@@ -11,12 +11,12 @@ from torch import nn
 from torch.nn.functional import normalize
 
 from vje_pyro.data import ImageArray, Normalize
+from vje_pyro.diagnostics.aggregate_posterior import AggregatePosterior, has_programs
+from vje_pyro.diagnostics.likelihood_scores import between_scores, likelihood_scores
+from vje_pyro.diagnostics.posterior_gaussian import PosteriorGaussian
 from vje_pyro.distributions import RadialStudentT, SphericalStudentT
 from vje_pyro.errors import NonFiniteError
 from vje_pyro.evaluation.detectors import Mahalanobis
-from vje_pyro.evaluation.likelihood_scores import between_scores, likelihood_scores
-from vje_pyro.evaluation.population import Population, has_programs
-from vje_pyro.evaluation.posterior_gaussian import PosteriorGaussian
 from vje_pyro.evaluation.scorer import Scorer
 from vje_pyro.guides import AmortisedGuide, DiagonalNormal, Inferred
 from vje_pyro.models import VJE
@@ -75,7 +75,7 @@ def densities(method, bank, s):
 def test_densities_are_the_formula(embeddings, radius):
     method = make() if radius else make(radius=None)
     bank, held_out, s = embeddings
-    scores = Population(method, bank, held_out)(s)
+    scores = AggregatePosterior(method, bank, held_out)(s)
     direction, both, latent = densities(method, bank, s)
     assert scores["population"] == pytest.approx(direction, rel=1e-5)
     assert scores["population-radius"] == pytest.approx(both, rel=1e-5)
@@ -87,9 +87,9 @@ def test_densities_are_the_formula(embeddings, radius):
 
 def test_chunks_change_nothing(embeddings, monkeypatch):
     bank, held_out, s = embeddings
-    whole = Population(make(), bank, held_out)(s)
-    monkeypatch.setattr("vje_pyro.evaluation.population._ELEMENTS_CPU", 1)
-    for name, values in Population(make(), bank, held_out)(s).items():
+    whole = AggregatePosterior(make(), bank, held_out)(s)
+    monkeypatch.setattr("vje_pyro.diagnostics.aggregate_posterior._ELEMENTS_CPU", 1)
+    for name, values in AggregatePosterior(make(), bank, held_out)(s).items():
         assert values == pytest.approx(whole[name], rel=1e-5)
 
 
@@ -111,7 +111,10 @@ def test_a_stranger_is_less_likely_than_the_population():
     bank, held_out, near = (
         center + 0.3 * torch.randn(n, D, generator=generator) for n in (200, 50, 20)
     )
-    population, gaussian = Population(method, bank, held_out), PosteriorGaussian(method, bank)
+    population, gaussian = (
+        AggregatePosterior(method, bank, held_out),
+        PosteriorGaussian(method, bank),
+    )
     stranger, own = (
         population(s) | gaussian(s) for s in (torch.tensor([[-9.0, 9.0, -9.0, 0.0, 9.0]]), near)
     )
@@ -129,7 +132,7 @@ def test_posterior_gaussian_is_the_distance_of_location_and_log_scale():
     expected = Mahalanobis(rows)(x)
     assert detector(s)["posterior-gaussian"] == pytest.approx(expected, rel=1e-4)
     difference = (x - rows.mean(0)).astype(np.float64)
-    inverse = np.linalg.inv(detector.gaussian.gaussian.covariance_)
+    inverse = np.linalg.inv(detector.gaussian.covariance_)
     by_hand = np.einsum("ni,ij,nj->n", difference, inverse, difference)
     assert expected == pytest.approx(by_hand, rel=1e-3)
 
@@ -197,7 +200,7 @@ def test_scorer_gives_every_score_of_every_image_and_restores_the_state():
     method.eval()
     with torch.no_grad():
         s = [method.encode(view) for view in flipped_and_plain(test.images)]
-    population = next(d for d in scorer.densities if isinstance(d, Population))
+    population = next(d for d in scorer.densities if isinstance(d, AggregatePosterior))
     means = sum(population(view)["population"] for view in s) / 2
     assert scores["population-views"] == pytest.approx(means, rel=1e-5)
     assert scores["population"] == pytest.approx(population(s[0])["population"], rel=1e-5)
