@@ -1,5 +1,6 @@
 # make demo   train, evaluate and show VJE on scikit-learn's digits
 # make test   the test suite
+# make docs   the documentation as a site
 # Both first set up .venv, once, from the pinned versions in constraints.txt.
 
 # The first of these that runs and is 3.11 or 3.12.
@@ -13,7 +14,7 @@ PYTEST_ARGS ?= -n auto --maxprocesses 8 --dist loadfile
 # … in which torch would take all cores again.
 test test-slow: export OMP_NUM_THREADS := 1
 
-.PHONY: demo test test-slow lint bench studies gpu results clean
+.PHONY: demo test test-slow docs lint bench studies gpu results clean
 
 demo: $(VENV)/.installed
 	$(BIN)/vje demo
@@ -26,6 +27,10 @@ test: $(VENV)/.installed
 
 test-slow: $(VENV)/.installed
 	$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)
+
+# The documentation as a site, build/docs/index.html; needs no internet, and a warning is an error.
+docs: $(VENV)/.installed
+	$(BIN)/python -m sphinx -W --keep-going -q -j auto docs build/docs
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check --fix .

@@ -625,7 +625,7 @@ BOTH = {"plain": "vje", "recommended": "vje-recommended"}
 OBJECTIVES = {name: name for name in ("conditional", "joint", "predictive")}
 
 TABLES: dict[tuple[str, str], Callable[[Path], str]] = {
-    ("README.md", "results"): partial(accuracy_table, "reference"),
+    ("docs/results.md", "results"): partial(accuracy_table, "reference"),
     ("docs/appendix/ablation.md", "results"): partial(accuracy_table, "ablation"),
     ("docs/appendix/methods.md", "search"): search_table,
     ("docs/appendix/methods.md", "methods"): methods_table,

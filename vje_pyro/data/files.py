@@ -54,7 +54,7 @@ class ImageFiles(Dataset[tuple[Tensor, Tensor]]):
         crop_fraction: Share of the shorter side that the central square of ``tensor(i)`` keeps
             (0.875 is the custom on ImageNet).
         max_corrupt: Damaged files that are skipped before giving up.
-        value_range: As for :func:`~vje_pyro.data.decoding.decode`.
+        value_range: As for ``vje_pyro.data.decoding.decode``.
     """
 
     root: str | Path

@@ -32,8 +32,8 @@ class ImageFolder(FileSource):
       part of them, stratified by class (seed 0), is kept for ``test``.
 
     Inside a split, first-level subfolders that hold images are classes; images beside them are
-    unlabelled. What is passed over tells :mod:`~vje_pyro.data.searching`, what can be read in two
-    ways and is refused :mod:`~vje_pyro.data.layout`. ``value_range=null`` finds the range from the
+    unlabelled. The page ``docs/how-to/data.md`` says which files are skipped and which
+    layouts are refused. ``value_range=null`` finds the range from the
     images to pretrain on.
 
     Args:

@@ -47,7 +47,7 @@ def read_outliers(name: str, root: str | Path, source: DataSource) -> ImageArray
 
     Args:
         name: Of a file ``ROOT/ood/NAME.npz`` (array ``x`` or ``images``), of a set of torchvision
-            in ``ROOT`` (:data:`SOURCES`, ``dtd``), or a folder of images.
+            in ``ROOT`` (``SOURCES``, ``dtd``), or a folder of images.
         root: Folder of data sets.
         source: The run's data.
 

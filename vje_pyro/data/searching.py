@@ -94,7 +94,7 @@ def list_images(folder: str | Path) -> list[str]:
     """The images below ``folder``: relative names, sorted.
 
     Raises:
-        DataError: As :func:`search_folder`, or if there is none.
+        DataError: If the folder cannot be read, or holds no image.
     """
     return search_folder(folder).images()
 

@@ -78,7 +78,7 @@ class ShardIndex(NamedTuple):
             np.savez_compressed(file, **self._asdict())
 
     def select(self, pattern: str) -> NDArray[np.int64]:
-        """Numbers of the images of the shards that a pattern names (see :func:`expand`).
+        """Numbers of the images of the shards that a pattern names (braces and wildcards).
 
         Raises:
             DataError: If a part of the pattern names no shard.
@@ -108,7 +108,7 @@ def index_shards(
 
     Args:
         root: Folder, or URL of a folder.
-        pattern: Names of the shards relative to ``root`` (see :func:`expand`).
+        pattern: Names of the shards relative to ``root`` (braces and wildcards).
         label_key: Key of the label in ``.json``.
 
     Raises:

@@ -45,7 +45,7 @@ class Amortisation:
     def gap(self) -> Tensor:
         """Optimised less amortised ELBO, ``(M,)`` in nats.
 
-        Of a diagonal Gaussian guide it is not negative, but for :attr:`error`. Of a richer guide
+        Of a diagonal Gaussian guide it is not negative, but for ``error``. Of a richer guide
         (low-rank, flow) it can be: by as much as the richer family wins.
         """
         return self.optimised - self.amortised

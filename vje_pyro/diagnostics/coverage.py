@@ -26,8 +26,8 @@ class Coverage:
         lower: Coverage of the lower tails, "the value is at most its level-quantile", ``(L,)``.
         lower_interval: Its interval, ``(L, 2)``.
         num_images: Number of images.
-        error: Calibration error: mean over levels of |central coverage − level|, in [0, 1/2] of
-            levels that are spread evenly.
+        error: Calibration error in [0, 1/2]: the mean over evenly spread levels of
+            ``abs(central coverage − level)``.
     """
 
     levels: Tensor
@@ -42,7 +42,7 @@ class Coverage:
         """Coverage at one of the levels, with its interval, as a figure.
 
         Raises:
-            ValueError: If the level is not among :attr:`levels`, or ``tail`` is unknown.
+            ValueError: If the level is not among ``levels``, or ``tail`` is unknown.
         """
         if tail not in ("central", "lower"):
             raise ValueError(f"tail must be 'central' or 'lower', got {tail!r}.")

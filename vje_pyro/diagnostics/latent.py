@@ -61,7 +61,7 @@ class Latent:
 
     @property
     def active(self) -> Tensor:
-        """Which units are active: their posterior mean varies by more than 0.01, ``(D,)``."""
+        """Units whose posterior mean has a variance above 0.01 over images, ``(D,)``."""
         return self.mean_variance > _ACTIVE
 
     @property

@@ -88,7 +88,7 @@ class Pairs:
 
     @property
     def num_data(self) -> int:
-        """Number of data M: 2N, or N where the posterior is that of all views."""
+        """Number M of data, 2N, or N where the posterior is that of all views."""
         return len(self.images)
 
     @property
@@ -98,12 +98,12 @@ class Pairs:
 
     @property
     def source(self) -> Tensor:
-        """What is inferred from: view 0, then view 1, ``(2N, D)``; or both, ``(2, N, D)``."""
+        """What the posterior sees, view 0 then view 1 ``(2N, D)``, or both ``(2, N, D)``."""
         return self.embeddings if self.joint else self.embeddings.flatten(0, 1)
 
     @property
     def target(self) -> Tensor:
-        """What the likelihood scores: view 1, then view 0, ``(2N, D)``; or both, ``(2, N, D)``."""
+        """What the likelihood scores, view 1 then view 0 ``(2N, D)``, or both ``(2, N, D)``."""
         return self.embeddings if self.joint else self.embeddings.flip(0).flatten(0, 1)
 
     @torch.no_grad()

@@ -56,7 +56,7 @@ class Replicates:
 
     @cached_property
     def pit(self) -> Tensor:
-        """Probability integral transform: rank of each observation among its draws, ``(2N,)``.
+        """Probability integral transform, the rank of each observation among its draws, ``(2N,)``.
 
         Randomised within ties and within a rank, so that under the true model it is uniform on
         (0, 1) exactly, for any number of draws (Czado, Gneiting & Held, Biometrics 2009).

@@ -65,7 +65,7 @@ class SBC:
 
     @property
     def p_value(self) -> float:
-        """Of all quantities together: the smallest, times their number (Bonferroni).
+        """The smallest p-value times the number of quantities (Bonferroni).
 
         It is valid however the quantities depend on each other.
         """

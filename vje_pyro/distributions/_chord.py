@@ -46,7 +46,7 @@ class ChordDirection(Directional):
 
     @property
     def is_subdensity(self) -> bool:
-        """Whether the mass is below one: always, unless ``normalized``."""
+        """Whether the mass is below one, which it is unless ``normalized``."""
         return not self.normalized
 
     @property

@@ -76,7 +76,7 @@ class RadialStudentT(TorchDistribution):
 
     @property
     def is_subdensity(self) -> bool:
-        """Whether the mass is below one: always, unless ``normalized``."""
+        """Whether the mass is below one, which it is unless ``normalized``."""
         return not self.normalized
 
     @property

@@ -61,7 +61,7 @@ class Result:
 
     @property
     def filename(self) -> str:
-        """Name of the file by convention: ``<method>-<features>-seed<seed>-<protocol>.json``."""
+        """File name by convention, ``<method>-<features>-seed<seed>-<protocol>.json``."""
         return f"{self.method}-{self.features}-seed{self.seed}-{self.protocol}.json"
 
     def write(self, path: Path | str) -> Path:

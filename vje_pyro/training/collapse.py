@@ -3,13 +3,15 @@
 Normal ranges, with margin around what VJE shows on digits (20 epochs) and in its first 40 steps on
 CIFAR-10 at 16 pixels; an alarm is raised well outside of them:
 
-| figure | normal | untrained | collapsed | alarm below (above, for the last) |
-|---|---|---|---|---|
-| ``rankme`` / min(D, n) | 0.05 to 0.8 | 0.1 | towards 1 / D | 0.02 |
-| ``embedding_std`` | 0.5 to 1 | 0.2 | 0 | 0.1 |
-| ``active_units`` | 0.5 to 1 | 0 | 0 | 0.1 |
-| ``kl`` / D, nats | 0.1 to 3 | – | 0: posterior = prior | 0.01 |
-| ``clamp_fraction`` | 0 to 0.05 | 0 | 1: the scale is a constant | 0.25 |
+====================== =========== ========= ========================== ==========
+figure                 normal      untrained collapsed                  alarm
+====================== =========== ========= ========================== ==========
+``rankme`` / min(D, n) 0.05 to 0.8 0.1       towards 1 / D              below 0.02
+``embedding_std``      0.5 to 1    0.2       0                          below 0.1
+``active_units``       0.5 to 1    0         0                          below 0.1
+``kl`` / D, nats       0.1 to 3    –         0: posterior = prior       below 0.01
+``clamp_fraction``     0 to 0.05   0         1: the scale is a constant above 0.25
+====================== =========== ========= ========================== ==========
 
 D is the embedding dimension, n the number of monitored images. ``rankme`` finds collapse to few
 dimensions [Garrido2023], ``embedding_std`` to a point [Chen2021], ``active_units`` and ``kl``
@@ -17,10 +19,11 @@ posterior collapse [Burda2016]; the figures are defined in :mod:`vje_pyro.traini
 The first epoch is let off, because an untrained network can look collapsed.
 
 References:
-    [Garrido2023] Q. Garrido et al. RankMe: Assessing the downstream performance of pretrained
-        self-supervised representations by their rank. ICML 2023.
-    [Chen2021] X. Chen, K. He. Exploring simple Siamese representation learning. CVPR 2021.
-    [Burda2016] Y. Burda, R. Grosse, R. Salakhutdinov. Importance weighted autoencoders. ICLR 2016.
+    * [Garrido2023] Q. Garrido et al. RankMe: Assessing the downstream performance of pretrained
+      self-supervised representations by their rank. ICML 2023.
+    * [Chen2021] X. Chen, K. He. Exploring simple Siamese representation learning. CVPR 2021.
+    * [Burda2016] Y. Burda, R. Grosse, R. Salakhutdinov. Importance weighted
+      autoencoders. ICLR 2016.
 """
 
 import logging

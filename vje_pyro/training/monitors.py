@@ -1,12 +1,13 @@
 """Figures of the representation during training: online kNN, RankMe, spread, active units.
 
 References:
-    [Garrido2023] Q. Garrido et al. RankMe: Assessing the downstream performance of pretrained
-        self-supervised representations by their rank. ICML 2023.
-    [Chen2021] X. Chen, K. He. Exploring simple Siamese representation learning. CVPR 2021.
-    [Burda2016] Y. Burda, R. Grosse, R. Salakhutdinov. Importance weighted autoencoders. ICLR 2016.
-    [Wu2018] Z. Wu et al. Unsupervised feature learning via non-parametric instance
-        discrimination. CVPR 2018. (the weighted kNN)
+    * [Garrido2023] Q. Garrido et al. RankMe: Assessing the downstream performance of pretrained
+      self-supervised representations by their rank. ICML 2023.
+    * [Chen2021] X. Chen, K. He. Exploring simple Siamese representation learning. CVPR 2021.
+    * [Burda2016] Y. Burda, R. Grosse, R. Salakhutdinov. Importance weighted
+      autoencoders. ICLR 2016.
+    * [Wu2018] Z. Wu et al. Unsupervised feature learning via non-parametric instance
+      discrimination. CVPR 2018. (the weighted kNN)
 """
 
 from collections.abc import Callable, Mapping

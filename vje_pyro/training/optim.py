@@ -43,7 +43,7 @@ def param_groups(module: nn.Module) -> list[dict[str, Any]]:
 class LARS(Optimizer):
     """SGD with momentum whose step in each tensor is scaled to the tensor's norm [You2017].
 
-    Algorithm 1 of the paper, for a weight ``w`` with gradient ``g``, decay ``b``, rate ``lr``:
+    Algorithm 1 of the paper, for a weight ``w`` with gradient ``g``, decay ``b``, rate ``lr``::
 
         trust = trust_coefficient * |w| / (|g| + b * |w|)
         v     = momentum * v + lr * trust * (g + b * w)
