@@ -5,7 +5,8 @@ validation split (``knn-validation-v1``), what the logs say (``training-v1``), w
 used for (``latent-v1``), how much of it the posterior knows (``signal-v1``), detection of other
 data and of other classes (``ood-v1``, ``one-class-v1``), uncertainty (``uncertainty-v2``), the
 posterior (``diagnostics-v2``), the joint posterior (``many-views-v1``), the choice of an outlier
-score on training images (``outlier-choice-v1``). Nothing is trained for the fast paths of a GPU
+score on training images (``outlier-choice-v1``), errors told by the spread of views
+(``view-spread-v1``). Nothing is trained for the fast paths of a GPU
 (``correctness-v1``) and the cost of a step (``throughput-v1``).
 """
 
@@ -25,6 +26,7 @@ from studies.fast_paths import fast_paths
 from studies.outlier_choice import outlier_choice
 from studies.store import Record, diagnosis
 from studies.study import SEARCH, Task
+from studies.view_spread import view_spread
 from vje_pyro.diagnostics import latent_usage
 from vje_pyro.distributions.moments import moments
 from vje_pyro.evaluation import Figure, Result, evaluate, extract
@@ -241,6 +243,10 @@ def _outlier_choice(trained: Trained, *_: Any) -> list[Result]:
     return [outlier_choice(trained.run)]
 
 
+def _view_spread(trained: Trained, *_: Any) -> list[Result]:
+    return [view_spread(trained.run)]
+
+
 def _correctness(trained: Trained, _: str, tasks: list[Task]) -> Iterator[Result]:
     return fast_paths([task.part for task in tasks], torch.device(trained.device))
 
@@ -254,7 +260,8 @@ OTHERS: dict[str, Callable[..., Iterable[Result]]] = {
     "training-v1": _training, "latent-v1": _latent, "ood-v1": _ood, "uncertainty-v2": _uncertainty,
     "signal-v1": _signal, "many-views-v1": _joint_posterior,
     "diagnostics-v2": _diagnostics, "one-class-v1": _one_class, SEARCH: _search,
-    "outlier-choice-v1": _outlier_choice, "correctness-v1": _correctness,
+    "outlier-choice-v1": _outlier_choice, "view-spread-v1": _view_spread,
+    "correctness-v1": _correctness,
     "throughput-v1": _throughput,
 }  # fmt: skip
 

@@ -3,12 +3,14 @@
 A table is an entry of :data:`TABLES`: its page, its name, and what makes its rows from stored
 results. A figure of three seeds or more is their mean with a 95 % interval in the figure's range
 (:mod:`vje_pyro.statistics`); two seeds are shown both; one keeps the interval of its result and is
-marked with an asterisk. Seeds that differ in data or settings are refused.
+marked with an asterisk. Accuracies, coverage and other shares of images are in %; areas under
+curves and correlations are numbers. Seeds that differ in data or settings are refused.
 """
 
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial, reduce
 from itertools import product
 from pathlib import Path
@@ -23,13 +25,13 @@ from vje_pyro.errors import VJEError
 from vje_pyro.evaluation import Figure, Result
 from vje_pyro.evaluation.seeds import check_comparable
 from vje_pyro.reading import load_json
-from vje_pyro.statistics import POSITIVE, REAL, SHARE, Scale, over_seeds, parts, scale_of, show
+from vje_pyro.statistics import CORRELATION, SHARE, over_seeds, parts, scale_of, show
 
 Row = tuple[str, ...]
-Cells = Iterable[tuple[Row, str, Figure, Scale]]
-"""Names of a row, a column, one seed's figure and where it may lie."""
 
 NONE = "No results yet."
+PERCENT = re.compile(r"(views-\d+_)?(accuracy|angle-|radius-|rank-alarms|coverage)")
+"""Figures that are shown in %."""
 
 
 def table(heading: Iterable[str], rows: Iterable[Iterable[str]], note: str = "") -> str:
@@ -39,29 +41,16 @@ def table(heading: Iterable[str], rows: Iterable[Iterable[str]], note: str = "")
     return "\n".join([*lines, *(["", note] if note else [])])
 
 
-def cell(
-    figures: Sequence[Figure],
-    scale: Scale = SHARE,
-    form: str = ".1f",
-    factor: float = 100,
-    blank: str = "",
-    mark_all: bool = True,
-) -> str:
-    """A figure of all seeds as it is shown.
-
-    Args:
-        figures: One a seed.
-        scale: Of the figure.
-        form: Of a number.
-        factor: That numbers are multiplied by.
-        blank: Where nothing was measured.
-        mark_all: Mark a single seed that has no interval, too.
-    """
+def cell(name: str, figures: Sequence[Figure], blank: str = "") -> str:
+    """A figure of all seeds as it is shown; ``blank`` where nothing was measured."""
     if not figures:
         return blank
+    scale = scale_of(name)
     figure = over_seeds(figures, scale)
-    mark = "\\*" if len(figures) == 1 and (parts(figure)[1] or mark_all) else ""
-    return show(figure, form, factor) + mark
+    bounded = scale in (SHARE, CORRELATION) or abs(figure.value) < 10
+    form, factor = (".1f", 100) if PERCENT.match(name) else (".3f" if bounded else ".1f", 1)
+    form = ".0f" if name == "count" else form
+    return show(figure, form, factor) + "\\*" * (len(figures) == 1 and parts(figure)[1] != "")
 
 
 def read(results: Path, study: str, *protocols: str) -> list[Record]:
@@ -88,51 +77,106 @@ def _order(record: Record) -> tuple[Any, ...]:
     return record.variant, r.method, r.features, r.seed, r.protocol, record.key[-1]
 
 
-def pivot(names: list[str], cells: Cells, rows: Iterable[Row] = ()) -> str:
-    """Rows and columns in the order they are found, after the rows that are named."""
-    found: dict[Row, dict[str, list[Figure]]] = {row: {} for row in rows}
-    scales = {}
-    for row, column, figure, scale in cells:
-        found.setdefault(row, {}).setdefault(column, []).append(figure)
-        scales[row, column] = scale
-    columns = list(dict.fromkeys(column for figures in found.values() for column in figures))
-    shown = partial(cell, form=".3f", factor=1, blank="–", mark_all=False)
-    lines = (
-        [*row, *(shown(figures.get(c, []), scales.get((row, c), REAL)) for c in columns),
-         str(max(map(len, figures.values()), default=0))]
-        for row, figures in found.items()
-    )  # fmt: skip
-    return table([*names, *columns, "seeds"], lines) if found else NONE
+@dataclass(frozen=True)
+class Pivot:
+    """Figures of results, a row and a column each by their names, in the order they are found.
+
+    Args:
+        studies: Whose results.
+        protocols: Names without version; all when empty.
+        rows: Headings of the row's names, and each as a format of ``variant``, ``method``,
+            ``features``, ``out`` and the groups of the pattern.
+        pattern: Of the names of the figures that are shown.
+        column: Format of the column's heading.
+        columns: Instead of these the columns that are shown, ``"PROTOCOL FIGURE"`` with heading.
+        scores: Only these values of the pattern's ``score``; all when empty.
+        ends: Also both ends of the scale of each AURC, and a row for each pair of row names.
+        note: Below the table.
+    """
+
+    studies: Row
+    protocols: Row
+    rows: Mapping[str, str]
+    pattern: str = ".+"
+    column: str = ""
+    columns: Mapping[str, str] = field(default_factory=dict)
+    scores: Row = ()
+    ends: bool = False
+    note: str = ""
+
+    def __call__(self, results: Path) -> str:
+        """The table, from the folder of results."""
+        found: dict[Row, dict[str, list[Figure]]] = {}
+        names: dict[tuple[Row, str], str] = {}
+        for row, column, name, figure in self._cells(results):
+            found.setdefault(row, {}).setdefault(column, []).append(figure)
+            names[row, column] = name
+        if not found:
+            return NONE
+        columns = list(dict.fromkeys(c for figures in found.values() for c in figures))
+        columns.sort(key=[*self.columns.values(), *columns].index)
+        lines = []
+        for row in self._order(found):
+            figures = found.get(row, {})
+            cells = (cell(names.get((row, c), ""), figures.get(c, []), "–") for c in columns)
+            seeds = sorted({len(each) for each in figures.values()}) or [0]
+            lines.append([*row, *cells, "–".join(map(str, dict.fromkeys((seeds[0], seeds[-1]))))])
+        return table([*self.rows, *columns, "seeds"], lines, self.note)
+
+    def _order(self, rows: Iterable[Row]) -> Iterable[Row]:
+        """Rows with the same first name below each other; with ``ends`` all pairs of names."""
+        first, second = (list(dict.fromkeys(names)) for names in list(zip(*rows, strict=True))[:2])
+        if self.ends:
+            return product(first, second)
+        return sorted(rows, key=lambda row: first.index(row[0]))
+
+    def _cells(self, results: Path) -> Iterator[tuple[Row, str, str, Figure]]:
+        records = (x for study in self.studies for x in read(results, study, *self.protocols))
+        for variant, r in records:
+            for name, figure in (*(ends(r) if self.ends else ()), *r.figures.items()):
+                match = re.fullmatch(self.pattern, name)
+                if match is None or (self.scores and match["score"] not in self.scores):
+                    continue
+                words = {"out": r.dataset.get("out", "mean AUROC"), **match.groupdict("posterior")}
+                words |= {"variant": variant, "method": r.method, "features": r.features}
+                column = self.column.format(**words)
+                if self.columns:
+                    column = self.columns.get(f"{r.protocol} {name}", "")
+                elif PERCENT.match(name):
+                    column += ", %"
+                if column:
+                    yield tuple(x.format(**words) for x in self.rows.values()), column, name, figure
 
 
-def together(cells: Cells) -> list[tuple[Row, str, Figure, Scale]]:
-    """Rows with the same first name below each other, else in the order they are found."""
-    found = list(cells)
-    first = list(dict.fromkeys(row[0] for row, *_ in found))
-    return sorted(found, key=lambda cell: first.index(cell[0][0]))
+ENDS = {"error": "error rate", "best_aurc": "best order"}
+"""Details of the uncertainty protocol and their columns."""
+
+
+def ends(result: Result) -> Iterator[tuple[str, Figure]]:
+    """Both ends of the scale of each AURC, which have no interval of their own."""
+    for name, value in result.details.items():
+        end, _, classifier = name.rpartition("_")
+        if end in ENDS:
+            yield f"aurc_{classifier}_{ENDS[end]}", Figure.point(value)
 
 
 # ---------------------------------------------------------------------------------- accuracies
 
-COLUMNS = (
-    ("kNN", "knn-v1", "accuracy", 100),
-    ("linear", "linear-v1", "accuracy", 100),
-    ("linear (SGD)", "linear-sgd-v1", "accuracy", 100),
-    ("1 label", "few-label-v1", "accuracy_1", 100),
-    ("5 labels", "few-label-v1", "accuracy_5", 100),
-    ("10 labels", "few-label-v1", "accuracy_10", 100),
-    ("RankMe", "training-v1", "rankme", 1),
-    ("KL", "latent-v1", "kl", 1),
-    ("gain by z", "latent-v1", "latent_gain", 1),
-    ("gain by scale", "latent-v1", "scale_gain", 1),
-)
-"""Heading, protocol and figure of each column, and what the figure is multiplied by; a column that
-no result fills is left out."""
-
+COLUMNS = {
+    "knn-v1 accuracy": "kNN",
+    "linear-v1 accuracy": "linear",
+    "linear-sgd-v1 accuracy": "linear (SGD)",
+    "few-label-v1 accuracy_1": "1 label",
+    "few-label-v1 accuracy_5": "5 labels",
+    "few-label-v1 accuracy_10": "10 labels",
+    "training-v1 rankme": "RankMe",
+    "latent-v1 kl": "KL",
+    "latent-v1 latent_gain": "gain by z",
+    "latent-v1 scale_gain": "gain by scale",
+}
 ACCURACY_NOTE = (
     "Test accuracy in %. Of three seeds or more: mean [95 % t-interval on the logit scale]; of "
-    "two: both; "
-    "marked \\*: one seed, [95 % bootstrap over test images] "
+    "two: both; marked \\*: one seed, [95 % bootstrap over test images] "
     "(1, 5, 10 labels per class: mean over 10 draws [95 % t-interval over draws])."
 )
 OTHER_NOTE = (
@@ -142,34 +186,11 @@ OTHER_NOTE = (
     "images; one seed: [95 % bootstrap over images]."
 )
 
-Found = Mapping[tuple[str, str], Sequence[Figure]]
 
-
-def by_figure(results: Iterable[Result]) -> dict[tuple[str, str], list[Figure]]:
-    """Figures by protocol and name, in the order of the results."""
-    found: dict[tuple[str, str], list[Figure]] = {}
-    for result in results:
-        for name, figure in result.figures.items():
-            found.setdefault((result.protocol, name), []).append(figure)
-    return found
-
-
-def accuracy_table(study: str, results: Path) -> str:
+def accuracies(study: str, note: str = ACCURACY_NOTE) -> Pivot:
     """A row a variant, method and features."""
-    rows: dict[Row, list[Result]] = {}
-    for variant, result in read(results, study):
-        if any(result.protocol == protocol for _, protocol, *_ in COLUMNS):
-            rows.setdefault((variant, result.method, result.features), []).append(result)
-    figures = {row: by_figure(results) for row, results in rows.items()}
-    columns = [c for c in COLUMNS if any(c[1:3] in found for found in figures.values())]
-    lines = []
-    for row, found in sorted(figures.items()):
-        counts = {len({r.seed for r in rows[row] if r.protocol == p}) for _, p, *_ in columns} - {0}
-        cells = (cell(found.get((p, n), []), scale_of(n), factor=f) for _, p, n, f in columns)
-        lines.append([*row, *cells, "–".join(map(str, sorted(counts)))])
-    note = ACCURACY_NOTE + OTHER_NOTE * any(c[1] == "latent-v1" for c in columns)
-    heading = ["study", "method", "features", *(c[0] for c in columns), "seeds"]
-    return table(heading, lines, note) if lines else NONE
+    rows = {"study": "{variant}", "method": "{method}", "features": "{features}"}
+    return Pivot((study,), (), rows, columns=COLUMNS, note=note)
 
 
 METHODS_NOTE = (
@@ -182,17 +203,19 @@ METHODS_NOTE = (
 
 def methods_table(results: Path) -> str:
     """A row a method, best kNN first; what has not been run comes last."""
-    shown = ("kNN", "linear", "1 label", "5 labels", "10 labels", "RankMe")
-    columns = [column for column in COLUMNS if column[0] in shown]
-    columns += [("memory, MiB", "training-v1", "peak_memory_mib", 1)]
+    left_out = ("linear (SGD)", "KL", "gain by z", "gain by scale")
+    columns = {key: shown for key, shown in COLUMNS.items() if shown not in left_out}
+    columns["training-v1 peak_memory_mib"] = "memory, MiB"
     study, records = Study.read("methods"), read(results, "methods")
     path = results / "benchmarks" / "methods-cpu.json"
     cost = benchmark(results, "methods")["figures"] if path.exists() else {}
     rows = []
     for method in study.variants:
         own = [r.result for r in records if r.variant == method]
-        found = by_figure(own)
-        cells = [cell(found.get((p, n), []), scale_of(n), factor=f) for _, p, n, f in columns]
+        cells = [
+            cell(name, [r.figures[name] for r in own if r.protocol == p and name in r.figures])
+            for p, name in map(str.split, columns)
+        ]
         seeds = ", ".join(str(r.seed) for r in own if r.protocol == "knn-v1")
         rate = study.best_rate(records, method)
         rate_shown = f"{rate:g}" if seeds and rate else ""
@@ -200,7 +223,7 @@ def methods_table(results: Path) -> str:
         cells[0] = cells[0] or "not run yet"
         rows.append([f"`{method}`", rate_shown, *cells, quartiles(ratio) if ratio else "", seeds])
     rows.sort(key=lambda row: (row[2][:1].isdigit(), row[2]), reverse=True)
-    return table(["method", "rate", *(c[0] for c in columns), "step", "seeds"], rows, METHODS_NOTE)
+    return table(["method", "rate", *columns.values(), "step", "seeds"], rows, METHODS_NOTE)
 
 
 def search_table(results: Path) -> str:
@@ -241,7 +264,7 @@ def recipe_table(results: Path) -> str:
         for protocol in study.evaluate["encoder"]:
             mine = found.get((variant, features, protocol), {})
             centre = found.get(("centre", "encoder", protocol), {})
-            cells += [cell(list(mine.values())), gain(mine, centre)]
+            cells += [cell("accuracy", list(mine.values())), gain(mine, centre)]
         changes = ", ".join(f"`{k}={v}`" for k, v in change.items() if v is not None)
         cells[0] = cells[0] or "not run yet"
         lines.append([f"`{shown}`", changes, *cells, ", ".join(map(str, sorted(mine)))])
@@ -255,126 +278,6 @@ def gain(figures: Mapping[int, Figure], centre: Mapping[int, Figure]) -> str:
     if not seeds or figures == centre:
         return ""
     return f"{sum(100 * (figures[s].value - centre[s].value) for s in seeds) / len(seeds):+.1f}"
-
-
-# ------------------------------------------------------------------------ detection, uncertainty
-
-FEW = ("mahalanobis", "niw", "vim", "posterior-gaussian", "niw-latent", "dose", "elbo")
-"""Scores that are shown first: on features, with labels, of the model, the naive one."""
-
-
-def aurocs(result: Result) -> Iterator[tuple[str, Figure]]:
-    """Scores with their AUROC; those of a class end in its number and are left out."""
-    for name, figure in result.figures.items():
-        if name.startswith("auroc_") and name.count("_") == 1:
-            yield name.removeprefix("auroc_"), figure
-
-
-def detection_table(protocol: str, results: Path) -> str:
-    """AUROC: a row for each study, method and score, a column for each set."""
-    cells = (
-        ((variant, r.method, score), r.dataset.get("out", "mean AUROC"), figure, SHARE)
-        for variant, r in read(results, "reference", protocol)
-        for score, figure in aurocs(r)
-    )
-    return pivot(["study", "method", "score"], cells)
-
-
-def methods_detection_table(scores: Sequence[str], results: Path) -> str:
-    """A row for each score, or each of those named, and method."""
-    cells = (
-        ((score, f"`{variant}`"), r.dataset["out"], figure, SHARE)
-        for variant, r in read(results, "methods", "ood")
-        for score, figure in aurocs(r)
-        if not scores or score in scores
-    )
-    return pivot(["score", "method"], together(cells))
-
-
-def uncertainties(result: Result) -> Iterator[tuple[str, str, Figure]]:
-    """What is measured, of which uncertainty, and the figure."""
-    for name, figure in result.figures.items():
-        if name.startswith("views-"):
-            continue
-        what, uncertainty = name.rsplit("_", 1)
-        yield (name, "posterior", figure) if uncertainty == "angle" else (what, uncertainty, figure)
-
-
-def uncertainty_table(results: Path) -> str:
-    """A row for each study, method and figure, a column for each uncertainty."""
-    cells = (
-        ((variant, r.method, what), uncertainty, figure, scale_of(what))
-        for study in ("reference", "joint_posterior")
-        for variant, r in read(results, study, "uncertainty")
-        for what, uncertainty, figure in uncertainties(r)
-    )
-    return pivot(["study", "method", "figure"], cells)
-
-
-def views_table(results: Path) -> str:
-    """What a posterior gains from more views: a row for each study and number of views."""
-    cells = (
-        ((variant, match[1]), match[2].replace("_", " "), figure, scale_of(name))
-        for study in ("reference", "methods", "joint_posterior")
-        for variant, r in read(results, study, "uncertainty")
-        for name, figure in r.figures.items()
-        if (match := re.fullmatch(r"views-(\d+)_(.*)", name))
-    )
-    return pivot(["study", "views"], cells)
-
-
-PERCENT = re.compile("angle|radius|alarms")
-"""Figures of the joint posterior that are shares."""
-
-
-def joint_table(results: Path) -> str:
-    """The checks of the joint posterior: a row for each study and number of views."""
-    found: dict[Row, dict[str, list[Figure]]] = {}
-    for variant, r in read(results, "joint_posterior", "many-views"):
-        for name, figure in r.figures.items():
-            views, what = name.removeprefix("views-").split("_")
-            found.setdefault((variant, views), {}).setdefault(what, []).append(figure)
-    if not found:
-        return NONE
-    columns = list(next(iter(found.values())))
-    rows = [
-        (*row, *(_joint_cell(what, figures[what]) for what in columns))
-        for row, figures in sorted(found.items(), key=lambda item: (item[0][0], int(item[0][1])))
-    ]
-    return table(["study", "views", *(what.replace("-", " ") for what in columns)], rows)
-
-
-def _joint_cell(what: str, figures: Sequence[Figure]) -> str:
-    shares = PERCENT.search(what) is not None
-    form, factor = (".0f", 100) if shares else (".2f", 1)
-    return cell(figures, scale_of(what), form, factor, mark_all=False)
-
-
-ENDS = {"error": "error rate", "best_aurc": "best order"}
-"""Details of the uncertainty protocol and their columns."""
-
-
-def ends(result: Result) -> Iterator[tuple[str, str, Figure]]:
-    """Both ends of the scale of each AURC, which have no interval of their own."""
-    for name, value in result.details.items():
-        end, _, classifier = name.rpartition("_")
-        if end in ENDS:
-            yield f"aurc_{classifier}", ENDS[end], Figure.point(value)
-
-
-def methods_uncertainty_table(results: Path) -> str:
-    """A row for each figure and method, a column for each uncertainty.
-
-    The error rates of the classifiers and the AURC of the best order are the ends of the scale of
-    an AURC, which differ from method to method. Every method has a row in every figure.
-    """
-    found = together(
-        ((what, f"`{variant}`"), column, figure, scale_of(what))
-        for variant, r in read(results, "methods", "uncertainty")
-        for what, column, figure in (*ends(r), *uncertainties(r))
-    )
-    figures, methods = (list(dict.fromkeys(row[i] for row, *_ in found)) for i in (0, 1))
-    return pivot(["figure", "method"], found, product(figures, methods))
 
 
 def choice_table(results: Path) -> str:
@@ -398,24 +301,6 @@ def choice_table(results: Path) -> str:
     order = sorted(scores, key=lambda score: (-mean_merit(score), score))
     heading = [f"{run}: {kind.replace('_', ' ')}" for run, kind in product(tables, kinds)]
     return table(["score", *heading], ([f"`{score}`", *shown(score)] for score in order))
-
-
-HEADS = {"accuracy": "accuracy", "nll": "NLL, nats", "ece": "ECE"}
-"""Figures of the Bayesian heads and their columns."""
-
-
-def heads_table(results: Path) -> str:
-    """A row for each study, labels a class, and head with what it reads."""
-    cells = []
-    for study in ("reference", "methods", "joint_posterior"):
-        for variant, r in read(results, study, "bayes-heads"):
-            for name, figure in r.figures.items():
-                metric, head, labels = name.split("_")
-                kind, _, reads = head.partition("-")
-                row = variant, labels, kind, reads
-                cells.append((row, HEADS[metric], figure, scale_of(metric)))
-    cells.sort(key=lambda cell: (cell[0][0], int(cell[0][1])))
-    return pivot(["study", "labels a class", "head", "reads"], cells)
 
 
 # --------------------------------------------------------------------------------- the posterior
@@ -456,11 +341,9 @@ def posterior_table(study: str, variants: Mapping[str, str], results: Path) -> s
 
 
 def _posterior_cell(where: Row, seeds: Sequence[Any]) -> str:
-    figures = [_checked(checks, where) for checks in seeds]
-    if where[-2].startswith("coverage"):
-        return cell(figures, SHARE, mark_all=False)
-    counted = POSITIVE if where[-1] == "active_units" else scale_of(where[-1])
-    return cell(figures, counted, ".4g", 1, mark_all=False)
+    name = "count" if where[-1] == "active_units" else where[-1]
+    name = "coverage" if where[-2].startswith("coverage") else name
+    return cell(name, [_checked(checks, where) for checks in seeds])
 
 
 def _checked(checks: Any, where: Row) -> Figure:
@@ -480,7 +363,6 @@ PIECES = {
     "head_backward": "head, backward", "backward": "encoder, backward", "optimizer": "optimiser",
     "whole_head": "*the whole head*",
 }  # fmt: skip
-AGGREGATES = ("sigreg", "sliced_wasserstein", "variance_covariance")
 OTHER = {
     "ranks_speedup": ("ranks", "training, two processes", "images / s of one process"),
     "log_likelihood_1_to_embed": ("scoring", "log-likelihood, 1 sample", "time of embedding"),
@@ -502,15 +384,34 @@ def quartiles(figure: Mapping[str, float], digits: int = 2, factor: float = 1) -
     return f"{value} [{low}, {high}]"
 
 
-def peers_table(results: Path) -> str:
-    """Ratios to the bound and to VJE: absolute times are those of one machine."""
-    content = benchmark(results, "peers")
-    figures, rows = content["figures"], []
-    for size, (name, shown) in product(content["settings"]["image_sizes"], CONTENDERS.items()):
-        speed = figures.get(f"{size}px_vje_speed_over_{name}")
-        bound = quartiles(figures[f"{size}px_{name}_to_bound"])
-        rows.append([str(size), shown, bound, quartiles(speed) if speed else ""])
-    return table(["pixels", "what", "time over the bound's", "VJE's speed over its"], rows)
+@dataclass(frozen=True)
+class Ratios:
+    """Ratios of a benchmark, a row for each image size and name.
+
+    Args:
+        part: Of the benchmarks.
+        heading: Of the columns.
+        names: As figures have them, and as they are shown: formats of the result's content.
+        cells: Format of each figure's name, decimals, and what it is multiplied by.
+    """
+
+    part: str
+    heading: Row
+    names: Mapping[str, str]
+    cells: Sequence[tuple[str, int, float]]
+
+    def __call__(self, results: Path) -> str:
+        """The table, from the folder of results."""
+        content = benchmark(results, self.part)
+        figures, rows = content["figures"], []
+        sizes = content["settings"]["image_sizes"]
+        for size, (name, shown) in product(sizes, self.names.items()):
+            cells = []
+            for key, digits, factor in self.cells:
+                figure = figures.get(key.format(size=size, name=name))
+                cells.append(quartiles(figure, digits, factor) if figure else "")
+            rows.append([str(size), shown.format(**content), *cells])
+        return table(self.heading, rows)
 
 
 def split_table(results: Path) -> str:
@@ -522,30 +423,6 @@ def split_table(results: Path) -> str:
         for p, shown in PIECES.items()
     )
     return table(["piece, % of the step", *(f"{size} px" for size in sizes)], rows)
-
-
-def aggregate_table(results: Path) -> str:
-    """The step with an aggregate term over the step without."""
-    content = benchmark(results, "aggregate")
-    figures = content["figures"]
-    rows = (
-        [str(size), f"`{name}`", quartiles(figures[f"{size}px_{name}_to_none"], 3),
-         quartiles(figures[f"{size}px_{name}_alone_to_none"], 2, 100)]
-        for size, name in product(content["settings"]["image_sizes"], AGGREGATES)
-    )  # fmt: skip
-    heading = ["pixels", "`aggregate=`", "step over the step without", "the term alone, % of it"]
-    return table(heading, rows)
-
-
-def precision_table(results: Path) -> str:
-    """The speed of bfloat16 over float32's."""
-    content = benchmark(results, "precision")
-    figures, instructions = content["figures"], content["device"]["bfloat16"]
-    rows = (
-        [str(size), instructions, quartiles(figures[f"{size}px_bfloat16_speed"])]
-        for size in content["settings"]["image_sizes"]
-    )
-    return table(["pixels", "instructions", "speed in bfloat16 over float32's"], rows)
 
 
 def growth_table(results: Path) -> str:
@@ -621,35 +498,98 @@ def campaigns_table(results: Path) -> str:
 
 # ------------------------------------------------------------------------------------- the pages
 
+FEW = ("mahalanobis", "niw", "vim", "posterior-gaussian", "niw-latent", "dose", "elbo")
+"""Scores that are shown first: on features, with labels, of the model, the naive one."""
+
 BOTH = {"plain": "vje", "recommended": "vje-recommended"}
 OBJECTIVES = {name: name for name in ("conditional", "joint", "predictive")}
+STUDY = {"study": "{variant}", "method": "{method}"}
+SCORES = {"score": "{score}", "method": "`{variant}`"}
+AUROC = r"auroc_(?P<score>[^_]+)"
+UNCERTAINTY = r"(?!views-)(?P<what>calibration_angle|.+(?=_[^_]+$))(_(?P<of>[^_]+))?"
+VIEWS = r"views-(?P<views>\d+)_(?P<what>.*)"
+HEADS = r"(?P<metric>\w+)_(?P<head>\w+)-(?P<reads>\w+)_(?P<labels>\d+)"
 
 TABLES: dict[tuple[str, str], Callable[[Path], str]] = {
-    ("docs/results.md", "results"): partial(accuracy_table, "reference"),
-    ("docs/appendix/ablation.md", "results"): partial(accuracy_table, "ablation"),
+    ("docs/results.md", "results"): accuracies("reference"),
+    ("docs/appendix/ablation.md", "results"): accuracies("ablation", ACCURACY_NOTE + OTHER_NOTE),
     ("docs/appendix/methods.md", "search"): search_table,
     ("docs/appendix/methods.md", "methods"): methods_table,
     ("docs/appendix/recipe.md", "outcomes"): recipe_table,
     ("docs/appendix/detection.md", "choice"): choice_table,
-    ("docs/appendix/detection.md", "ood"): partial(detection_table, "ood"),
-    ("docs/appendix/detection.md", "one-class"): partial(detection_table, "one-class"),
-    ("docs/appendix/detection.md", "ood-methods-few"): partial(methods_detection_table, FEW),
-    ("docs/appendix/detection.md", "ood-methods"): partial(methods_detection_table, ()),
-    ("docs/appendix/uncertainty.md", "uncertainty"): uncertainty_table,
-    ("docs/appendix/uncertainty.md", "uncertainty-methods"): methods_uncertainty_table,
-    ("docs/explanation/uncertainty.md", "uncertainty-views"): views_table,
+    ("docs/appendix/detection.md", "ood"): Pivot(
+        ("reference",), ("ood",), STUDY | {"score": "{score}"}, AUROC, "{out}"
+    ),
+    ("docs/appendix/detection.md", "one-class"): Pivot(
+        ("reference",), ("one-class",), STUDY | {"score": "{score}"}, AUROC, "{out}"
+    ),
+    ("docs/appendix/detection.md", "ood-methods-few"): Pivot(
+        ("methods",), ("ood",), SCORES, AUROC, "{out}", scores=FEW
+    ),
+    ("docs/appendix/detection.md", "ood-methods"): Pivot(
+        ("methods",), ("ood",), SCORES, AUROC, "{out}"
+    ),
+    ("docs/appendix/uncertainty.md", "uncertainty"): Pivot(
+        ("reference", "joint_posterior"),
+        ("uncertainty",),
+        STUDY | {"figure": "{what}"},
+        UNCERTAINTY,
+        "{of}",
+    ),
+    ("docs/appendix/uncertainty.md", "uncertainty-methods"): Pivot(
+        ("methods",),
+        ("uncertainty",),
+        {"figure": "{what}", "method": "`{variant}`"},
+        UNCERTAINTY,
+        "{of}",
+        ends=True,
+    ),
+    ("docs/explanation/uncertainty.md", "uncertainty-views"): Pivot(
+        ("reference", "methods", "joint_posterior"),
+        ("uncertainty",),
+        {"study": "{variant}", "views": "{views}"},
+        VIEWS,
+        "{what}",
+    ),
     ("docs/appendix/aggregate.md", "posterior"): partial(posterior_table, "methods", BOTH),
     ("docs/appendix/objectives.md", "objectives"): partial(
         posterior_table, "objectives", OBJECTIVES
     ),
-    ("docs/explanation/joint_posterior.md", "joint-posterior"): joint_table,
-    ("docs/explanation/joint_posterior.md", "accuracy"): partial(accuracy_table, "joint_posterior"),
-    ("docs/how-to/heads.md", "heads"): heads_table,
+    ("docs/explanation/joint_posterior.md", "joint-posterior"): Pivot(
+        ("joint_posterior",),
+        ("many-views",),
+        {"study": "{variant}", "views": "{views}"},
+        VIEWS,
+        "{what}",
+    ),
+    ("docs/explanation/joint_posterior.md", "accuracy"): accuracies("joint_posterior"),
+    ("docs/how-to/heads.md", "heads"): Pivot(
+        ("reference", "methods", "joint_posterior"),
+        ("bayes-heads",),
+        {"study": "{variant}", "labels a class": "{labels}", "head": "{head}", "reads": "{reads}"},
+        HEADS,
+        "{metric}",
+    ),
     ("docs/explanation/diagnostics.md", "faults"): faults_table,
-    ("docs/explanation/performance.md", "peers"): peers_table,
+    ("docs/explanation/performance.md", "peers"): Ratios(
+        "peers",
+        ("pixels", "what", "time over the bound's", "VJE's speed over its"),
+        CONTENDERS,
+        [("{size}px_{name}_to_bound", 2, 1), ("{size}px_vje_speed_over_{name}", 2, 1)],
+    ),
     ("docs/appendix/performance.md", "split"): split_table,
-    ("docs/appendix/performance.md", "aggregate"): aggregate_table,
-    ("docs/appendix/performance.md", "precision"): precision_table,
+    ("docs/appendix/performance.md", "aggregate"): Ratios(
+        "aggregate",
+        ("pixels", "`aggregate=`", "step over the step without", "the term alone, % of it"),
+        {x: f"`{x}`" for x in ("sigreg", "sliced_wasserstein", "variance_covariance")},
+        [("{size}px_{name}_to_none", 3, 1), ("{size}px_{name}_alone_to_none", 2, 100)],
+    ),
+    ("docs/appendix/performance.md", "precision"): Ratios(
+        "precision",
+        ("pixels", "instructions", "speed in bfloat16 over float32's"),
+        {"bfloat16": "{device[bfloat16]}"},
+        [("{size}px_{name}_speed", 2, 1)],
+    ),
     ("docs/appendix/performance.md", "growth"): growth_table,
     ("docs/appendix/performance.md", "other"): other_table,
     ("docs/how-to/scaling.md", "memory"): memory_table,

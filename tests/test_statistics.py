@@ -105,7 +105,7 @@ def test_intervals_of_old_files_come_into_their_range():
     ("name", "scale"),
     [
         ("accuracy_5", SHARE), ("auroc_knn", SHARE), ("r-auroc_elbo", SHARE), ("ece_niw_1", SHARE),
-        ("views-8_angle-50", SHARE), ("views-1_aurc_knn", SHARE), ("rank-alarms", REAL),
+        ("views-8_angle-50", SHARE), ("views-1_aurc_knn", SHARE), ("views-8_rank-alarms", SHARE),
         ("human_elbo", CORRELATION), ("severity_noise_elbo", CORRELATION), ("rankme", POSITIVE),
         ("views-2_variance", POSITIVE), ("nll_niw_1", POSITIVE), ("latent_gain", REAL),
         ("views-4_entropy", REAL),

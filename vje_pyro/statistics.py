@@ -158,7 +158,7 @@ REAL = Scale("plain scale", -np.inf, np.inf, float, float, lambda x: 1.0)
 
 _SHARES = (
     "accuracy", "auroc", "aupr", "fpr95", "aurc", "r-auroc", "ece", "crop", "calibration", "signal",
-    "angle-", "radius-", "alarms", "active_units", "coverage",
+    "angle-", "radius-", "rank-alarms", "active_units", "coverage",
 )  # fmt: skip
 _CORRELATIONS = ("human", "severity", "cosine")
 _POSITIVE = (

@@ -12,6 +12,8 @@ from vje_pyro import statistics
 from vje_pyro.errors import VJEError
 from vje_pyro.evaluation import Figure
 
+TABLE = {name: make for (_, name), make in tables.TABLES.items()}
+
 
 @pytest.fixture
 def store(tmp_path):
@@ -63,24 +65,24 @@ def test_accuracies(store):
         record("full", "knn-v1", {"accuracy": 0.8}),
         record("full", "ood-v1", {"auroc_knn": 0.5}),
     ])  # fmt: skip
-    text = tables.accuracy_table("reference", store.folder)
+    text = tables.accuracies("reference")(store.folder)
     assert text.splitlines()[:5] == [
         "| study | method | features | kNN | 5 labels | seeds |",
         "| --- | --- | --- | --- | --- | --- |",
-        "| full | VJE | encoder | 80.0 [79.0, 82.0]\\* |  | 1 |",
-        "| small | SimSiam | pixels | 37.0 [36.0, 39.0]\\* |  | 1 |",
+        "| full | VJE | encoder | 80.0 [79.0, 82.0]\\* | – | 1 |",
+        "| small | SimSiam | pixels | 37.0 [36.0, 39.0]\\* | – | 1 |",
         "| small | VJE | encoder | 42.0 [37.1, 47.0] | 50.0 [49.0, 52.0]\\* | 1–3 |",
     ]
     assert "RankMe" not in text
-    assert tables.accuracy_table("ablation", store.folder) == "No results yet."
+    assert tables.accuracies("ablation")(store.folder) == "No results yet."
 
 
 def test_a_figure_without_interval_and_one_in_nats(store):
     lone = record("one", "training-v1", {"rankme": 54.0})
     lone.result.figures["rankme"] = Figure(54.0, 54.0, 54.0, 1, "one run")
     store.add("ablation", [lone, record("one", "latent-v1", {"latent_gain": 20.0})])
-    text = tables.accuracy_table("ablation", store.folder)
-    assert rows(text) == [["one", "VJE", "encoder", "54.0\\*", "20.0 [20.0, 20.0]\\*", "1"]]
+    text = tables.accuracies("ablation", tables.ACCURACY_NOTE + tables.OTHER_NOTE)(store.folder)
+    assert rows(text) == [["one", "VJE", "encoder", "54.0", "20.0 [20.0, 20.0]\\*", "1"]]
     assert "in nats per datum" in text
 
 
@@ -92,7 +94,7 @@ def test_what_cannot_be_averaged_is_refused(store, fields, message):
     store.add("reference", [record("small", "knn-v1", {"accuracy": 0.4})])
     store.add("reference", [record("small", "knn-v1", {"accuracy": 0.4}, 1, **fields)])
     with pytest.raises(VJEError, match=f"small.*seeds 0 and 1 {message}"):
-        tables.accuracy_table("reference", store.folder)
+        tables.accuracies("reference")(store.folder)
 
 
 def test_methods_and_their_search(store):
@@ -140,16 +142,16 @@ def test_detection(store):
     made += [record("a", "one-class-v1", {"auroc_elbo": 0.9, "auroc_elbo_3": 0.8})]
     store.add("reference", made)
     store.add("methods", made[:4])
-    text = tables.detection_table("ood", store.folder)
+    text = TABLE["ood"](store.folder)
     assert text.splitlines()[0] == "| study | method | score | dtd | mnist | seeds |"
     assert rows(text)[0][:4] == ["a", "VJE", "knn", "0.800 [0.790, 0.820]\\*"]
     assert rows(text)[0][4] == "0.500, 0.700"
     assert rows(text)[2] == ["b", "VJE", "knn", "0.900 [0.890, 0.920]\\*", "–", "1"]
-    classes = tables.detection_table("one-class", store.folder)
+    classes = TABLE["one-class"](store.folder)
     assert rows(classes) == [["a", "VJE", "elbo", "0.900 [0.890, 0.920]\\*", "1"]]
-    few = rows(tables.methods_detection_table(["vim"], store.folder))
+    few = rows(TABLE["ood-methods-few"](store.folder))
     assert [row[:2] for row in few] == [["vim", "`a`"], ["vim", "`b`"]]
-    both = rows(tables.methods_detection_table([], store.folder))
+    both = rows(TABLE["ood-methods"](store.folder))
     assert [row[:2] for row in both] == [[s, f"`{m}`"] for s in ("knn", "vim") for m in "ab"]
 
 
@@ -163,13 +165,13 @@ def test_uncertainty_of_the_newest_version(store):
     ]  # fmt: skip
     store.add("methods", made)
     store.add("reference", made)
-    lines = tables.methods_uncertainty_table(store.folder).splitlines()
+    lines = TABLE["uncertainty-methods"](store.folder).splitlines()
     assert lines[0] == "| figure | method | error rate | best order | knn | posterior | seeds |"
     assert lines[2] == "| aurc_knn | `a` | 0.800 | 0.400 | 0.500 [0.490, 0.520]\\* | – | 1 |"
     assert lines[3].startswith("| aurc_knn | `b` | – | – | 0.300 [")
     assert "| r-auroc | `a` | – | – | – | – | 0 |" in lines
     assert ["a", "VJE", "calibration_angle", "–", "0.100 [0.090, 0.120]\\*", "1"] in rows(
-        tables.uncertainty_table(store.folder)
+        TABLE["uncertainty"](store.folder)
     )
 
 
@@ -177,31 +179,31 @@ def test_several_views_have_a_table_of_their_own(store):
     figures = {"aurc_knn_knn": 0.3}
     figures |= {f"views-{k}_{what}": 1 / k for k in (1, 8) for what in ("variance", "aurc_knn")}
     store.add("methods", [record("vje", "uncertainty-v2", figures)])
-    text = tables.views_table(store.folder)
-    assert text.splitlines()[0] == "| study | views | variance | aurc knn | seeds |"
+    text = TABLE["uncertainty-views"](store.folder)
+    assert text.splitlines()[0] == "| study | views | variance | aurc_knn | seeds |"
     assert [row[:2] for row in rows(text)] == [["vje", "1"], ["vje", "8"]]
     assert rows(text)[1][2] == "0.125 [0.115, 0.145]\\*"
-    assert "views" not in tables.methods_uncertainty_table(store.folder)
+    assert "views" not in TABLE["uncertainty-methods"](store.folder)
 
 
 def test_bayesian_heads(store):
     for seed, shift in ((0, 0.0), (1, 0.2)):
         figures = {
             f"{metric}_{head}_{labels}": value + shift
-            for labels in (10, 1)
+            for labels in (1, 10)
             for head in ("logistic-points", "niw-posterior")
             for metric, value in (("accuracy", 0.3), ("nll", 2.0), ("ece", 0.1))
         }
         store.add("methods", [record("vje", "bayes-heads-v1", figures, seed)])
-    text = tables.heads_table(store.folder)
-    heading = "study | labels a class | head | reads | accuracy | NLL, nats | ECE | seeds"
+    text = TABLE["heads"](store.folder)
+    heading = "study | labels a class | head | reads | accuracy, % | nll | ece | seeds"
     assert text.splitlines()[0] == f"| {heading} |"
     assert [row[:4] for row in rows(text)] == [
         ["vje", labels, *head]
         for labels in ("1", "10")
         for head in (["logistic", "points"], ["niw", "posterior"])
     ]
-    assert all(row[4] == "0.300, 0.500" for row in rows(text))
+    assert all(row[4] == "30.0, 50.0" for row in rows(text))
 
 
 def test_the_choice_of_a_score(store):
@@ -242,7 +244,7 @@ def test_the_posterior(store):
         "methods", tables.BOTH, store.folder
     ).splitlines()
     assert heading == "|  | plain, seeds: 1 | recommended, seeds: 2 |"
-    assert kl.startswith("| KL to the prior, nats | 0 [-1, 1]\\* | 9, 11 |")
+    assert kl.startswith("| KL to the prior, nats | 0.000 [-1.000, 1.000]\\* | 9.0, 11.0 |")
     assert any(row == "| active units of 256 | 3 | 12, 14 |" for row in others)
     assert tables.posterior_table("methods", {"x": "y"}, store.folder) == "No results yet."
 
