@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch.distributions import Normal
 
-from vje_pyro.diagnostics.coverage import LEVELS, expected_coverage, per_image
+from vje_pyro.diagnostics._images import per_image
+from vje_pyro.diagnostics.coverage import LEVELS, expected_coverage
 
 
 def pit_of(spread, num_images=2000, seed=0):

@@ -3,9 +3,9 @@ import pytest
 from scipy.integrate import dblquad
 from sklearn.datasets import load_digits
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
-from vje_pyro.evaluation.calibration import expected_calibration_error
 
 from vje_pyro.heads import GaussianHead
+from vje_pyro.statistics import expected_calibration_error
 
 
 def test_densities_integrate_to_one():
