@@ -16,7 +16,8 @@ Each part writes docs/results/benchmarks/<part>-<device>.json; ``make results`` 
 - ``pyro``: the step beside the same with the loss written by hand, and what it moves to the host.
 - ``ranks``: images per second of ``vje train`` with one and with two processes.
 - ``scoring``: log-likelihoods per second beside embeddings per second.
-- ``startup``: wall time of ``vje --help`` and ``vje train --help`` beside ``import torch``.
+- ``startup``: wall time of help, of a refused command and of ``vje_pyro.load`` beside
+  ``import torch``.
 - ``views``: two views of a batch by this project, kornia, and torchvision image by image.
 - ``distributions``: every law beside the diagonal Normal of the same shape.
 """

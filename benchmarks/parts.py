@@ -21,9 +21,9 @@ from benchmarks.timing import beside, counted_transfers, in_turns, spread
 from benchmarks.training_step import Setup, TrainingStep, loss_by_hand, small_vje
 from benchmarks.views import views
 from vje_pyro.building import build
+from vje_pyro.configuration import CONFIG_DIR
 from vje_pyro.encoders import SmallResNet
 from vje_pyro.evaluation import Figure
-from vje_pyro.experiments.pretrain import CONFIG_DIR
 from vje_pyro.reading import read_csv
 from vje_pyro.training.step import Stepper
 
@@ -272,14 +272,17 @@ def scoring(options: Options) -> Figures:
 
 
 def startup(options: Options) -> Figures:
-    """Wall time of commands that do nothing yet, and of importing torch."""
+    """Wall time of help, of a refused command, of the library, and of importing torch."""
     commands = {
         "import_torch": [sys.executable, "-c", "import torch"],
         "help": [*VJE, "--help"],
         "train_help": [*VJE, "train", "--help"],
+        "evaluate_help": [*VJE, "evaluate", "--help"],
+        "unknown_key": [*VJE, "train", "training.epoch=3"],
+        "load": [sys.executable, "-c", "import vje_pyro; vje_pyro.load"],
     }
     runs = {
-        name: partial(subprocess.run, command, check=True, capture_output=True)
+        name: partial(subprocess.run, command, check=False, capture_output=True)
         for name, command in commands.items()
     }
     times = in_turns(runs, options.blocks)

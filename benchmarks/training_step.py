@@ -17,12 +17,13 @@ from torch.nn.functional import normalize
 
 from benchmarks.timing import Stopwatch, count_synchronisations, counted_transfers
 from vje_pyro.building import build
+from vje_pyro.configuration import CONFIG_DIR
 from vje_pyro.data import ImageArray, ResidentLoader, Views
 from vje_pyro.distributions import RadialStudentT, SphericalStudentT
 from vje_pyro.encoders import SmallResNet
-from vje_pyro.experiments.pretrain import CONFIG_DIR, make_fabric
 from vje_pyro.guides import DiagonalNormal
 from vje_pyro.models import VJE
+from vje_pyro.training.devices import make_fabric
 from vje_pyro.training.optim import param_groups
 from vje_pyro.training.seeding import seed_step
 from vje_pyro.training.step import Stepper, compile_encoder

@@ -1,87 +1,30 @@
-"""Embed images with a run: ``vje embed RUN IMAGES --out embeddings.npz``."""
+"""``vje embed``."""
 
-import argparse
-import io
-from collections.abc import Sequence
-from pathlib import Path
-
-import numpy as np
-
-from vje_pyro.atomic import make_folder, write_atomic
-from vje_pyro.data import load_images
-from vje_pyro.data.decoding import printable
-from vje_pyro.distributions.moments import moments
-from vje_pyro.errors import VJEError
-from vje_pyro.experiments.arguments import add_run_arguments, load_run
-from vje_pyro.run import Representation
-
-_FORMATS = (".npz", ".parquet")
+from vje_pyro.experiments.common import HERE, Place, Run, Where
 
 
-def embed_images(
-    run: Representation, images: str | Path, out: str | Path, max_corrupt: int = 10
-) -> Path:
-    """Write embeddings, posterior means and scales of images, by file name.
+def main(
+    run: Run,
+    images: Place,
+    /,
+    *,
+    out: Place = "embeddings.npz",
+    max_corrupt: int = 10,
+    where: Where = HERE,
+) -> None:
+    """Embeddings and posteriors of a folder of images.
 
-    Columns (arrays of the npz): ``name`` ``(N,)``, ``embedding`` ``(N, D)`` and, where the method
-    has a posterior, ``posterior_loc`` and ``posterior_scale`` ``(N, D)``, all float32. Bytes of a
-    name that are no UTF-8 are surrogates in the npz, as in Python, and ``\\xNN`` in parquet.
+    Examples::
+
+        vje embed runs/digits photos --out photos.npz
+        vje embed runs/digits photos --out photos.parquet
 
     Args:
-        run: As :func:`vje_pyro.load` returns it.
-        images: A folder (searched recursively), an image file, or an .npy or .npz of arrays.
-        out: File to write, .npz or .parquet (extra ``parquet``); never overwritten.
-        max_corrupt: Damaged files that are named and skipped before giving up.
-
-    Raises:
-        VJEError: If ``out`` exists or has another ending, or pyarrow is missing.
-        DataError: If there are no images, or too many are damaged.
+        images: Folder of images, image file, or .npy or .npz of arrays.
+        out: File to write, .npz or .parquet; never overwritten.
+        max_corrupt: Damaged files that are skipped and named before giving up.
     """
-    out = Path(out)
-    if out.suffix not in _FORMATS:
-        raise VJEError(f"cannot write {out}: the file must end in one of {_FORMATS}.")
-    if out.exists():
-        raise VJEError(f"{out} exists and is not overwritten: choose another name.")
-    write = _parquet if out.suffix == ".parquet" else _npz
-    size, channels = run.source.image_size, run.source.channels
-    data, names = load_images(images, size, channels, max_corrupt, run.source.value_range)
-    columns = {"name": np.asarray(names), "embedding": run.embed(data.images).numpy()}
-    if hasattr(run.method, "posterior"):
-        loc, scale = moments(run.posterior(data.images))
-        columns |= {"posterior_loc": loc.cpu().numpy(), "posterior_scale": scale.cpu().numpy()}
-    make_folder(out.parent)
-    write_atomic(out, write(columns))
-    return out
+    loaded = where.load(run)
+    from vje_pyro.verbs.embed import embed
 
-
-def _npz(columns: dict[str, np.ndarray]) -> bytes:
-    buffer = io.BytesIO()
-    np.savez(buffer, **columns)  # type: ignore[arg-type]
-    return buffer.getvalue()
-
-
-def _parquet(columns: dict[str, np.ndarray]) -> bytes:
-    try:
-        import pyarrow
-        import pyarrow.parquet
-    except ImportError as error:
-        raise VJEError(
-            "writing parquet needs pyarrow: pip install 'vje-pyro[parquet]', or write .npz."
-        ) from error
-    columns = columns | {"name": np.array([printable(name) for name in columns["name"].tolist()])}
-    table = pyarrow.table({k: list(v) if v.ndim > 1 else v for k, v in columns.items()})
-    buffer = io.BytesIO()
-    pyarrow.parquet.write_table(table, buffer)
-    return buffer.getvalue()
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Parse the command line and embed."""
-    parser = argparse.ArgumentParser(prog="vje embed", description=__doc__)
-    add_run_arguments(parser)
-    parser.add_argument("images", help="folder of images, image file, or .npy/.npz of arrays")
-    parser.add_argument("--out", default="embeddings.npz", help=".npz (default) or .parquet")
-    parser.add_argument("--max-corrupt", type=int, default=10, help="damaged files to tolerate")
-    options = parser.parse_args(arguments)
-    run = load_run(options)
-    print(embed_images(run, options.images, options.out, options.max_corrupt))
+    print(embed(loaded, images, out, max_corrupt=max_corrupt))

@@ -1,222 +1,42 @@
-"""One-class detection: ``vje one-class [override …]`` trains a model for each class.
+"""``vje one-class``."""
 
-Overrides are those of ``vje train``. Every score that needs no labels is judged by its AUROC for
-the class against the others on the test split; the result is ``RUN_DIR/one-class-v1.json``. Started
-again with the same ``run_dir``, it goes on with the classes that are missing. ``classes=[0,3]``
-takes some of them. A class that cannot be learned is left out by name, and the exit code is then 3.
-"""
-
-import json
 import logging
+import os
 import sys
-import time
-from collections.abc import Sequence
 from functools import partial
-from io import BytesIO
-from pathlib import Path
 
-import numpy as np
-import torch
-from hydra import compose, initialize_config_dir
-from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
-
-from vje_pyro.atomic import make_folder, write_atomic
-from vje_pyro.building import build
-from vje_pyro.data import DataSource
-from vje_pyro.diagnostics.aggregate_posterior import BANK
-from vje_pyro.errors import CheckpointError, DataError, VJEError
-from vje_pyro.evaluation import Result, Scorer
-from vje_pyro.evaluation.one_class_protocol import one_class_figures
-from vje_pyro.evaluation.scorer import NUM_VIEWS
-from vje_pyro.experiments.arguments import take_trust
-from vje_pyro.experiments.partial import Parts, attempted
-from vje_pyro.experiments.pretrain import CONFIG_DIR, resume, train
-from vje_pyro.experiments.schema import check
-from vje_pyro.reading import read_bytes, read_npz
-from vje_pyro.run import load
-from vje_pyro.scores import OutlierScores
-from vje_pyro.statistics import RESAMPLES, show
-from vje_pyro.training.run_dir import RunDir
-
-logger = logging.getLogger(__name__)
-
-_STEPS = 4
-"""Steps of an epoch, at least: the batch is cut for that."""
+from vje_pyro.errors import DataError
+from vje_pyro.experiments.common import Packages, split_trust
+from vje_pyro.experiments.train import Words
+from vje_pyro.verbs.partial import attempted
 
 
-def one_class(
-    overrides: Sequence[str],
-    run_dir: str | Path | None = None,
-    classes: Sequence[int] | None = None,
-    trust: Sequence[str] = (),
-) -> Result:
-    """Train what is missing, score the test split with every model, and write the result.
+def main(*overrides: Words, trust: Packages = ()) -> None:
+    """Train a model for each class, and see how well it knows the others.
+
+    Every score that needs no labels is judged by its AUROC for the class against the others on the
+    test split; the result is RUN_DIR/one-class-v1.json. Started again with the same run_dir, it
+    goes on with the classes that are missing. A class that cannot be learned is left out by name,
+    and the exit code is then 3.
+
+    Examples::
+
+        vje one-class experiment=digits
+        vje one-class experiment=digits run_dir=runs/ten classes=[0,3]
 
     Args:
-        overrides: As ``vje train`` takes them.
-        run_dir: Folder of the ten runs; ``runs/one-class/NAME-METHOD-seedSEED`` when None.
-        classes: Numbers of the classes; all when None.
-        trust: Packages that the models' configurations may name, beside those of ``trust`` in the
-            configuration; see :func:`vje_pyro.building.trusted_packages`.
-
-    Raises:
-        DataError: If there is no such class, or the data have no labels.
-        CheckpointError: If the folder holds models of another configuration.
-        LeftOut: If classes were left out, such as one of too few images; the others are written.
-        VJEError: If an override is wrong.
+        overrides: As for vje train; run_dir=FOLDER, and classes=[0,3] for some of the classes.
     """
-    start = time.perf_counter()
-    config = _compose(overrides)
-    config.trust = [*config.trust, *trust]
-    source: DataSource = build(config.data)
-    config.image = {"channels": source.channels, "size": source.image_size}
-    train_split, test = source.split("train"), source.split("test")
-    present = sorted(set(train_split.labels.unique().tolist()) - {-1})
-    chosen = present if classes is None else list(classes)
-    if len(present) < 2 or (unknown := [c for c in chosen if c not in present]):
-        raise DataError(
-            f"no class {unknown if len(present) > 1 else chosen} to learn in the training split of "
-            f"{source.name}: it has {present}."
-        )
-    folder = Path(run_dir or _default_dir(config))
-    _claim(folder, config)
-    scores, parts = {}, Parts()
-    for label in chosen:
-        with parts.part(f"class {label}"):
-            if not (test.labels == label).any():
-                raise DataError("the test split has no image of it")
-            count = int((train_split.labels == label).sum())
-            scores[label] = _class_scores(folder / f"class{label}", config, label, count)
-    if not scores:
-        parts.finish(scores)
-    labelled = (test.labels >= 0).numpy()
-    if not labelled.all():
-        unknown_ones = f"{(~labelled).sum()} of {len(test)} images of the test split"
-        parts.left_out[unknown_ones] = "they have no label of the training split's classes"
-    # A study that an older version began lacks the scores that came later.
-    first, *others = scores.values()
-    shared = [name for name in first if all(name in table for table in others)]
-    scores = {
-        label: {name: table[name][labelled] for name in shared} for label, table in scores.items()
-    }
-    result = Result(
-        protocol="one-class-v1",
-        dataset={
-            "name": source.name,
-            "train": len(train_split),
-            "test": len(test),
-            "classes": len(scores),
-            "digest": {"train": train_split.digest(), "test": test.digest()},
-        },
-        method=str(config.method._target_).rsplit(".", 1)[-1],
-        features="encoder",
-        figures=one_class_figures(scores, test.labels.numpy()[labelled]),
-        seed=config.seed,
-        settings={
-            "positives": "outliers",
-            "views": NUM_VIEWS,
-            "bank": BANK,
-            "resamples": RESAMPLES,
-            "classes": list(scores),
-        },
-        config=OmegaConf.to_container(config, resolve=True),  # type: ignore[arg-type]
-        details={"left_out": parts.left_out} if parts.left_out else {},
-        wall_time_s=round(time.perf_counter() - start, 3),
-    )
-    result.write(folder / "one-class-v1.json")
-    parts.finish(result)
-    return result
-
-
-def _compose(overrides: Sequence[str]) -> DictConfig:
-    """The configuration of all ten: without a monitor, whose kNN would have one class to find."""
-    defaults = ["monitor=none", "training.tensorboard=false", "training.progress=false"]
-    try:
-        with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
-            config = compose("train", [*defaults, *overrides, "run_dir=none"])
-    except HydraException as error:
-        raise VJEError(f"the overrides {list(overrides)} cannot be used: {error}") from error
-    check(config)
-    return config
-
-
-def _default_dir(config: DictConfig) -> Path:
-    method = str(config.method._target_).rsplit(".", 1)[-1].lower()
-    return Path("runs") / "one-class" / f"{config.name}-{method}-seed{config.seed}"
-
-
-def _claim(folder: Path, config: DictConfig) -> None:
-    """Refuse a folder whose models were made otherwise."""
-    content = OmegaConf.to_container(OmegaConf.masked_copy(config, _keys(config)), resolve=False)
-    text = json.dumps(content, indent=2) + "\n"
-    file = folder / "one_class.json"
-    if file.exists() and read_bytes(file) != text.encode():
-        raise CheckpointError(
-            f"{folder} holds models of another configuration ({file.name}): choose another with "
-            f"run_dir=FOLDER."
-        )
-    make_folder(folder)
-    write_atomic(file, text)
-
-
-def _keys(config: DictConfig) -> list[str]:
-    # Where it computes may differ.
-    return [str(key) for key in config if key not in ("device", "run_dir", "image", "trust")]
-
-
-def _class_scores(path: Path, config: DictConfig, label: int, count: int) -> OutlierScores:
-    """Scores of the whole test split by the model of a class, trained unless it is there."""
-    file = path / "scores.npz"
-    if file.is_file():
-        return read_npz(file)
-    _train(path, config, label, count)
-    on_gpu = torch.cuda.is_available() and config.device.accelerator != "cpu"
-    root = config.data.get("root")
-    run = load(path, device="cuda" if on_gpu else "cpu", trust=config.trust, data_root=root)
-    scorer = Scorer(run.method, run.source.split("train"), run.normalize, run.views, labelled=False)
-    scores = scorer(run.source.split("test"))
-    buffer = BytesIO()
-    np.savez(buffer, **scores)  # type: ignore[arg-type]
-    write_atomic(file, buffer.getvalue())
-    logger.info("class %s: scored", label)
-    return scores
-
-
-def _train(path: Path, config: DictConfig, label: int, count: int) -> None:
-    if RunDir(path).last.is_file():
-        root = config.data.get("root")
-        resume(path, [] if root is None else [f"data.source.root={root}"], config.trust)
-        return
-    data = {"_target_": "vje_pyro.data.OneClass", "source": config.data, "label": label}
-    own = OmegaConf.merge(config, {"run_dir": str(path)})
-    assert isinstance(own, DictConfig)
-    own.data = OmegaConf.create(data)
-    own.loader.batch_size = batch_size(count, config.loader.batch_size)
-    train(own, path)
-
-
-def batch_size(count: int, most: int) -> int:
-    """The largest power of two that gives an epoch four steps, up to the experiment's batch.
-
-    Example:
-        >>> batch_size(143, 256), batch_size(1000, 256), batch_size(5000, 256)
-        (32, 128, 256)
-    """
-    return min(most, 1 << max(1, (count // _STEPS).bit_length() - 1))
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Parse the command line and run."""
-    trust, words = take_trust(sys.argv[1:] if arguments is None else arguments)
-    if any(word in ("-h", "--help") for word in words):
-        print(__doc__)
-        return
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stdout)
-    logger.setLevel(logging.INFO)
+    packages, words = split_trust(trust, overrides)
     own = {key: _pop(words, key) for key in ("run_dir", "classes")}
-    job = partial(one_class, words, own["run_dir"], _numbers(own["classes"]), trust)
-    with attempted(job) as result:
+    classes = _numbers(own["classes"])
+    from vje_pyro.statistics import show
+    from vje_pyro.verbs.one_class import one_class
+
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stdout)
+    logging.getLogger(one_class.__module__).setLevel(logging.INFO)
+    run_dir = own["run_dir"] and os.path.expanduser(own["run_dir"])
+    with attempted(partial(one_class, words, run_dir, classes, packages)) as result:
         for name, figure in result.figures.items():
             if name.count("_") == 1:
                 print(f"{name:40} {show(figure, '.4f')}")

@@ -1,47 +1,46 @@
-"""Fit the joint posterior of a run and check it: ``vje posterior RUN``.
+"""``vje posterior``."""
 
-One latent generates all views of an image (vje_pyro.models.ManyViews). Model and guide are fitted
-to embeddings of the training images' views, and kept in the run for run.joint_posterior(images).
-The checks, on images that it was not fitted to, are ``RUN/results/many-views-v1.json``.
-"""
-
-import argparse
-from collections.abc import Sequence
-
-from vje_pyro.errors import explained
-from vje_pyro.experiments.arguments import add_results_argument, add_run_arguments, load_run
-from vje_pyro.experiments.evaluate import print_results
-from vje_pyro.experiments.partial import output_folder
-from vje_pyro.joint_posterior import (
-    NUM_LATENTS,
-    PROTOCOL,
-    check_joint_posterior,
-    fit_joint_posterior,
-)
+from vje_pyro.experiments.common import HERE, Results, Run, Where, print_results
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Parse the command line, fit and check."""
-    parser = argparse.ArgumentParser(prog="vje posterior", description=__doc__)
-    add_run_arguments(parser)
-    parser.add_argument(
-        "--images", type=int, default=10_000, help="training images, at most (default: 10000)"
-    )
-    parser.add_argument(
-        "--latents", type=int, default=NUM_LATENTS, help=f"dimension of z (default: {NUM_LATENTS})"
-    )
-    parser.add_argument("--steps", type=int, default=400, help="of Adam (default: 400)")
-    parser.add_argument("--split", default="test", help="that the checks look at (default: test)")
-    parser.add_argument("--seed", type=int, default=0)
-    add_results_argument(parser, default="RUN/results")
-    options = parser.parse_args(arguments)
-    run = load_run(options)
-    folder = output_folder(run.path / "results", options.results)
+def main(
+    run: Run,
+    /,
+    *,
+    images: int = 10_000,
+    latents: int = 64,
+    steps: int = 400,
+    split: str = "test",
+    seed: int = 0,
+    results: Results = None,
+    where: Where = HERE,
+) -> None:
+    """Fit the joint posterior: one latent for all views of an image; and check it.
+
+    Model and guide (vje_pyro.models.ManyViews) are fitted to embeddings of the training images'
+    views, and kept in the run for run.joint_posterior(images). The checks, on images that it was
+    not fitted to, are RUN/results/many-views-v1.json.
+
+    Examples::
+
+        vje posterior runs/digits
+
+    Args:
+        images: Training images, at most.
+        latents: Dimension of z.
+        steps: Steps of Adam.
+        split: Images that the checks look at.
+        seed: Of images, views and the fit.
+    """
+    loaded = where.load(run)
+    from vje_pyro.errors import explained
+    from vje_pyro.joint_posterior import PROTOCOL, check_joint_posterior, fit_joint_posterior
+    from vje_pyro.verbs.partial import output_folder
+
+    folder = output_folder(loaded.directory.results, results)
     with explained("the joint posterior cannot be fitted"):
-        fit_joint_posterior(
-            run, options.images, options.latents, options.seed, num_steps=options.steps
-        )
-    result = check_joint_posterior(run, options.split, seed=options.seed)
+        fit_joint_posterior(loaded, images, latents, seed, num_steps=steps)
+    result = check_joint_posterior(loaded, split, seed=seed)
     result.write(folder / f"{PROTOCOL}.json")
     print_results([result])
     print(f"results in {folder}")

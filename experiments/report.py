@@ -1,16 +1,29 @@
-"""Write the HTML report of a run: ``vje report RUN``."""
+"""``vje report``."""
 
-import argparse
-from collections.abc import Sequence
+from typing import Annotated
 
-from vje_pyro.experiments.arguments import add_run_arguments, load_run
-from vje_pyro.report import write_report
+from cyclopts import Parameter
+
+from vje_pyro.experiments.common import HERE, Run, Where, _home
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Parse the command line and write the report."""
-    parser = argparse.ArgumentParser(prog="vje report", description=__doc__)
-    add_run_arguments(parser)
-    parser.add_argument("--out", help="file to write; RUN/report.html by default")
-    options = parser.parse_args(arguments)
-    print(write_report(load_run(options), options.out))
+def main(
+    run: Run,
+    /,
+    *,
+    out: Annotated[str | None, Parameter(converter=_home)] = None,
+    where: Where = HERE,
+) -> None:
+    """The HTML report of a run: one self-contained file.
+
+    Examples::
+
+        vje report runs/digits
+
+    Args:
+        out: File to write (RUN/report.html).
+    """
+    loaded = where.load(run)
+    from vje_pyro.report import write_report
+
+    print(write_report(loaded, out))

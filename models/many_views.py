@@ -2,7 +2,7 @@
 
 import math
 from functools import partial
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import pyro
 import torch
@@ -15,7 +15,6 @@ from pyro.distributions import (
     Normal,
     TorchDistribution,
 )
-from scipy.stats import gamma, norm
 from torch import Tensor, nn
 from torch.nn.functional import normalize, softplus
 from torch.quasirandom import SobolEngine
@@ -23,8 +22,11 @@ from torch.quasirandom import SobolEngine
 from vje_pyro.distributions import ProjectedNormal, RadialStudentT
 from vje_pyro.distributions._common import unit_vector
 from vje_pyro.guides.amortised import perceptron
-from vje_pyro.inference import CanonicalCoordinates, ImportanceWeightedELBO
+from vje_pyro.inference import ImportanceWeightedELBO
 from vje_pyro.ranges import PositiveFloat, PositiveInt
+
+if TYPE_CHECKING:
+    from vje_pyro.inference import CanonicalCoordinates
 
 _DRAWS = 20
 """At a time: a draw takes V d numbers an image."""
@@ -110,7 +112,7 @@ class ManyViews(nn.Module):
                 0.1
             )  # the weights start near their prior
 
-    def use_coordinates(self, coordinates: CanonicalCoordinates) -> None:
+    def use_coordinates(self, coordinates: "CanonicalCoordinates") -> None:
         """Take up fitted coordinates; loading and noise start at what their correlations say."""
         self.mean.copy_(coordinates.mean_)
         self.components.copy_(coordinates.components_)
@@ -264,6 +266,8 @@ class ManyViews(nn.Module):
                 fewer varying directions than z has features.
             NonFiniteError: If an embedding is not finite.
         """
+        from vje_pyro.inference import CanonicalCoordinates
+
         coordinates = CanonicalCoordinates(self.num_latents).fit(embeddings)
         if len(coordinates.correlation_) < self.num_latents:
             raise ValueError(
@@ -322,13 +326,15 @@ class ManyViews(nn.Module):
     def _points(self, directions: Tensor, number: int) -> Tensor:
         """Quasi-random points of ``q(weight | views)``, ``(number, V, N)``."""
         points = SobolEngine(len(directions), scramble=True, seed=0).draw(number).double()
-        uniform = points.clamp(1e-6, 1 - 1e-6).numpy()
+        uniform = points.clamp(1e-6, 1 - 1e-6)
         q = self.weight_posterior(directions)
         if len(directions) == 1:
+            from scipy.special import gammaincinv
+
             half_df = self.log_df.exp().item() / 2
-            weights = torch.from_numpy(gamma.ppf(uniform, half_df, scale=1 / half_df))
+            weights = torch.from_numpy(gammaincinv(half_df, uniform.numpy()) / half_df)
             return weights.to(directions)[..., None].expand(-1, -1, directions.shape[1])
-        normal = torch.from_numpy(norm.ppf(uniform)).to(directions)[..., None]
+        normal = torch.special.ndtri(uniform).to(directions)[..., None]
         return (q.loc + q.scale * normal).exp()
 
     def simulate(self, num_views: int, num_images: int) -> tuple[Tensor, Tensor]:

@@ -29,19 +29,20 @@ from studies.study import SEARCH, Task
 from studies.view_spread import view_spread
 from vje_pyro.diagnostics import latent_usage
 from vje_pyro.distributions.moments import moments
+from vje_pyro.errors import LeftOut
 from vje_pyro.evaluation import Figure, Result, evaluate, extract
-from vje_pyro.experiments.compare import train_seed
-from vje_pyro.experiments.diagnose import diagnose, split_pairs
-from vje_pyro.experiments.evaluate import evaluate_run
-from vje_pyro.experiments.one_class import one_class
-from vje_pyro.experiments.ood import ood_run
-from vje_pyro.experiments.partial import LeftOut
-from vje_pyro.experiments.uncertainty import uncertainty_run
 from vje_pyro.joint_posterior import check_joint_posterior, fit_joint_posterior
 from vje_pyro.reading import read_csv
 from vje_pyro.run import Representation, load
 from vje_pyro.statistics import bootstrap_mean
 from vje_pyro.training.run_json import read_run_json
+from vje_pyro.verbs.compare import train_seed
+from vje_pyro.verbs.detect import detect
+from vje_pyro.verbs.diagnose import diagnose
+from vje_pyro.verbs.evaluate import evaluate as evaluate_run
+from vje_pyro.verbs.one_class import one_class
+from vje_pyro.verbs.pairs import split_pairs
+from vje_pyro.verbs.uncertainty import uncertainty
 
 FEATURES: dict[str, Callable[[Any, Tensor], Tensor]] = {
     "encoder": lambda method, images: method.embed(images),
@@ -104,7 +105,7 @@ def measure(trained: Trained, tasks: Iterable[Task]) -> Iterator[Result]:
 
 
 def _standard(trained: Trained, features: str, tasks: list[Task]) -> list[Result]:
-    return evaluate_run(trained.run, features, [task.protocol for task in tasks])
+    return evaluate_run(trained.run, [task.protocol for task in tasks], features=features)
 
 
 class Reading(nn.Module):
@@ -221,17 +222,17 @@ def _joint_posterior(trained: Trained, *_: Any) -> list[Result]:
 
 
 def _ood(trained: Trained, _: str, tasks: list[Task]) -> Iterable[Result]:
-    return ood_run(trained.run, [task.part for task in tasks], trained.data_root).values()
+    return detect(trained.run, [task.part for task in tasks], root=trained.data_root).values()
 
 
 def _uncertainty(trained: Trained, *_: Any) -> list[Result]:
     human = trained.data_root / "cifar10h.npz"
     there = trained.run.source.name == "cifar10" and human.is_file()
-    return [uncertainty_run(trained.run, human if there else None)]
+    return [uncertainty(trained.run, human_labels=human if there else None)]
 
 
 def _diagnostics(trained: Trained, *_: Any) -> list[Result]:
-    return [diagnosis(diagnose(trained.run, CHECKS, HELDOUT, TRAIN))]
+    return [diagnosis(diagnose(trained.run, CHECKS, num_images=HELDOUT, num_train=TRAIN))]
 
 
 def _one_class(trained: Trained, *_: Any) -> list[Result]:

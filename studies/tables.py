@@ -369,6 +369,13 @@ OTHER = {
     "log_likelihood_16_to_embed": ("scoring", "log-likelihood, 16 samples", "time of embedding"),
     "help_to_import_torch": ("startup", "`vje --help`", "time of `import torch`"),
     "train_help_to_import_torch": ("startup", "`vje train --help`", "time of `import torch`"),
+    "evaluate_help_to_import_torch": ("startup", "`vje evaluate --help`", "time of `import torch`"),
+    "unknown_key_to_import_torch": (
+        "startup",
+        "`vje train training.epoch=3`, refused",
+        "time of `import torch`",
+    ),
+    "load_to_import_torch": ("startup", "`vje_pyro.load`, imported", "time of `import torch`"),
 }
 
 

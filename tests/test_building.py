@@ -22,8 +22,8 @@ from omegaconf import OmegaConf
 
 import vje_pyro
 from vje_pyro.building import build, checked, components, trusted_packages
+from vje_pyro.configuration import CONFIG_DIR
 from vje_pyro.errors import CheckpointError, VJEError
-from vje_pyro.experiments.pretrain import CONFIG_DIR
 
 WEB = {"_target_": "vje_pyro.data.WebDataset", "root": "shards", "pretrain": "a.tar::b-*.tar"}
 

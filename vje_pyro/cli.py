@@ -1,37 +1,69 @@
-"""The console command ``vje``: one word chooses the job."""
+"""The console command ``vje``: one parser for every command.
 
-import importlib
+The scripts in ``experiments/`` declare the commands. They import the library when they run, so that
+help and errors of usage come at once.
+"""
+
 import io
 import sys
 
+from cyclopts import App, CycloptsError, Group, Parameter
+
 from vje_pyro._version import __version__
-
-# The job's module is imported when it is chosen, so that help and errors come at once.
-_COMMANDS = {
-    "train": ("pretrain", "train a method; Hydra overrides follow (experiment=digits …)"),
-    "evaluate": ("evaluate", "kNN, linear probe and few labels, into result files"),
-    "embed": ("embed", "embeddings and posteriors of a folder of images"),
-    "diagnose": ("diagnose", "can the posterior be believed? k-hat, calibration, NUTS …"),
-    "posterior": ("posterior", "one latent and many views: fit the joint posterior and check it"),
-    "ood": ("ood", "out-of-distribution detection: every score of a run against other data"),
-    "one-class": ("one_class", "a model for each class, and how well it knows the others"),
-    "uncertainty": ("uncertainty", "do errors, people's doubts and corruptions raise it?"),
-    "compare": ("compare", "several methods on one page: accuracy, cost, outliers"),
-    "closed-form": ("closed_form.command", "joint embedding against reconstruction, linear"),
-    "shards": ("shards", "tar shards of a folder of images, and the index of shards"),
-    "report": ("report", "the HTML report of a run"),
-    "demo": ("demo", "all of it on scikit-learn's digits, in a few minutes"),
-}
-
-_USAGE = "\n".join(
-    [
-        "usage: vje COMMAND …",
-        "",
-        *(f"  {name:12} {help}" for name, (_, help) in _COMMANDS.items()),
-        "",
-        "vje COMMAND --help tells more. Variational Joint Embedding, version " + __version__,
-    ]
+from vje_pyro.errors import VJEError
+from vje_pyro.experiments import (
+    closed_form,
+    compare,
+    demo,
+    diagnose,
+    embed,
+    evaluate,
+    one_class,
+    ood,
+    posterior,
+    report,
+    shards,
+    train,
+    uncertainty,
 )
+from vje_pyro.experiments.common import reported
+
+
+def _words(default: object) -> object:
+    return " ".join(map(str, default)) if isinstance(default, tuple) else default
+
+
+app = App(
+    name="vje",
+    help="Variational Joint Embedding: image representations with honest uncertainty.",
+    help_epilogue="vje COMMAND --help tells more, with examples. vje demo shows all of it.",
+    help_format="plaintext",
+    version=__version__,
+    version_flags=("--version", "-V"),
+    default_parameter=Parameter(negative=(), consume_multiple=True, show_default=_words),
+    result_action="return_value",
+    suppress_keyboard_interrupt=False,
+)
+app.register_install_completion_command(help="Complete commands and options in your shell.")
+
+_COMMANDS = {
+    "Train": {"train": train, "one-class": one_class, "demo": demo},
+    "Use a run": {"embed": embed, "report": report, "posterior": posterior},
+    "Judge a run": {
+        "evaluate": evaluate,
+        "diagnose": diagnose,
+        "ood": ood,
+        "uncertainty": uncertainty,
+        "compare": compare,
+    },
+    "Others": {"closed-form": closed_form},
+}
+for _order, (_title, _scripts) in enumerate(_COMMANDS.items(), start=1):
+    _group = Group(_title, sort_key=_order)
+    for _name, _script in _scripts.items():
+        _more = getattr(_script, "help_epilogue", lambda: None)()
+        app.command(_script.main, name=_name, group=_group, help_epilogue=_more or "")
+app.command(shards.app)
 
 
 def main() -> None:
@@ -39,21 +71,9 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # file names may be no UTF-8
-    arguments = sys.argv[1:]
-    if not arguments or arguments[0] in ("-h", "--help", "help"):
-        print(_USAGE)
-        return
-    if arguments[0] in ("-V", "--version"):
-        print(__version__)
-        return
-    if arguments[0] not in _COMMANDS:
-        print(f"error: no command {arguments[0]!r}\n\n{_USAGE}", file=sys.stderr)
-        sys.exit(2)
-    from vje_pyro.experiments.reporting import reported
-
+    words = sys.argv[1:]
     with reported():
-        module = importlib.import_module(f"vje_pyro.experiments.{_COMMANDS[arguments[0]][0]}")
-        # As if the script itself had been started: Hydra reads sys.argv, and the processes of a
-        # distributed run are started from it.
-        sys.argv = [str(module.__file__), *arguments[1:]]
-        module.main()
+        try:
+            app(["--help"] if words == ["help"] else words, exit_on_error=False, print_error=False)
+        except CycloptsError as error:
+            raise VJEError(str(error)) from error

@@ -1,7 +1,10 @@
 """Errors that a user can mend: each says what was wrong, the value, and the way out."""
 
+import errno
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 
 class VJEError(Exception):
@@ -59,5 +62,59 @@ class WriteError(CheckpointError):
     """A file could not be written; what was there before is untouched."""
 
 
+class LeftOut(VJEError):
+    """Some of what was asked for could not be done; all else is done and written.
+
+    ``results`` is what the function would have returned.
+    """
+
+    exit_code = 3
+
+    def __init__(self, message: str, results: Any = None) -> None:
+        super().__init__(message)
+        self.results = results
+
+
 class NonFiniteError(VJEError):
     """A loss term became NaN or infinite during training."""
+
+
+@contextmanager
+def for_users() -> Iterator[None]:
+    """Turn what the machine refuses into a :class:`VJEError`, which passes between processes."""
+    try:
+        yield
+    except Exception as error:
+        words = for_user(error)
+        if words is None or isinstance(error, VJEError):
+            raise
+        raise VJEError(words) from error
+
+
+def for_user(error: Exception) -> str | None:
+    """What a user is told of an error; None of one that is a fault of the program."""
+    if isinstance(error, VJEError):
+        return str(error)
+    if isinstance(error, OSError | MemoryError):
+        return _refusal(error)
+    return _refusal(error) if _is_shortage(error) else None
+
+
+# The words for them in errors of torch and of the loader, which have one class for all.
+_SHORTAGES = [
+    os.strerror(number)
+    for number in (errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ENOSPC, errno.EDQUOT)
+]
+
+_OF_MEMORY = ("out of memory", "allocate memory", "failed to map segment")
+
+
+def _is_shortage(error: Exception) -> bool:
+    return any(words in str(error) for words in (*_SHORTAGES, *_OF_MEMORY))
+
+
+def _refusal(error: Exception) -> str:
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    if isinstance(error, OSError):
+        return f"the system refuses: {lines[0]}"
+    return f"this machine has not enough memory or files for it: {lines[0]}"

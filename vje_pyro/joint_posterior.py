@@ -66,7 +66,7 @@ def fit_joint_posterior(
         torch.manual_seed(seed)
         model = ManyViews(embeddings.shape[-1], min(num_latents, embeddings.shape[-1]))
     model.fit(embeddings, seed=seed, **fit)
-    path = run.joint_posterior_path
+    path = run.directory.joint_posterior
     make_folder(path.parent)
     save_checkpoint(Checkpoint(step=0, epoch=0, model=model.state_dict()), path)
     run.__dict__.pop("joint_posterior_model", None)  # read it anew

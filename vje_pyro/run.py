@@ -3,25 +3,27 @@
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from pyro.distributions import Independent, Normal, TorchDistribution
-from sklearn.base import BaseEstimator, TransformerMixin
 from torch import Tensor
 
 from vje_pyro.building import build, checked
 from vje_pyro.data import DataSource, Normalize, Views, images_to_uint8, random_views
 from vje_pyro.errors import CheckpointError, VJEError, explained, first_line
-from vje_pyro.models import ManyViews
 from vje_pyro.training.checkpoint import load_checkpoint, load_model_state, load_weights
+from vje_pyro.training.run_dir import RunDir
 from vje_pyro.training.run_json import read_run_json
+
+if TYPE_CHECKING:
+    from vje_pyro.models import ManyViews
 
 _BATCH_SIZE = 512
 
 
-class Representation(TransformerMixin, BaseEstimator):
+class Representation:
     """A trained method with its preprocessing; what :func:`load` returns.
 
     Images may be uint8 or floats in [0, 1], arrays ``(N, H, W)`` or ``(N, H, W, C)`` or tensors
@@ -44,6 +46,8 @@ class Representation(TransformerMixin, BaseEstimator):
         VJEError: If a part of the run cannot be made, or its data set has no root.
     """
 
+    _PARAMS = ("run", "checkpoint", "device", "trust", "data_root")
+
     def __init__(
         self,
         run: str | Path,
@@ -57,14 +61,15 @@ class Representation(TransformerMixin, BaseEstimator):
         self.device = device
         self.trust = trust
         self.data_root = data_root
-        self.path = Path(run)
+        self.directory = RunDir(run)
+        self.path = self.directory.path
         self.info = read_run_json(self.path)
         replaced = () if data_root is None else ("data.root", "data.source.root")
         self.config: dict[str, Any] = checked(self.info["config"], trust, replaced)
         if data_root is not None:
             self._use_data_root(str(data_root))
         self.method = self._part("method", has="embed")
-        load_weights(checkpoint_path(self.path, checkpoint), self.method)
+        load_weights(self.directory.checkpoint(checkpoint), self.method)
         self.method.to(device, memory_format=torch.channels_last).eval().requires_grad_(False)
         with explained("the run's data cannot be used"):
             self.normalize = Normalize(self.source.mean, self.source.std).to(device)
@@ -159,19 +164,16 @@ class Representation(TransformerMixin, BaseEstimator):
                 parts.append(torch.stack([self.method.embed(view).float().cpu() for view in views]))
         return torch.cat(parts, dim=1)
 
-    @property
-    def joint_posterior_path(self) -> Path:
-        """File of the joint posterior, which ``vje posterior RUN`` fits."""
-        return self.path / "checkpoints" / "joint_posterior.safetensors"
-
     @cached_property
-    def joint_posterior_model(self) -> ManyViews:
+    def joint_posterior_model(self) -> "ManyViews":
         """The Pyro model and guide behind :meth:`joint_posterior`.
 
         Raises:
             CheckpointError: If it has not been fitted, or its file cannot be read.
         """
-        path = self.joint_posterior_path
+        from vje_pyro.models import ManyViews
+
+        path = self.directory.joint_posterior
         if not path.is_file():
             raise CheckpointError(
                 f"{self.path} has no joint posterior: fit it with 'vje posterior {self.path}'."
@@ -247,8 +249,27 @@ class Representation(TransformerMixin, BaseEstimator):
         """Embeddings as a float32 array ``(N, D)``."""
         return self.embed(X).numpy()
 
+    def fit_transform(self, X: Any, y: Any = None) -> np.ndarray:
+        """The same as :meth:`transform`."""
+        return self.transform(X)
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """The arguments that it was made with."""
+        return {name: getattr(self, name) for name in self._PARAMS}
+
+    def set_params(self, **params: Any) -> "Representation":
+        """Load anew with other arguments."""
+        self.__init__(**self.get_params() | params)  # type: ignore[misc]
+        return self
+
     def __sklearn_is_fitted__(self) -> bool:
         return True
+
+    def __sklearn_tags__(self) -> Any:
+        from sklearn.utils import Tags, TargetTags, TransformerTags
+
+        required = TargetTags(required=False)
+        return Tags(estimator_type=None, target_tags=required, transformer_tags=TransformerTags())
 
     def _require(self, name: str) -> None:
         if not hasattr(self.method, name):
@@ -280,17 +301,3 @@ def load(
 ) -> Representation:
     """Load a trained run; arguments and errors are those of :class:`Representation`."""
     return Representation(run, checkpoint, device, trust, data_root)
-
-
-def checkpoint_path(run: Path, checkpoint: str | Path) -> Path:
-    """File of a checkpoint: a name inside the run, or a path.
-
-    Raises:
-        CheckpointError: If it does not exist; the message lists those that do.
-    """
-    named = run / "checkpoints" / f"{checkpoint}.safetensors"
-    path = named if named.is_file() else Path(checkpoint)
-    if not path.is_file():
-        names = sorted(p.stem for p in (run / "checkpoints").glob("*.safetensors"))
-        raise CheckpointError(f"no checkpoint {str(checkpoint)!r} in {run}; it has {names}.")
-    return path

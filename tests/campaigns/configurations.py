@@ -16,9 +16,10 @@ from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
 from odd import ANYTHING, BY_TYPE, UNUSUAL, leaves, spelt
 
+from vje_pyro.configuration import CONFIG_DIR
 from vje_pyro.errors import VJEError
-from vje_pyro.experiments.pretrain import CONFIG_DIR, train
 from vje_pyro.provenance import git_commit
+from vje_pyro.verbs.pretrain import pretrain
 
 CASES = 500
 SINGLE = 0.75
@@ -77,7 +78,7 @@ def test_every_odd_configuration_trains_or_is_refused_in_one_line(tmp_path):
         base, odd = case(draw)
         print(number, odd, end=" ", flush=True)  # what a crash of the process leaves
         try:
-            train(composed([*base, *odd]), tmp_path / str(number))
+            pretrain(composed([*base, *odd]), tmp_path / str(number))
             outcome = "trained"
         except (VJEError, HydraException) as error:
             outcome = "refused"

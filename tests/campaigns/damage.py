@@ -26,12 +26,12 @@ import vje_pyro
 from vje_pyro.diagnostics import load_netcdf
 from vje_pyro.errors import VJEError
 from vje_pyro.evaluation.result import Result
-from vje_pyro.experiments.pretrain import resume
 from vje_pyro.provenance import git_commit
 from vje_pyro.report import diagnostics, write_report
 from vje_pyro.report.collect import read_log, read_results
 from vje_pyro.report.comparison import read_contender
 from vje_pyro.training.checkpoint import load_checkpoint
+from vje_pyro.verbs.pretrain import resume
 
 CASES = 1000
 REPORTS = 0.05

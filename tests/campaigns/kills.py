@@ -24,11 +24,12 @@ import torch
 from commandline import TINY, run_cli
 from operations import operations, tear
 
+from vje_pyro import report
 from vje_pyro.errors import CheckpointError
 from vje_pyro.evaluation.result import Result
-from vje_pyro.experiments import evaluate, pretrain, report
 from vje_pyro.provenance import git_commit
 from vje_pyro.training.checkpoint import load_checkpoint
+from vje_pyro.verbs import evaluate, pretrain
 
 RANDOM = {"train": 80, "evaluate": 15, "report": 15}
 """Kills at random moments of each command."""

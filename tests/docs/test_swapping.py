@@ -11,9 +11,9 @@ import pytest
 import torch
 from commandline import TINY
 
-from vje_pyro.experiments.pretrain import CONFIG_DIR
+from vje_pyro.configuration import CONFIG_DIR
 
-PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "swapping.md"
+PAGE = Path(__file__).parents[2] / "docs" / "swapping.md"
 
 
 def blocks(language):

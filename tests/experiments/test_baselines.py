@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 
 from vje_pyro import load
 from vje_pyro.errors import VJEError
-from vje_pyro.experiments.pretrain import resume
+from vje_pyro.verbs.pretrain import resume
 
 pytest.importorskip("lightly", reason="lightly is an extra")
 

@@ -94,10 +94,12 @@ def test_report_is_written_where_it_is_said(run_dir, tmp_path, capsys):
         (["evaluate", "{run}", "--checkpoint", "epoch_0099"], r"it has ['best', 'last']"),
         (["evaluate", "{run}", "--device", "cuda:7"], "'cuda:7' cannot be used"),
         (["evaluate", "{run}", "--data-root", "/x"], "are not read from a folder"),
-        (["evaluate", "{run}", "--features", "logits"], "invalid choice: 'logits'"),
+        (["evaluate", "{run}", "--features", "logits"], 'Invalid value "logits" for --features'),
         (["embed", "{run}", "/nowhere", "--out", "{new}.npz"], "/nowhere"),
         (["embed", "{run}", ".", "--out", "{new}.csv"], "must end in one of"),
-        (["trane"], "no command 'trane'"),
+        (["trane"], 'Unknown command "trane". Did you mean "train"?'),
+        (["evaluate", "{run}", "--feature", "encoder"], "Did you mean --features?"),
+        (["evaluate"], "RUN requires an argument"),
     ],
 )
 def test_bad_input_is_one_clear_line(run_dir, tmp_path, capfd, arguments, message):
@@ -112,5 +114,5 @@ def test_help_and_version(capsys):
     for arguments in ([], ["--help"], ["--version"]):
         assert run_cli(*arguments) == 0
     out = capsys.readouterr().out
-    assert "vje COMMAND" in out
+    assert "Usage: vje COMMAND" in out
     assert "evaluate" in out

@@ -8,8 +8,8 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from vje_pyro.building import build
-from vje_pyro.experiments.pretrain import CONFIG_DIR
-from vje_pyro.experiments.schema import check
+from vje_pyro.configuration import CONFIG_DIR
+from vje_pyro.configuration.schema import check
 from vje_pyro.method import Method
 
 EXPERIMENTS = sorted(p.stem for p in (CONFIG_DIR / "experiment").glob("*.yaml"))

@@ -10,14 +10,15 @@ from commandline import TINY, run_cli
 import vje_pyro
 from studies.evaluations import CHECKS
 from studies.tables import POSTERIOR
+from vje_pyro import names
 from vje_pyro.diagnostics import load_netcdf
 from vje_pyro.diagnostics.arviz_adapter import read_group
 from vje_pyro.errors import VJEError
-from vje_pyro.experiments import diagnose
 from vje_pyro.inference import Joint
 from vje_pyro.report.diagnostics import section
+from vje_pyro.verbs import diagnose
 
-QUICK = [name for name in diagnose.CHECKS if name not in diagnose.SLOW]
+QUICK = [name for name in names.CHECKS if name not in names.SLOW_CHECKS]
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +48,9 @@ def test_every_check_has_its_figures(run_dir):
 
 def test_verdicts_are_told_in_words(run_dir, tmp_path, caplog):
     caplog.set_level("INFO", logger=diagnose.logger.name)
-    content = diagnose.diagnose(vje_pyro.load(run_dir), ["latent"], 12, 12, folder=tmp_path / "out")
+    content = diagnose.diagnose(
+        vje_pyro.load(run_dir), ["latent"], num_images=12, num_train=12, folder=tmp_path / "out"
+    )
     verdict = content["checks"]["latent"]["verdict"]
     word = "FOUND" if verdict["flagged"] else "passed"
     assert f"{word}: {verdict['text']}" in caplog.text
@@ -56,7 +59,9 @@ def test_verdicts_are_told_in_words(run_dir, tmp_path, caplog):
 def test_a_joint_objective_has_its_posterior_of_all_views_judged(run_dir, tmp_path):
     run = vje_pyro.load(run_dir)
     run.method.objective = Joint()
-    content = diagnose.diagnose(run, ["importance", "features"], 12, 12, folder=tmp_path / "out")
+    content = diagnose.diagnose(
+        run, ["importance", "features"], num_images=12, num_train=12, folder=tmp_path / "out"
+    )
     assert content["posterior"] == "of all views"
     assert content["checks"]["importance"]["num_data"] == 12
     assert content["checks"]["features"]["num_images"] == 12
@@ -127,8 +132,10 @@ def test_bad_requests_are_refused(run_dir, capsys):
 
 @pytest.mark.slow
 def test_the_checks_of_minutes_too(run_dir):
-    content = diagnose.diagnose(vje_pyro.load(run_dir), diagnose.SLOW, 24, 40)
-    assert list(content["checks"]) == list(diagnose.SLOW)
+    content = diagnose.diagnose(
+        vje_pyro.load(run_dir), names.SLOW_CHECKS, num_images=24, num_train=40
+    )
+    assert list(content["checks"]) == list(names.SLOW_CHECKS)
     assert content["checks"]["nuts"]["num_data"] == 8
     assert content["checks"]["c2st"]["num_images"] == 8
     titles = [block["title"] for block in section(run_dir)["blocks"]]

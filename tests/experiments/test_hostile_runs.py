@@ -10,11 +10,13 @@ import pytest
 from commandline import TINY, run_cli
 
 import vje_pyro
+from vje_pyro import cli
+from vje_pyro.configuration import CONFIG_DIR
 from vje_pyro.errors import CheckpointError, VJEError
-from vje_pyro.experiments import pretrain
-from vje_pyro.experiments.one_class import one_class
+from vje_pyro.experiments import evaluate
 from vje_pyro.training.checkpoint import load_checkpoint, save_checkpoint
 from vje_pyro.training.run_json import read_run_json
+from vje_pyro.verbs.one_class import one_class
 
 COMMANDS = (
     "evaluate {run}", "report {run}", "embed {run} {run} --out {out}", "diagnose {run} --quick",
@@ -202,13 +204,9 @@ def test_a_run_with_a_component_of_the_user_s_own_is_resumed(mine, tmp_path, cap
     ],
 )
 def test_trust_accumulates_on_the_commands(mine, tmp_path, words):
-    from argparse import ArgumentParser
-
-    from vje_pyro.experiments.arguments import add_run_arguments
-
-    parser = ArgumentParser()
-    add_run_arguments(parser)
-    assert sorted(parser.parse_args(["run", *words]).trust) == sorted({*words} - {"--trust"})
+    function, bound, _ = cli.app.parse_args(["evaluate", "run", *words], exit_on_error=False)
+    assert function is evaluate.main
+    assert sorted(bound.arguments["where"].trust) == sorted({*words} - {"--trust"})
 
 
 def test_a_line_in_the_user_s_own_configuration_gives_trust(mine, tmp_path, monkeypatch):
@@ -216,7 +214,7 @@ def test_a_line_in_the_user_s_own_configuration_gives_trust(mine, tmp_path, monk
     assert run_cli("train", *OWN, f"run_dir={path}") == 0
     with pytest.raises(CheckpointError, match="--trust mine"):
         vje_pyro.load(path)
-    line = (pretrain.CONFIG_DIR / "train.yaml").read_text().replace("trust: []", "trust: [mine]")
+    line = (CONFIG_DIR / "train.yaml").read_text().replace("trust: []", "trust: [mine]")
     (tmp_path / "conf").mkdir()
     (tmp_path / "conf" / "train.yaml").write_text(line)
     from vje_pyro import building

@@ -10,7 +10,7 @@ from PIL import Image
 
 from vje_pyro.errors import WriteError
 from vje_pyro.evaluation import Result
-from vje_pyro.experiments.partial import output_folder
+from vje_pyro.verbs.partial import output_folder
 
 TRAIN = (
     *TINY, "data=folder", "data.image_size=8", "loader.batch_size=4", "loader.num_workers=0",

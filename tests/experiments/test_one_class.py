@@ -8,8 +8,8 @@ from commandline import TINY, run_cli
 
 from vje_pyro.errors import CheckpointError, DataError, VJEError
 from vje_pyro.evaluation import Result
-from vje_pyro.experiments.one_class import batch_size, one_class
 from vje_pyro.run import read_run_json
+from vje_pyro.verbs.one_class import batch_size, one_class
 
 SMALL = [word for word in TINY if not word.startswith("monitor")] + ["data.test_limit=100"]
 
@@ -76,7 +76,7 @@ def test_command_line(tmp_path, capfd):
     assert run_cli("one-class", *SMALL, "classes=[a]", f"run_dir={tmp_path / 'new'}") == 2
     assert "classes must be numbers" in capfd.readouterr().err
     assert run_cli("one-class", "--help") == 0
-    assert "trains a model for each class" in capfd.readouterr().out
+    assert "Train a model for each class" in capfd.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -8,13 +8,12 @@ import torch
 from commandline import run_cli
 
 from vje_pyro import load
-from vje_pyro.errors import DataError, VJEError
+from vje_pyro.errors import DataError, LeftOut, VJEError
 from vje_pyro.evaluation import Result
 from vje_pyro.evaluation.corruptions import CORRUPTIONS
 from vje_pyro.evaluation.labelled_detectors import PYTORCH_OOD
-from vje_pyro.experiments.ood import ood_run
-from vje_pyro.experiments.partial import LeftOut
-from vje_pyro.experiments.uncertainty import posterior_spread, uncertainty_run
+from vje_pyro.verbs.detect import detect
+from vje_pyro.verbs.uncertainty import posterior_spread, uncertainty
 
 
 @pytest.fixture(scope="module")
@@ -76,12 +75,12 @@ def test_the_run_itself_is_no_outlier_set(run_dir, sets):
     (sets / "own" / "ood").mkdir(parents=True, exist_ok=True)
     (sets / "own.npz").rename(sets / "own" / "ood" / "again.npz")
     with pytest.raises(VJEError, match="again is no out-of-distribution set"):
-        ood_run(run, ["again"], sets / "own")
+        detect(run, ["again"], root=sets / "own")
 
 
 def test_p_values_from_validation_images_need_some(run_dir, sets):
     with pytest.raises(DataError, match="train_limit=N leaves"):
-        ood_run(load(run_dir), ["noise"], sets, calibrate_on="validation")
+        detect(load(run_dir), ["noise"], root=sets, calibrate_on="validation")
 
 
 @pytest.mark.parametrize(
@@ -141,7 +140,7 @@ def test_without_labels_the_errors_are_left_out_and_the_rest_is_written(run_dir,
     run = load(run_dir)
     run.source.split("train").labels.fill_(-1)
     with pytest.raises(LeftOut, match=r"aurc.*no image of the train split has a label") as raised:
-        uncertainty_run(run, num_images=10, folder=tmp_path)
+        uncertainty(run, num_images=10, folder=tmp_path)
     result = Result.read(tmp_path / "uncertainty-v2.json")
     assert result == raised.value.results
     assert "calibration_angle" in result.figures

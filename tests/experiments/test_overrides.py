@@ -9,8 +9,8 @@ from commandline import run_cli
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
+from vje_pyro.configuration.overrides import PATHS, expanded, parsed, readable, sample_jobs
 from vje_pyro.errors import VJEError
-from vje_pyro.experiments.overrides import PATHS, expanded, parsed, readable, sample_jobs
 
 AWKWARD = [
     "~/x", "~", "a~b", "数据", "naïve", "a,b", "a, b", "my photos", " x ", "it's", 'say "x"', "x=y",
@@ -136,7 +136,7 @@ def test_the_command_refuses_with_a_line_and_makes_nothing(
 
 
 @pytest.mark.parametrize(
-    ("option", "said"), [("--help", "powered by Hydra"), ("--cfg=job", "seed: 0")]
+    ("option", "said"), [("--hydra-help", "hydra_help"), ("--cfg=job", "seed: 0")]
 )
 def test_hydra_s_own_options_work(option, said, tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)

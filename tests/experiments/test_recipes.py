@@ -6,8 +6,8 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from vje_pyro.building import build
+from vje_pyro.configuration import CONFIG_DIR
 from vje_pyro.data import Views
-from vje_pyro.experiments.pretrain import CONFIG_DIR
 from vje_pyro.models import BYOL, BarlowTwins, MoCoV3, SimCLR, SimSiam, VICReg
 from vje_pyro.training.optim import LARS, param_groups
 

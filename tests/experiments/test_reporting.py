@@ -11,7 +11,7 @@ from commandline import TINY, run_cli
 from safetensors.torch import load_file
 
 from vje_pyro import atomic
-from vje_pyro.experiments.reporting import reported
+from vje_pyro.experiments.common import reported
 from vje_pyro.training.run_dir import RunDir
 
 SHORT = (*TINY, "training.max_steps=3", "loader.num_workers=0")

@@ -8,9 +8,9 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from odd import ANYTHING, BY_TYPE, WRONG_TYPE, changed, leaves
 from omegaconf import OmegaConf
 
+from vje_pyro.configuration import CONFIG_DIR
+from vje_pyro.configuration.schema import check
 from vje_pyro.errors import VJEError
-from vje_pyro.experiments.pretrain import CONFIG_DIR
-from vje_pyro.experiments.schema import check
 
 
 def composed(*overrides):

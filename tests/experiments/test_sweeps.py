@@ -6,8 +6,8 @@ from types import SimpleNamespace
 from commandline import TINY, run_cli
 from omegaconf import OmegaConf
 
-from vje_pyro.experiments import pretrain
-from vje_pyro.experiments.sweeps import Sweep
+from vje_pyro.configuration.sweeps import Sweep
+from vje_pyro.verbs import pretrain
 
 SHORT = (*TINY, "training.max_steps=1", "training.progress=false")
 
@@ -35,7 +35,7 @@ def test_an_interruption_ends_the_sweep(tmp_path, monkeypatch, capfd):
             raise ZeroDivisionError("a fault")
         raise KeyboardInterrupt("stopped")
 
-    monkeypatch.setattr(pretrain, "train", train)
+    monkeypatch.setattr(pretrain, "pretrain", train)
     assert run_cli("train", "-m", *SHORT, "seed=0,1,2", f"run_dir={tmp_path}") == 130
     assert begun == [0, 1]
     error = capfd.readouterr().err

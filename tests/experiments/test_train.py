@@ -13,9 +13,10 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from vje_pyro.errors import VJEError
-from vje_pyro.experiments import pretrain
-from vje_pyro.experiments.pretrain import make_fabric, resume
+from vje_pyro.training.devices import make_fabric
 from vje_pyro.training.step import compile_encoder
+from vje_pyro.verbs import pretrain
+from vje_pyro.verbs.pretrain import resume
 
 
 def weights(run):

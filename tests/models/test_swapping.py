@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from torch import nn
 
 from vje_pyro.building import build
-from vje_pyro.experiments.pretrain import CONFIG_DIR
+from vje_pyro.configuration import CONFIG_DIR
 from vje_pyro.models import VJE
 
 D = 6

@@ -6,8 +6,8 @@ from made_up import record, searched
 from omegaconf import OmegaConf
 
 from studies.study import FOLDER, SEARCH, Study, Task
+from vje_pyro.configuration import CONFIG_DIR
 from vje_pyro.errors import VJEError
-from vje_pyro.experiments.pretrain import CONFIG_DIR
 
 NAMES = sorted(path.parent.name for path in FOLDER.glob("*/variants.yaml"))
 CHANGING = ("ablation", "recipe", "sweep")

@@ -10,7 +10,6 @@ import torch
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
-from torchvision.transforms.functional import to_pil_image
 
 from vje_pyro.data.colour import LUMA
 from vje_pyro.data.decoding import convert
@@ -61,7 +60,8 @@ class ImageArray:
 
     def decoded(self, indices: Sequence[int]) -> Iterator[Image.Image]:
         """The images as Pillow sees them: mode L or RGB."""
-        return (to_pil_image(self.images[index]) for index in indices)
+        pixels = (self.images[index].permute(1, 2, 0).numpy() for index in indices)
+        return (Image.fromarray(x[..., 0] if x.shape[-1] == 1 else x) for x in pixels)
 
     def subset(self, indices: Sequence[int] | Tensor) -> "ImageArray":
         """The images at ``indices``, in that order."""
@@ -98,6 +98,12 @@ def stratified_order(labels: Tensor, seed: int = 0) -> Tensor:
         members = random.permutation(np.flatnonzero(values == value))
         place[members] = (np.arange(len(members)) + random.random()) / len(members)
     return torch.from_numpy(np.argsort(place, kind="stable"))
+
+
+def pixel_tensor(image: Image.Image) -> Tensor:
+    """The pixels of a picture of 8 bits a channel: uint8 ``(C, H, W)``."""
+    pixels = torch.from_numpy(np.array(image))
+    return pixels[None] if pixels.ndim == 2 else pixels.permute(2, 0, 1)
 
 
 def resize_images(images: Tensor, size: int) -> Tensor:

@@ -8,9 +8,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
-from torchvision.transforms.functional import pil_to_tensor
 
-from vje_pyro.data.arrays import ImageArray, convert_channels, resize_images
+from vje_pyro.data.arrays import ImageArray, convert_channels, pixel_tensor, resize_images
 from vje_pyro.data.decoding import CorruptImage
 from vje_pyro.data.files import ImageFiles, none_readable
 from vje_pyro.errors import DataError
@@ -79,7 +78,7 @@ def select_images(
     if hasattr(split, "images"):
         return split.images[wanted], wanted
     pictures = {
-        index: convert_channels(resize_images(pil_to_tensor(image)[None], image_size), channels)
+        index: convert_channels(resize_images(pixel_tensor(image)[None], image_size), channels)
         for index, image in split.readable(wanted.unique().tolist())
     }
     kept = wanted[[index in pictures for index in wanted.tolist()]]

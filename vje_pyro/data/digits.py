@@ -4,8 +4,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from sklearn.datasets import load_digits
-from sklearn.model_selection import train_test_split
 
 from vje_pyro.data.arrays import ImageArray
 from vje_pyro.data.sources import DataSource
@@ -35,6 +33,9 @@ class Digits(DataSource):
         self.image_size = self.image_size or 8
 
     def _load(self, stored: str) -> ImageArray:
+        from sklearn.datasets import load_digits
+        from sklearn.model_selection import train_test_split
+
         digits = load_digits()
         parts = train_test_split(
             np.arange(len(digits.target)), test_size=0.2, stratify=digits.target, random_state=0

@@ -15,9 +15,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
-from torchvision.transforms.functional import pil_to_tensor
 
-from vje_pyro.data.arrays import ImageArray
+from vje_pyro.data.arrays import ImageArray, pixel_tensor
 from vje_pyro.data.decoding import (
     CorruptImage,
     decode,
@@ -111,7 +110,7 @@ class ImageFiles(Dataset[tuple[Tensor, Tensor]]):
         side = min(image.size) * self.crop_fraction
         left, top = (image.width - side) / 2, (image.height - side) / 2
         box, size = (left, top, left + side, top + side), (self.image_size, self.image_size)
-        return pil_to_tensor(image.resize(size, Image.Resampling.BILINEAR, box=box))
+        return pixel_tensor(image.resize(size, Image.Resampling.BILINEAR, box=box))
 
     def tensor(self, index: int) -> Tensor:
         """The central square of an image, for evaluation: uint8 ``(C, S, S)``.

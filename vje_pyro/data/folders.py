@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from sklearn.model_selection import train_test_split
 
 from vje_pyro.data.arrays import UNLABELLED
 from vje_pyro.data.decoding import printable
@@ -169,6 +168,8 @@ class ImageFolder(FileSource):
             return files
         labels = files.labels.numpy()
         try:
+            from sklearn.model_selection import train_test_split
+
             train, test = train_test_split(
                 range(len(files)), test_size=self.test_fraction, stratify=labels, random_state=0
             )

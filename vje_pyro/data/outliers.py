@@ -10,10 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torchvision import datasets
-from torchvision.transforms.functional import pil_to_tensor
 
-from vje_pyro.data.arrays import ImageArray, convert_channels, resize_images
+from vje_pyro.data.arrays import ImageArray, convert_channels, pixel_tensor, resize_images
 from vje_pyro.data.files import ImageFiles
 from vje_pyro.data.folders import ImageFolder
 from vje_pyro.data.given import folder_files, load_images
@@ -94,9 +92,11 @@ def _folder(name: str, source: ImageFolder) -> ImageArray | ImageFiles:
 
 def _dtd(root: str | Path, source: DataSource) -> ImageArray:
     """Describable textures (Cimpoi et al., CVPR 2014): 1,880 test photographs of any size."""
+    from torchvision import datasets
+
     try:
         textures = datasets.DTD(root, split="test", download=False)
-        images = [_like(pil_to_tensor(image)[None], source) for image, _ in textures]
+        images = [_like(pixel_tensor(image)[None], source) for image, _ in textures]
         labels = torch.tensor([label for _, label in textures], dtype=torch.int64)
     except Exception as error:  # of the set, or the decoder of a picture
         raise DataError(f"cannot read DTD in {Path(root).absolute()}: {error}") from error

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torchvision import datasets
 
 from vje_pyro.data.arrays import ImageArray
 from vje_pyro.data.sources import DataSource
@@ -83,6 +82,8 @@ class CIFAR10(TorchvisionSource):
     title, native_size = "CIFAR-10", 32
 
     def _open(self, stored: str) -> Any:
+        from torchvision import datasets
+
         return datasets.CIFAR10(self.root, train=stored == "train", download=self.download)
 
 
@@ -97,6 +98,8 @@ class CIFAR100(TorchvisionSource):
     title, native_size = "CIFAR-100", 32
 
     def _open(self, stored: str) -> Any:
+        from torchvision import datasets
+
         return datasets.CIFAR100(self.root, train=stored == "train", download=self.download)
 
 
@@ -113,6 +116,8 @@ class STL10(TorchvisionSource):
     title, native_size = "STL-10", 96
 
     def _open(self, stored: str) -> Any:
+        from torchvision import datasets
+
         return datasets.STL10(self.root, split=stored, download=self.download)
 
 
@@ -128,6 +133,8 @@ class SVHN(TorchvisionSource):
     title, native_size = "SVHN", 32
 
     def _open(self, stored: str) -> Any:
+        from torchvision import datasets
+
         return datasets.SVHN(self.root, split=stored, download=self.download)
 
 
@@ -142,14 +149,12 @@ class FashionMNIST(TorchvisionSource):
     title, native_size = "Fashion-MNIST", 28
 
     def _open(self, stored: str) -> Any:
-        return _Published(self.root, train=stored == "train", download=self.download)
+        from torchvision import datasets
 
+        class FashionMNIST(datasets.FashionMNIST):  # whose name is that of the folder
+            """Reads the published files only, and no pickle that an old torchvision left there."""
 
-class _Published(datasets.FashionMNIST):
-    """Reads the published files only, and no pickle that an old torchvision left beside them."""
+            def _check_legacy_exist(self) -> bool:
+                return False
 
-    def _check_legacy_exist(self) -> bool:
-        return False
-
-
-_Published.__name__ = datasets.FashionMNIST.__name__  # which names the folder
+        return FashionMNIST(self.root, train=stored == "train", download=self.download)

@@ -2,7 +2,6 @@
 
 import logging
 
-import torchvision
 from torch import Tensor, nn
 
 from vje_pyro.ranges import ImageSize, PositiveInt
@@ -31,11 +30,13 @@ class ResNet(nn.Module):
     def __init__(
         self, name: str = "resnet18", image_size: ImageSize = 224, in_channels: PositiveInt = 3
     ) -> None:
+        from torchvision import models
+
         super().__init__()
-        known = [n for n in torchvision.models.list_models() if n.startswith("resnet")]
+        known = [n for n in models.list_models() if n.startswith("resnet")]
         if name not in known:
             raise ValueError(f"no ResNet named {name!r} in torchvision: choose from {known}.")
-        network = torchvision.models.get_model(name, weights=None)
+        network = models.get_model(name, weights=None)
         small = image_size <= _SMALL_IMAGE
         width = network.conv1.out_channels
         if small:

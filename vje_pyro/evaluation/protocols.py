@@ -13,6 +13,7 @@ from vje_pyro.errors import DataError
 from vje_pyro.evaluation import bayes_heads, few_label, knn, linear
 from vje_pyro.evaluation.features import Features
 from vje_pyro.evaluation.result import Result
+from vje_pyro.names import DEFAULT_PROTOCOLS
 from vje_pyro.statistics import BINS, Figure, bootstrap_mean, over_repetitions, scale_of
 
 
@@ -116,7 +117,7 @@ PROTOCOLS: dict[str, Protocol] = {
     "bayes-heads-v1": bayes_heads_v1,
 }
 
-DEFAULT = ("knn-v1", "linear-v1", "few-label-v1")
+DEFAULT = DEFAULT_PROTOCOLS
 
 
 def evaluate(

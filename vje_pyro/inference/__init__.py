@@ -1,6 +1,7 @@
 """Inference: the symmetric ELBO, which knows sites, not models; the aggregate regularisers."""
 
-from vje_pyro.inference.canonical import CanonicalCoordinates
+from typing import TYPE_CHECKING, Any
+
 from vje_pyro.inference.epps_pulley import SlicedEppsPulley
 from vje_pyro.inference.experts import product_of_experts, stack_views
 from vje_pyro.inference.importance_weighted import ImportanceWeightedELBO
@@ -18,6 +19,9 @@ from vje_pyro.inference.programs import ViewPrograms
 from vje_pyro.inference.sliced_wasserstein import SlicedWasserstein
 from vje_pyro.inference.symmetric_elbo import SymmetricELBO, ordered_pairs
 from vje_pyro.inference.variance_covariance import VarianceCovariance
+
+if TYPE_CHECKING:
+    from vje_pyro.inference.canonical import CanonicalCoordinates
 
 __all__ = [
     "CanonicalCoordinates",
@@ -39,3 +43,11 @@ __all__ = [
     "product_of_experts",
     "stack_views",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "CanonicalCoordinates":  # scikit-learn is imported where it is used
+        from vje_pyro.inference.canonical import CanonicalCoordinates
+
+        return CanonicalCoordinates
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,6 +1,6 @@
 """What a report needs from a run: its logs, its results and what the method says about images."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -30,9 +30,12 @@ class Run(Protocol):
     config: dict[str, Any]
     info: dict[str, Any]
     method: Any
-    source: Any
-    normalize: Callable[[Tensor], Tensor]
+    normalize: Any
     device: Any
+
+    @property
+    def source(self) -> Any:
+        """The data set."""
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ HERE = Path(__file__).parent
 STYLE_SHEET = HERE / "style.css"
 
 
-def write_report(run: Run, out: Path | None = None) -> Path:
+def write_report(run: Run, out: str | Path | None = None) -> Path:
     """Writes the report of a run as one HTML file.
 
     Args:

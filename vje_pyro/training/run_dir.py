@@ -1,4 +1,4 @@
-"""The run directory: its paths, and the rule that it is never silently reused.
+"""The run directory: every path in it, and the rule that it is never silently reused.
 
 A directory holds a run if and only if it holds its last checkpoint, which is written first, all or
 nothing, and has the whole state of the run in it. What else a killed process left there, from
@@ -25,15 +25,47 @@ class RunDir:
         self.path = Path(path)
         self.run_json = self.path / "run.json"
         self.checkpoints = self.path / "checkpoints"
-        self.logs = self.path / "logs"
         self.last = self.checkpoints / "last.safetensors"
         self.best = self.checkpoints / "best.safetensors"
+        self.joint_posterior = self.checkpoints / "joint_posterior.safetensors"
+        self.logs = self.path / "logs"
+        self.steps = self.logs / "steps.csv"
+        self.epochs = self.logs / "epochs.csv"
         self.log = self.path / "train.log"
+        self.results = self.path / "results"
+        self.diagnostics = self.path / "diagnostics"
+        self.report = self.path / "report.html"
         self._claimed = False
 
     def epoch_checkpoint(self, epoch: int) -> Path:
         """Checkpoint kept after ``epoch`` epochs."""
         return self.checkpoints / f"epoch_{epoch:04d}.safetensors"
+
+    def checkpoint(self, name: str | Path) -> Path:
+        """File of a checkpoint: a name inside the run (``"last"``, ``"best"``), or a path.
+
+        Raises:
+            CheckpointError: If it does not exist; the message lists those that do.
+        """
+        named = self.checkpoints / f"{name}.safetensors"
+        path = named if named.is_file() else Path(name)
+        if not path.is_file():
+            names = sorted(p.stem for p in self.checkpoints.glob("*.safetensors"))
+            raise CheckpointError(f"no checkpoint {str(name)!r} in {self.path}; it has {names}.")
+        return path
+
+    def result(self, name: str) -> Path:
+        """File of a result, such as ``"knn-v1-encoder"``."""
+        return self.results / f"{name}.json"
+
+    def require(self) -> None:
+        """Raise :class:`CheckpointError` unless the directory holds a run."""
+        if not (self.run_json.exists() or self.last.is_file()):
+            raise CheckpointError(
+                f"no run at {self.path}: {self.run_json} does not exist. Give the directory that "
+                "vje train printed; a run that was stopped before its first checkpoint is started "
+                f"anew with run_dir={self.path}."
+            )
 
     @contextmanager
     def claim(self, resume: bool) -> Iterator[None]:

@@ -42,8 +42,7 @@ class RunJson(BaseModel):
 
 _FORMAT = JsonFormat(
     RunJson,
-    missing="no run at {folder}: {path} does not exist. Give the directory that vje train printed; "
-    "a run that was stopped before its first checkpoint is started anew with run_dir={folder}.",
+    missing="{path} does not exist.",
     advice="Remove it: the configuration is then taken from the run's last checkpoint.",
 )
 
@@ -86,7 +85,7 @@ def write_run_json(
         "created": before.get("created") or now,
         "resumed": resumed,
     }
-    write_atomic(run_dir / "run.json", json.dumps(record, indent=2, default=str) + "\n")
+    write_atomic(RunDir(run_dir).run_json, json.dumps(record, indent=2, default=str) + "\n")
 
 
 def read_run_json(run: Path) -> dict[str, Any]:
@@ -98,6 +97,7 @@ def read_run_json(run: Path) -> dict[str, Any]:
         CheckpointError: If there is no such run, or the file is damaged.
     """
     directory = RunDir(run)
+    directory.require()
     if not directory.run_json.exists() and directory.last.is_file():
         return _from_checkpoint(directory.last).model_dump()
     return _FORMAT.read(directory.run_json).model_dump()

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from commandline import run_cli
 
+from vje_pyro.closed_form.experiment import principal_components, run_experiment
 from vje_pyro.data import Digits
 from vje_pyro.errors import DataError
-from vje_pyro.experiments.closed_form.experiment import principal_components, run_experiment
 
 
 @pytest.fixture(scope="module")

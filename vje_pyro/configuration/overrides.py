@@ -5,17 +5,25 @@ hold any character. Everything else is Hydra's, whose grammar reads lists, numbe
 it cannot read, or reads as a choice where there is no sweep, is refused with the quotes that work.
 """
 
+import difflib
 import os
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
+from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, Quote, QuotedString, ValueType
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
-from vje_pyro.errors import VJEError
+from vje_pyro.configuration import CONFIG_DIR, groups
+from vje_pyro.errors import VJEError, first_line
+
+Overrides = Sequence[str] | Mapping[str, Any]
+"""Words ``key=value``, or values by their keys."""
 
 PATHS = ("run_dir", "init_from", "data.root", "data.source.root", "data.index", "hydra.sweep.dir")
 
@@ -24,6 +32,92 @@ _PATTERN = ("glob(", "choice(", "'", '"', "[")  # a sweep's list of paths in Hyd
 
 
 MULTIRUN = ("-m", "--multirun")
+
+
+def as_words(overrides: Overrides) -> list[str]:
+    """Overrides as words of the command line.
+
+    Example:
+        >>> as_words({"training.epochs": 3, "encoder": "resnet18", "views.blur": [0.5, 0.1]})
+        ['training.epochs=3', "encoder='resnet18'", 'views.blur=[0.5,0.1]']
+    """
+    if isinstance(overrides, Mapping):
+        return [f"{key}={_written(value)}" for key, value in overrides.items()]
+    return list(overrides)
+
+
+def _written(value: Any) -> str:
+    """A value in Hydra's grammar."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, int | float):
+        return repr(value)
+    if isinstance(value, Mapping):
+        return "{" + ",".join(f"{key}:{_written(part)}" for key, part in value.items()) + "}"
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return "[" + ",".join(map(_written, value)) + "]"
+    return str(QuotedString(str(value), Quote.single).with_quotes())
+
+
+def composed(words: Sequence[str], with_hydra: bool = False) -> DictConfig:
+    """The configuration of ``train.yaml`` with overrides, as Hydra composes it.
+
+    Args:
+        words: Of the command line.
+        with_hydra: Keep Hydra's own part, which tells the choices.
+
+    Raises:
+        VJEError: A word names no key or no choice, with the nearest that there is; or it cannot be
+            used otherwise.
+    """
+    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+        return _composed(list(words), with_hydra)
+
+
+def _composed(words: list[str], with_hydra: bool) -> DictConfig:
+    wrong: list[str] = []
+    while True:
+        try:
+            config = compose("train", words, return_hydra_config=with_hydra)
+            break
+        except (HydraException, OmegaConfBaseException, ValueError) as error:
+            unknown = re.match(r"Could not override '(.+?)'\.", str(error))
+            found = [word for word in words if unknown and word.split("=")[0] == unknown[1]]
+            if not found:
+                raise VJEError(f"the overrides cannot be used: {_told(error)}") from error
+            wrong += found
+            words = [word for word in words if word not in found]
+    if wrong:
+        known = [*_keys(OmegaConf.to_container(config)), *groups()]
+        raise VJEError("\n".join(_unknown(word, known) for word in wrong))
+    return config
+
+
+def _unknown(word: str, known: Sequence[str]) -> str:
+    key = word.split("=")[0]
+    near = difflib.get_close_matches(key, known, n=1)
+    parent = key.rpartition(".")[0]
+    beside = [k for k in known if k.rpartition(".")[0] == parent and "/" not in k]
+    hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(beside) or 'none'}"
+    return f"{word}: there is no key {key}; {hint}"
+
+
+def _keys(node: Any, prefix: str = "") -> Iterator[str]:
+    """Every key of a group, and of those in it."""
+    if isinstance(node, dict):
+        for key, value in node.items():
+            yield f"{prefix}{key}"
+            yield from _keys(value, f"{prefix}{key}.")
+
+
+def _told(error: Exception) -> str:
+    """Hydra's words, with the nearest choice of a group."""
+    line = first_line(error)
+    if choice := re.search(r"Could not find '(.+)/(.+?)'", line):
+        choices = groups().get(choice[1], [])
+        near = difflib.get_close_matches(choice[2], choices, n=1)
+        return f"{line}: " + (f"did you mean {near[0]}?" if near else f"there are {choices}")
+    return line
 
 
 def readable(words: Sequence[str]) -> list[str]:

@@ -3,19 +3,13 @@
 The ranges of components stand at their constructors; here are the groups that are none.
 """
 
-import re
 from collections.abc import Sequence
 from typing import Annotated, Literal, NotRequired, TypedDict
 
 from annotated_types import Gt, Le
-from hydra import compose, initialize_config_dir
-from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 from vje_pyro.checking import Arguments, Component, check_config
-from vje_pyro.errors import VJEError, first_line
-from vje_pyro.experiments.overrides import MULTIRUN, sample_jobs
 from vje_pyro.ranges import Channels, ImageSize, NonNegativeInt, PositiveInt, Seed
 from vje_pyro.training.loop import Trainer
 
@@ -95,40 +89,6 @@ class Config(TypedDict):
 
 _ANY_IMAGE = {"channels": 3, "size": 32}
 """What encoders may refer to before the data set is known."""
-
-
-def check_overrides(overrides: Sequence[str], config_dir: str) -> None:
-    """Refuse overrides before Hydra does, whose own errors are many lines or a traceback.
-
-    Args:
-        overrides: Words of the command line. Hydra's own options are left to it; of a sweep the
-            jobs must compose, but what they compose to is checked by each.
-        config_dir: Folder of ``train.yaml``.
-
-    Raises:
-        VJEError: If they do not compose, or :func:`check` refuses what they compose to.
-    """
-    words = [word for word in overrides if word not in MULTIRUN]
-    if any(word.startswith("-") for word in words):
-        return
-    with initialize_config_dir(config_dir, version_base="1.3"):
-        if len(words) < len(overrides):
-            for job in sample_jobs(words):
-                _composed(job)
-            return
-        config = _composed(words)
-    check(config)
-
-
-def _composed(overrides: Sequence[str]) -> DictConfig:
-    try:
-        return compose("train", list(overrides))
-    except (HydraException, OmegaConfBaseException, ValueError) as error:
-        if unknown := re.match(r"Could not override '(.+)'\.", str(error)):
-            added = [f"+{w}" if w.split("=")[0] == unknown[1] else w for w in overrides]
-            if added != list(overrides):
-                check(_composed(added))  # names the nearest key
-        raise VJEError(f"the overrides cannot be used: {first_line(error)}") from error
 
 
 def check(config: DictConfig, only: Sequence[str] | None = None) -> None:

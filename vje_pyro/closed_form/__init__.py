@@ -4,14 +4,14 @@ Source: Van Assel, Ibrahim, Biancalani, Regev & Balestriero, "Joint-Embedding vs
 Provable Benefits of Latent Space Prediction for Self-Supervised Learning" (arXiv 2505.12477).
 """
 
-from vje_pyro.experiments.closed_form.solutions import (
+from vje_pyro.closed_form.solutions import (
     LinearAutoencoder,
     ViewMoments,
     joint_embedding,
     reconstruction,
     view_moments,
 )
-from vje_pyro.experiments.closed_form.thresholds import Thresholds, alignment_thresholds
+from vje_pyro.closed_form.thresholds import Thresholds, alignment_thresholds
 
 __all__ = [
     "LinearAutoencoder",

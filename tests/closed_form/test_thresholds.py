@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from vje_pyro.experiments.closed_form import (
+from vje_pyro.closed_form import (
     ViewMoments,
     alignment_thresholds,
     joint_embedding,

@@ -21,16 +21,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vje_pyro.atomic import write_atomic
-from vje_pyro.data import DataSource, ImageArray
-from vje_pyro.errors import DataError
-from vje_pyro.evaluation.linear import linear_predict
-from vje_pyro.experiments.closed_form.solutions import (
+from vje_pyro.closed_form.solutions import (
     Matrix,
     ViewMoments,
     joint_embedding,
     reconstruction,
 )
-from vje_pyro.experiments.closed_form.thresholds import Thresholds, alignment_thresholds
+from vje_pyro.closed_form.thresholds import Thresholds, alignment_thresholds
+from vje_pyro.data import DataSource, ImageArray
+from vje_pyro.errors import DataError
+from vje_pyro.evaluation.linear import linear_predict
 from vje_pyro.provenance import git_commit, versions
 from vje_pyro.statistics import SHARE, over_repetitions
 

@@ -22,7 +22,7 @@ def draw(result: dict[str, Any], path: Path) -> None:
     """Write an SVG with a column per strength; dashed lines are the predicted thresholds.
 
     Args:
-        result: As :func:`~vje_pyro.experiments.closed_form.experiment.run_experiment` returns it.
+        result: As :func:`~vje_pyro.closed_form.experiment.run_experiment` returns it.
         path: Of the picture.
     """
     figure = Figure(figsize=(8, 5.4), layout="constrained")

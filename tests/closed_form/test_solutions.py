@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize
 
-from vje_pyro.experiments.closed_form import joint_embedding, reconstruction, view_moments
+from vje_pyro.closed_form import joint_embedding, reconstruction, view_moments
 
 N, D, K, V = 60, 5, 2, 4
 

@@ -1,26 +1,22 @@
-"""Train a method on a data set: ``vje train experiment=digits [override …]``."""
+"""From a configuration to a trained run: everything that a training is made of."""
 
 import logging
-import os
-import sys
+import shlex
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
 
-import hydra
 import pyro
 import torch
-from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
-from hydra.types import RunMode
 from lightning_fabric import Fabric
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 from vje_pyro.atomic import open_to_append
 from vje_pyro.building import build, checked
+from vje_pyro.configuration.overrides import expanded, parsed
+from vje_pyro.configuration.schema import check
 from vje_pyro.data import (
     DataSource,
     ImageArray,
@@ -31,13 +27,9 @@ from vje_pyro.data import (
     Views,
 )
 from vje_pyro.encoders.pointwise import gather_before_pointwise
-from vje_pyro.errors import DataError, VJEError, explained, first_line
+from vje_pyro.errors import DataError, VJEError, explained, first_line, for_users
 from vje_pyro.evaluation import knn_accuracy
-from vje_pyro.experiments.arguments import take_trust
-from vje_pyro.experiments.overrides import expanded, parsed, readable, swept_keys
-from vje_pyro.experiments.reporting import for_users, reported
-from vje_pyro.experiments.schema import check, check_overrides
-from vje_pyro.experiments.sweeps import Sweep
+from vje_pyro.reading import read_csv
 from vje_pyro.training.activation_checkpointing import checkpoint_activations
 from vje_pyro.training.checkpoint import load_weights
 from vje_pyro.training.devices import (
@@ -60,8 +52,6 @@ from vje_pyro.training.step import compile_encoder
 
 logger = logging.getLogger(__name__)
 
-CONFIG_DIR = Path(__file__).resolve().parent / "conf"
-
 # What may differ when a run goes on: where it computes and reads, never what it computes.
 _RESUME_OVERRIDES = (
     "device.", "data.root", "data.source.root", "data.index", "data.download",
@@ -70,7 +60,7 @@ _RESUME_OVERRIDES = (
 _INSISTS = "data_changed=true"
 
 
-def train(
+def pretrain(
     config: DictConfig,
     run_dir: str | Path,
     resume: bool = False,
@@ -151,7 +141,7 @@ def _fit(
     if config.device.get("compile"):
         compile_encoder(method, config.device.compile)
     with pyro.validation_enabled(False):  # its checks read values back at every site
-        return Trainer(
+        result = Trainer(
             method,
             loader,
             make_views,
@@ -166,6 +156,9 @@ def _fit(
             resume=resume,
             **config.training,
         ).fit()
+    if fabric.is_global_zero:
+        _log_outcome(method, run_dir)
+    return result
 
 
 def _launch(fabric: Fabric) -> None:
@@ -348,6 +341,28 @@ def _log_summary(
     )
 
 
+def _log_outcome(method: torch.nn.Module, directory: RunDir) -> None:
+    """What came of a training, and the commands that come next."""
+    rows = read_csv(directory.epochs) if directory.epochs.is_file() else []
+    if measured := [row for row in rows if row.get("knn")]:
+        last, best = measured[-1], max(measured, key=lambda row: float(row["knn"]))
+        logger.info(
+            "kNN     accuracy %.1f %% after epoch %s, best %.1f %% after epoch %s, on training "
+            "images that are not in its bank", 100 * float(last["knn"]), last["epoch"],
+            100 * float(best["knn"]), best["epoch"],
+        )  # fmt: skip
+    alarmed = {row["epoch"]: row["alarms"] for row in rows if row.get("alarms")}
+    said = "; ".join(f"epoch {epoch}: {words}" for epoch, words in list(alarmed.items())[-3:])
+    logger.info("alarms  %s", f"in {len(alarmed)} epochs, last {said}" if alarmed else "none")
+    logger.info("saved   %s", directory.last)
+    verbs = ["evaluate", "report", "posterior"]
+    if hasattr(method, "posterior"):
+        verbs[1:1] = ["diagnose --quick"]
+    for verb in verbs:
+        command, *options = verb.split()
+        logger.info("next    %s", shlex.join(["vje", command, str(directory.path), *options]))
+
+
 def resume(run: str | Path, overrides: Sequence[str] = (), trust: Sequence[str] = ()) -> FitResult:
     """Go on with a run, with its own configuration.
 
@@ -383,48 +398,4 @@ def resume(run: str | Path, overrides: Sequence[str] = (), trust: Sequence[str] 
         # Components check their own; an older run has fewer keys of the device.
         compiled = ["device.compile"] if OmegaConf.select(config, "device.compile") else []
         check(config, only=[*keys, *compiled, "seed", "training", "loader"])
-    return train(config, run, resume=True, data_digest=None if insists else info["data_digest"])
-
-
-def _run_hydra(words: Sequence[str]) -> None:
-    words = readable(words)
-    check_overrides(words, str(CONFIG_DIR))
-    sweep = Sweep()
-
-    def job(config: DictConfig) -> None:
-        job = HydraConfig.get()
-        if job.mode != RunMode.MULTIRUN:
-            with reported():  # of other errors Hydra says more
-                train(config, Path(config.run_dir).expanduser().absolute())
-            return
-        swept = swept_keys(words)
-        with sweep.job([o for o in job.overrides.task if o.split("=")[0] in swept]):
-            train(config, job.runtime.output_dir)
-
-    sys.argv[1:] = words
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come here, and are not printed by Hydra
-    try:
-        hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name="train")(job)()
-    except (HydraException, OmegaConfBaseException) as error:
-        raise VJEError(f"the overrides cannot be used: {first_line(error)}") from error
-    finally:
-        code = sweep.exit_code()
-    if code:
-        sys.exit(code)
-
-
-def main() -> None:
-    """Entry point; Hydra reads ``sys.argv``, except to resume."""
-    trust, words = take_trust(sys.argv[1:])
-    runs = [word.removeprefix("resume=") for word in words if word.startswith("resume=")]
-    with reported():
-        if not runs:
-            _run_hydra(words)  # what a user writes needs no trust; Hydra does not know the option
-            return
-        logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
-        others = [word for word in words if not word.startswith("resume=")]
-        resume(Path(runs[-1]).expanduser(), others, trust)
-
-
-if __name__ == "__main__":
-    main()
+    return pretrain(config, run, resume=True, data_digest=None if insists else info["data_digest"])

@@ -5,8 +5,7 @@ import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from vje_pyro.errors import first_line
-from vje_pyro.experiments.reporting import for_user
+from vje_pyro.errors import first_line, for_user
 
 
 class Sweep:

@@ -7,22 +7,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from vje_pyro.atomic import make_folder
-from vje_pyro.errors import VJEError, WriteError, first_line
+from vje_pyro.errors import LeftOut, VJEError, WriteError, first_line
 
 T = TypeVar("T")
-
-
-class LeftOut(VJEError):
-    """Some of what was asked for could not be done; all else is done and written.
-
-    ``results`` is what the function would have returned.
-    """
-
-    exit_code = 3
-
-    def __init__(self, message: str, results: Any = None) -> None:
-        super().__init__(message)
-        self.results = results
 
 
 @contextmanager

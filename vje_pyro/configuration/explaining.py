@@ -1,0 +1,75 @@
+"""What every key of a configuration means: the comments of its files, else the docstrings."""
+
+import re
+from collections.abc import Iterator, Sequence
+from inspect import getdoc
+from pkgutil import resolve_name
+from typing import Any
+
+from docstring_parser import parse
+from omegaconf import OmegaConf
+
+from vje_pyro.configuration import CONFIG_DIR, groups
+from vje_pyro.configuration.overrides import composed, readable
+
+_LINE = re.compile(r"^( *)(?:- )?([\w/]+):(?: (.*?))?(?: *# ?(.*))?$")
+
+_GROUPS = {"training.": "vje_pyro.training.loop.Trainer"}
+"""Components of groups that name none."""
+
+
+def explained_keys(words: Sequence[str]) -> list[str]:
+    """A line ``KEY=VALUE  # MEANING`` for every key of the configuration with overrides.
+
+    Raises:
+        VJEError: They do not compose.
+    """
+    words = readable(words)
+    config = composed(words)
+    choices = composed(words, with_hydra=True).hydra.runtime.choices
+    meanings = _comments("train.yaml", "")
+    for group, choice in choices.items():
+        if group in groups() and choice in groups()[group]:
+            meanings |= _comments(f"{group}/{choice}.yaml", group.replace("/", "."))
+    lines = []
+    plain: Any = OmegaConf.to_container(config)
+    for key, value, component in _leaves(plain):
+        meaning = meanings.get(key) or _documented(key, component)
+        lines.append(f"{key}={value}".ljust(48) + (f"  # {meaning}" if meaning else ""))
+    return lines
+
+
+def _comments(name: str, package: str) -> dict[str, str]:
+    """The comments at the end of the lines of a file, by key."""
+    text = (CONFIG_DIR / name).read_text(encoding="utf-8")
+    above = [] if text.startswith("# @package _global_") or not package else [package]
+    found: dict[str, str] = {}
+    stack: list[tuple[int, str]] = []
+    for line in text.splitlines():
+        if match := _LINE.match(line):
+            indent, key, _, comment = match.groups()
+            stack = [(i, k) for i, k in stack if i < len(indent)] + [(len(indent), key)]
+            if comment:
+                found[".".join([*above, *(k for _, k in stack)])] = comment.strip()
+    return found
+
+
+def _leaves(node: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any, str]]:
+    """Keys with their values as written, and the component that each is an argument of."""
+    component = node.get("_target_", _GROUPS.get(prefix, ""))
+    for name, value in node.items():
+        if isinstance(value, dict):
+            yield from _leaves(value, f"{prefix}{name}.")
+        elif name not in ("_target_", "_partial_"):
+            yield f"{prefix}{name}", "null" if value is None else value, component
+
+
+def _documented(key: str, component: str) -> str:
+    """What the docstring of a component says of the argument that a key is."""
+    try:
+        text = getdoc(resolve_name(component)) or ""
+    except Exception:  # of none, or of a user's own: training says what is wrong with it
+        return ""
+    name = key.rpartition(".")[2]
+    said = (a.description for a in parse(text).params if a.arg_name == name)
+    return " ".join((next(said, None) or "").split())

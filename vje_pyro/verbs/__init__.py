@@ -1,0 +1,1 @@
+"""What is done with data and runs, one module a verb; ``vje_pyro`` has the functions."""

@@ -1,0 +1,88 @@
+"""Out-of-distribution detection with a run."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from vje_pyro.data import list_outliers, read_outliers
+from vje_pyro.data.decoding import printable
+from vje_pyro.evaluation import OutOfDistribution, Result, Scorer
+from vje_pyro.evaluation.scorer import NUM_VIEWS
+from vje_pyro.run import Representation
+from vje_pyro.verbs.partial import Parts, output_folder
+
+
+def detect(
+    run: Representation,
+    sets: Sequence[str] = (),
+    *,
+    root: str | Path | None = None,
+    num_views: int = NUM_VIEWS,
+    calibrate_on: str | None = None,
+    folder: str | Path | None = None,
+) -> dict[str, Result]:
+    """Tell other data sets from a run's test split, by every score.
+
+    Writes a result file for each set when it is ready, with AUROC, AUPR and FPR at 95 % TPR of
+    every score. Scores are higher for what is more outlying.
+
+    Args:
+        run: As :func:`vje_pyro.load` returns it.
+        sets: As :func:`vje_pyro.data.read_outliers` knows them; all of ``ROOT/ood`` when
+            there are none.
+        root: Folder of data sets; the run's own when None.
+        num_views: Random views of an image.
+        calibrate_on: Split that p-values are read from, such as ``"validation"``, which the encoder
+            has not seen; training images outside the densities when None.
+        folder: Where to write; ``RUN/results`` when None.
+
+    Returns:
+        The results by the set's name: the last part of its path, or as much as tells it apart.
+
+    Raises:
+        DataError: If the run's own data cannot be read.
+        LeftOut: If sets were left out: missing, damaged or the run's own data.
+        WriteError: If the folder cannot be written.
+
+    Example:
+        >>> results = detect(run, ["svhn"])  # doctest: +SKIP
+        >>> results["svhn"].figures["auroc_knn"].value  # doctest: +SKIP
+        0.92
+    """
+    out = output_folder(run.directory.results, folder)
+    root = root or run.config["data"].get("root", "data")
+    outliers = distinct_names(list(sets) or list_outliers(root))
+    train, test = (run.source.split(name) for name in ("train", "test"))
+    calibration = calibrate_on and run.source.split(calibrate_on)
+    scorer = Scorer(
+        run.method, train, run.normalize, run.views, num_views, calibration=calibration or None
+    )
+    detector = OutOfDistribution(
+        scorer, train, test, dataset=run.source.name, seed=run.info["seed"], config=run.config
+    )
+    parts, results = Parts(), {}
+    parts.left_out |= scorer.left_out
+    for name, path in outliers.items():
+        with parts.part(name):
+            results[name] = detector(name, read_outliers(path, root, run.source))
+            results[name].write(out / f"ood-v1-{name}.json")
+    parts.finish(results)
+    return results
+
+
+def distinct_names(paths: Sequence[str]) -> dict[str, str]:
+    """Each path once, by the shortest end of it that no other has.
+
+    Example:
+        >>> distinct_names(["a/noise", "b/noise", "svhn", "svhn"])
+        {'a-noise': 'a/noise', 'b-noise': 'b/noise', 'svhn': 'svhn'}
+    """
+    ends = {path: [p for p in Path(path).absolute().parts if p != os.sep] for path in paths}
+    names = {}
+    for path, parts in ends.items():
+        others = [other for other in ends.values() if other != parts]
+        depth = 1
+        while depth < len(parts) and any(o[-depth:] == parts[-depth:] for o in others):
+            depth += 1
+        names[printable("-".join(parts[-depth:]))] = path
+    return names
