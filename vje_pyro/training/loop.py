@@ -209,6 +209,7 @@ class Trainer:
             seed=self.seed,
             resumed_at=resumed_at,
             data_digest=self.data_digest,
+            precision=getattr(self.fabric.strategy.precision, "precision", None),
         )
         loggers = tensorboard(directory.logs, resumed_at) if self.tensorboard else []
         self._logs = RunLogs(directory.logs, resumed_at, loggers)

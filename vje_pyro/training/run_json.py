@@ -33,6 +33,7 @@ class RunJson(BaseModel):
     config: dict[str, Any]
     seed: Seed
     data_digest: str | None = None
+    precision: str | None = None
     versions: dict[str, str | None] = {}
     commit: str | None = None
     command: str | list[str] = []
@@ -54,10 +55,12 @@ def write_run_json(
     seed: int,
     resumed_at: int | None = None,
     data_digest: str | None = None,
+    precision: str | None = None,
 ) -> None:
     """Write ``run_dir/run.json`` atomically.
 
-    Keys: ``config``, ``seed``, ``data_digest``, ``versions``, ``commit``, ``command``, ``created``
+    Keys: ``config``, ``seed``, ``data_digest``, ``precision`` (the one used, where the
+    configuration says ``auto``), ``versions``, ``commit``, ``command``, ``created``
     (UTC, ISO 8601) and ``resumed``, a list with the step, time and command of every later start.
 
     Args:
@@ -66,6 +69,7 @@ def write_run_json(
         seed: Seed of the run.
         resumed_at: Step at which a resumed run goes on; None when the run is new.
         data_digest: Of the images that are trained on; None if unknown.
+        precision: Of Fabric; None if unknown.
 
     Raises:
         CheckpointError: The file cannot be written, or a resumed run's is damaged.
@@ -79,6 +83,7 @@ def write_run_json(
         "config": config,
         "seed": seed,
         "data_digest": data_digest,
+        "precision": precision,
         "versions": versions(),
         "commit": git_commit(),
         "command": before.get("command") or command(),
