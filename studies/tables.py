@@ -444,10 +444,11 @@ def growth_table(results: Path) -> str:
 
 
 def other_table(results: Path) -> str:
-    """Processes, scoring and start-up."""
+    """Processes, scoring and start-up: what has been measured."""
     rows = (
-        [what, unit, quartiles(benchmark(results, part)["figures"][name])]
+        [what, unit, quartiles(figure)]
         for name, (part, what, unit) in OTHER.items()
+        if (figure := benchmark(results, part)["figures"].get(name))
     )
     return table(["what", "in units of", "median [quartiles]"], rows)
 

@@ -74,32 +74,6 @@ def _method(pairs, likelihood):
     return refit(pairs, likelihood, GUIDE, num_steps=2)
 
 
-@pytest.mark.parametrize("truth", [1.0, 50.0])
-def test_the_likelihood_that_made_the_data_is_preferred(pairs, truth):
-    laws = {df: partial(ProjectedStudentT, df=df) for df in (1.0, 50.0)}
-    train = simulated(pairs, laws[truth], 400, "train", seed=1)
-    heldout = simulated(pairs, laws[truth], 150, "test", seed=2)
-    candidates = {
-        "heavy": Likelihood(laws[1.0], RADIUS),
-        "light": Likelihood(laws[50.0], RADIUS),
-    }
-    comparison = compare_likelihoods(
-        train,
-        heldout,
-        candidates,
-        GUIDE,
-        num_samples=20,
-        num_steps=250,
-        learning_rate=1e-2,
-    )
-    right, wrong = ("heavy", "light") if truth == 1 else ("light", "heavy")
-    assert comparison.best == right
-    assert list(comparison.table) == [right, wrong]
-    difference = comparison.difference(wrong, "direction")
-    assert difference["high"] < 0
-    assert comparison.table[right]["weight"] > 0.5
-
-
 def compared(pairs, truth, names, num_steps):
     """Models of the laws of these names, on data that the law ``truth`` made."""
     train = simulated(pairs, LAWS[truth], 400, "train", seed=1, scale=0.2)
@@ -121,8 +95,10 @@ def compared(pairs, truth, names, num_steps):
 )
 def test_of_heavy_and_light_tails_the_true_ones_win_conclusively(pairs, truth, wrong):
     comparison = compared(pairs, truth, (truth, wrong), num_steps=400)
-    assert comparison.best == truth
+    assert list(comparison.table) == [truth, wrong]
     assert comparison.is_conclusive(truth)
+    assert comparison.difference(wrong, "direction")["high"] < 0
+    assert comparison.table[truth]["weight"] > 0.5
 
 
 @pytest.mark.slow

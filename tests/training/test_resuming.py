@@ -112,6 +112,7 @@ def test_a_step_that_does_not_fit_is_refused(tmp_path, toy, change):
 
 def test_without_run_json_the_configuration_is_that_of_the_checkpoint(tmp_path, toy):
     toy.train(tmp_path, config={"a": {"b": 1}}, seed=5)
+    assert read_run_json(tmp_path)["precision"] == "32-true"
     (tmp_path / "run.json").unlink()
     found = read_run_json(tmp_path)
     assert (found["config"], found["seed"]) == ({"a": {"b": 1}}, 5)

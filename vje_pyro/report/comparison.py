@@ -83,7 +83,7 @@ def read_contender(label: str, runs: Sequence[str | Path], features: str = "enco
     """
     paths = [Path(run) for run in runs]
     infos = [read_run_json(path) for path in paths]
-    configs = [dict(_flatten(info["config"])) for info in infos]
+    configs = [dict(flatten(info["config"])) for info in infos]
     for path, config in zip(paths[1:], configs[1:], strict=True):
         changed = sorted(_differing([configs[0], config]))
         if changed:
@@ -233,10 +233,11 @@ def _curves(logs: Sequence[Log]) -> dict[str, Curve]:
     return curves
 
 
-def _flatten(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+def flatten(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Values of a nested mapping by dotted key."""
     if isinstance(node, Mapping) and node:
         for key, value in node.items():
-            yield from _flatten(value, f"{prefix}.{key}" if prefix else str(key))
+            yield from flatten(value, f"{prefix}.{key}" if prefix else str(key))
     else:
         yield prefix, node
 
