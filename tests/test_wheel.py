@@ -41,6 +41,7 @@ def test_everything_is_inside_one_package(wheel):
         "vje_pyro/guides/diagonal_normal.py",
         "vje_pyro/experiments/conf/experiment/digits.yaml",
         "vje_pyro/report/report.html",
+        "vje_pyro/report/page.js",
         "vje_pyro/py.typed",
     } <= set(names)
 

@@ -1,5 +1,7 @@
 """The page: complete, self-contained, safe with hostile text, and useful with parts missing."""
 
+import base64
+import hashlib
 import json
 import re
 from collections.abc import Callable, Iterator
@@ -8,7 +10,6 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
 import pytest
 import torch
@@ -17,17 +18,8 @@ from vje_pyro.errors import DataError
 from vje_pyro.report import write_report
 
 SECTIONS = (
-    "trained",
-    "figures",
-    "curves",
-    "spectrum",
-    "scale",
-    "certainty",
-    "views",
-    "diagnostics",
-    "neighbours",
-    "map",
-    "reproduce",
+    *("map", "figures", "curves", "neighbours", "certainty", "views"),
+    *("diagnostics", "spectrum", "scale", "trained", "reproduce"),
 )
 HOSTILE = '</script><script>alert("x")</script><img src=x onerror=alert(1)>$\\frac'
 
@@ -78,21 +70,40 @@ def page(text: str) -> Page:
 def test_has_every_section_and_plot(page: Page) -> None:
     assert [a["id"] for a in page.all("section")] == list(SECTIONS)
     assert page.with_class("missing") == 0
-    # 15 curves, 2 of the spectrum, 3 of the posterior, 2 maps
-    assert len(page.all("svg")) == 22
-    assert len(page.all("img")) == 2 * 12 + 10 * 9
+    # 15 curves, 1 of the spectrum, 3 of the posterior, 2 maps, 1 of accuracies
+    assert page.with_class("chart") == len(page.all("svg")) == 22
+    assert len(page.all("img")) == 2 * 12 + 10 * 9 + 1  # and the thumbnails of the map
     for title in ("ELBO", "Learning rate", "Angle between views", "Gradient norm", "RankMe"):
         assert title in page.text["curves"]
 
 
 def test_is_self_contained_and_small(text: str, page: Page) -> None:
     for tag, attributes in page.elements:
-        assert tag not in {"script", "link", "iframe", "object", "embed", "base"}
-        for name in ("src", "href", "xlink:href", "srcset", "data"):
+        assert tag not in {"link", "iframe", "object", "embed", "base"}
+        for name in ("src", "srcset", "data", "xlink:href"):
             address = attributes.get(name)
-            assert address is None or address.startswith(("data:", "#")), (tag, address)
-    assert not re.search(r"url\((?!#)|@import|https?://", text)
-    assert len(text) < 2_000_000
+            assert address is None or address.startswith("data:"), (tag, address)
+    links = [str(a["href"]) for a in page.all("a") if not str(a["href"]).startswith(("#", "data:"))]
+    assert links == ["https://vega.github.io"]  # the licence notice: followed by a reader only
+    assert not re.search(r"url\((?!#)|@import", text[: text.index("<body>")])
+    assert len(text) < 2_200_000
+
+
+def test_only_the_scripts_of_the_page_may_run(text: str, page: Page) -> None:
+    policy = next(a["content"] for a in page.all("meta") if "http-equiv" in a)
+    assert str(policy).startswith("default-src 'none';")
+    assert "unsafe-eval" not in str(policy)
+    scripts = re.findall(r"<script>(.*?)</script>", text, flags=re.DOTALL)
+    allowed = [base64.b64encode(hashlib.sha256(s.encode()).digest()).decode() for s in scripts]
+    assert re.findall(r"'sha256-([^']+)'", str(policy).split("script-src")[1]) == allowed
+    assert len(page.all("script")) == len(scripts) + page.with_class("chart") + 1  # the rest: data
+    assert all(a == {} or a["type"] == "application/json" for a in page.all("script"))
+
+
+def test_is_read_without_scripts(page: Page) -> None:
+    drawn = [a for a in page.all("div") if a.get("class") == "chart"]
+    assert all(a["role"] == "img" and len(str(a["aria-label"])) > 20 for a in drawn)
+    assert page.with_class("live") == 0
 
 
 def test_ids_are_unique_and_internal_links_resolve(page: Page) -> None:
@@ -105,10 +116,11 @@ def test_ids_are_unique_and_internal_links_resolve(page: Page) -> None:
 def test_colours_follow_the_theme(text: str) -> None:
     svg = "".join(re.findall(r"<svg.*?</svg>", text, flags=re.DOTALL))
     assert "var(--series)" in svg
-    assert not re.search(r"#0[0-9a-f]{5}\b", svg), "a colour of a plot ignores the theme"
+    drawn = set(re.findall(r'(?:fill|stroke)="(?!none|transparent|currentColor|var)([^"]+)"', svg))
+    assert drawn == set(), "a colour of a plot ignores the theme"
     style = text[: text.index("</style>")]
     defined = set(re.findall(r"--([\w-]+):", style))
-    assert set(re.findall(r"var\(--([\w-]+)\)", text)) <= defined
+    assert set(re.findall(r"var\(--([\w-]+)\)", svg + style)) <= defined
 
 
 def test_says_what_was_trained(page: Page) -> None:
@@ -120,19 +132,49 @@ def test_says_what_was_trained(page: Page) -> None:
     assert "trained on 1,400 images of digits" in page.text[""]
 
 
+def test_parameters_of_encoder_and_all_are_told_apart(full: Any, page: Page) -> None:
+    of_encoder = sum(p.numel() for p in full.method.encoder.parameters())
+    of_all = sum(p.numel() for p in full.method.parameters())
+    assert f"{of_encoder:,} of the encoder, {of_all:,} in all" in page.text["trained"]
+
+
 def test_shows_the_figures_of_the_result_files(page: Page) -> None:
     figures = page.text["figures"]
-    for part in ("knn-v1", "0.947", "[0.924, 0.967]", "397", "95% bootstrap over test images"):
+    for part in ("94.7 %", "[92.4, 96.7]", "397", "95% bootstrap over test images"):
         assert part in figures
     assert "accuracy, 5 labels a class" in figures
     assert "95% t-interval over 10 draws, logit scale" in figures
-    assert figures.index("knn-v1") < figures.index("few-label-v1")
+    assert figures.index("nearest neighbours") < figures.index("few labels")
+
+
+def test_headings_are_plain_words_and_protocols_small_print(text: str, page: Page) -> None:
+    headings = re.findall(r"<(h[1-3]|summary|th)[^>]*>(.*?)</\1>", text, flags=re.DOTALL)
+    headings += [
+        ("span", span) for span in re.findall(r'<ul class="tiles">.*?</ul>', text, re.DOTALL)
+    ]
+    assert len(headings) > 20
+    assert not [
+        heading for _, heading in headings if re.search(r"-v\d", heading.split("<code>")[0])
+    ]
+    assert "Protocol knn-v1" in page.text["figures"]
+
+
+def test_two_ranks_are_told_apart(page: Page) -> None:
+    spectrum = " ".join(page.text["spectrum"].split())
+    assert re.search(r"Participation ratio\s*[\d.]+ of 24: \(Σ λ\)² / Σ λ²", spectrum)
+    assert re.search(r"RankMe\s*[\d.]+ of 24: exponential of the entropy", spectrum)
+
+
+def test_the_precision_that_was_used_is_shown(run: Any) -> None:
+    assert "32-true" in read(run).text["trained"]  # as configured
+    run.info["precision"] = "bf16-mixed"
+    assert "bf16-mixed" in read(run).text["trained"]
 
 
 def test_marks_neighbours_right_and_wrong(page: Page) -> None:
     assert page.with_class("right") + page.with_class("wrong") == 80
     assert page.with_class("right") > page.with_class("wrong") > 0
-    assert "% of the 8 nearest images" in page.text["neighbours"]
+    assert "% have the query's label" in page.text["neighbours"]
 
 
 def test_how_to_reproduce_gives_command_and_record(full: Any, page: Page) -> None:
@@ -186,9 +228,13 @@ def test_hostile_text_stays_text(run: Any, log_alarm: Callable[..., None]) -> No
     classes = tuple(f"{HOSTILE}{digit}" for digit in range(10))
     for name, split in run.source.splits.items():
         run.source.splits[name] = replace(split, classes=classes)
-    page = read(run)
-    assert not page.all("script")
-    assert all(str(image["src"]).startswith("data:image/png") for image in page.all("img"))
+    text = write_report(run).read_text(encoding="utf-8")
+    page = Page(text)
+    for data in re.findall(r'<script type="application/json">(.*?)</script>', text, re.DOTALL):
+        json.loads(data)  # nothing in it ends the element early
+    scripts = [a for a in page.all("script") if a.get("type") != "application/json"]
+    assert len(scripts) == 2
+    assert all(str(image["src"]).startswith("data:image/") for image in page.all("img"))
     assert not [a for _, a in page.elements if "onerror" in a]
     assert HOSTILE in page.text["reproduce"]
     assert HOSTILE[:15] in page.text["map"]  # the name on the map
@@ -224,7 +270,7 @@ def test_without_posterior(baseline: Any) -> None:
     for section in ("scale", "certainty"):
         assert "has no posterior" in page.text[section]
     assert page.with_class("missing") == 2
-    assert 'id="sigma' not in (baseline.path / "report.html").read_text()
+    assert "prior σ" not in (baseline.path / "report.html").read_text()
 
 
 def test_without_logs_and_results(run: Any) -> None:
@@ -247,14 +293,14 @@ def test_without_data(run: Any) -> None:
     page = read(run)
     for section in ("spectrum", "scale", "certainty", "neighbours", "map"):
         assert "no such folder: /nowhere" in page.text[section]
-    assert "0.947" in page.text["figures"]
+    assert "94.7 %" in page.text["figures"]
 
 
 def test_damaged_result_is_named_and_the_others_are_shown(run: Any) -> None:
     (run.path / "results" / "broken.json").write_text("{")
     page = read(run)
     assert "results/broken.json could not be read" in page.text["figures"]
-    assert "0.947" in page.text["figures"]
+    assert "94.7 %" in page.text["figures"]
 
 
 def test_collapsed_and_non_finite_embeddings(run: Any) -> None:
@@ -306,7 +352,7 @@ def test_colour_images_on_disk(run: Any) -> None:
         run.source.splits[name] = Files(split)
     page = read(run)
     assert page.with_class("missing") == 0
-    assert {image["width"] for image in page.all("img")} == {"8"}
+    assert {image["width"] for image in page.all("img") if "width" in image} == {"8"}
 
 
 def test_writes_all_or_nothing(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -323,14 +369,12 @@ def test_writes_all_or_nothing(run: Any, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_other_path_and_no_state_changed(run: Any, tmp_path: Path) -> None:
-    settings = dict(matplotlib.rcParams)
     numpy_state = np.random.get_state()[1].copy()  # noqa: NPY002
     torch_state = torch.get_rng_state()
     out = tmp_path / "new" / "page.html"
     assert write_report(run, out) == out
     assert out.is_file()
     assert not (run.path / "report.html").exists()
-    assert dict(matplotlib.rcParams) == settings
     assert (np.random.get_state()[1] == numpy_state).all()  # noqa: NPY002
     assert torch.equal(torch.get_rng_state(), torch_state)
     assert run.method.training

@@ -1,6 +1,6 @@
 """What a report needs from a run: its logs, its results and what the method says about images."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -108,10 +108,10 @@ class Sample:
             return "unlabelled"
         return self.classes[label] if label < len(self.classes) else str(label)
 
-    def picture(self, row: int) -> Tensor:
-        """The image of a row, ``(C, H, W)`` uint8."""
-        chosen = self.indices[row : row + 1]
-        return select_images(self.data, chosen, self.channels, self.image_size)[0][0]
+    def pictures(self, rows: Sequence[int] | NDArray[np.int64]) -> Tensor:
+        """The images of some rows, ``(n, C, H, W)`` uint8."""
+        chosen = self.indices[np.asarray(rows)]
+        return select_images(self.data, chosen, self.channels, self.image_size)[0]
 
 
 def read_log(path: Path, needed: Collection[str] = ()) -> Log | None:

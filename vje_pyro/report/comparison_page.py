@@ -1,24 +1,32 @@
-"""The HTML page of a comparison: its tables, its curves, and what sets the methods apart."""
+"""The HTML page of a comparison: charts first, then its tables, and what sets the methods apart."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from markupsafe import Markup
-from matplotlib.ticker import MaxNLocator
 
-from vje_pyro.atomic import write_atomic
-from vje_pyro.report import svg
+from vje_pyro.report import charts, page
 from vje_pyro.report.comparison import Contender, differences, unequal_budget
-from vje_pyro.report.comparison_tables import note, tables
-from vje_pyro.report.html import STYLE_SHEET, template
-
-PANELS = (
-    ("knn", "epoch", "epoch", "online kNN accuracy [%]", 100.0),
-    ("knn", "seconds", "minutes of training", "online kNN accuracy [%]", 100.0),
-    ("rankme", "epoch", "epoch", "RankMe: effective rank", 1.0),
+from vje_pyro.report.comparison_tables import (
+    ACCURACIES,
+    COST,
+    chosen_scores,
+    labels,
+    note,
+    tables,
 )
-"""Column, what it is drawn against, both labels, and a factor on the values."""
+from vje_pyro.report.tables import cell
+from vje_pyro.statistics import Figure
+
+CURVES = (
+    ("knn", "epoch", "online kNN accuracy [%]", 100.0),
+    ("knn", "minutes of training", "online kNN accuracy [%]", 100.0),
+    ("rankme", "epoch", "RankMe: effective rank", 1.0),
+)
+"""Column, both axes, and a factor on the values."""
+
+Charts = list[tuple[str, Markup]]
 
 
 def write_page(contenders: Sequence[Contender], title: str, out: Path) -> Path:
@@ -29,47 +37,90 @@ def write_page(contenders: Sequence[Contender], title: str, out: Path) -> Path:
         title: Heading of the page.
         out: The file.
     """
-    differing = differences(contenders)
-    page = template("comparison.html").render(
-        style=Markup(STYLE_SHEET.read_text(encoding="utf-8")),
+    main, *others = tables(contenders)
+    detection = [table for table in others if table.headings[1:2] == ("score",)]
+    return page.write_page(
+        "comparison.html",
+        out,
         title=title,
         note=note(contenders),
-        tables=tables(contenders),
-        plots=_plots(contenders),
-        legend=[(c.label, f"--class-{i % len(svg.CLASSES)}") for i, c in enumerate(contenders)],
-        labels=[contender.label for contender in contenders],
-        differences=differing,
+        main=main,
+        detection=detection,
+        others=[table for table in others if table not in detection],
+        accuracies=_dots(contenders, {
+            heading: [c.figures.get(key) for c in contenders] for key, heading in ACCURACIES.items()
+        }, percent=True),
+        cost=_dots(contenders, {
+            heading: [c.logged.get(name) for c in contenders]
+            for name, (heading, _) in COST.items()
+        }),
+        heat_map=_heat_map(contenders),
+        curves=_curves(contenders),
+        labels=labels(contenders),
+        differences=differences(contenders),
         unequal=unequal_budget(contenders),
-    )
-    write_atomic(out, page)
-    return out
+    )  # fmt: skip
 
 
-def _plots(contenders: Sequence[Contender]) -> list[tuple[str, Markup]]:
-    return [
-        (f"{y_label} against {x_label}", _plot(contenders, f"panel-{number}", panel))
-        for number, panel in enumerate(PANELS)
-        for column, _, x_label, y_label, _ in [panel]
-        if any(column in contender.curves for contender in contenders)
-    ]
+def _dots(
+    contenders: Sequence[Contender],
+    columns: dict[str, list[Figure | None]],
+    percent: bool = False,
+) -> Charts:
+    """A chart of dots and intervals for each heading that any method has figures of."""
+    names, factor = labels(contenders), 100.0 if percent else 1.0
+    drawn = []
+    for heading, figures in columns.items():
+        rows = [
+            {"name": name, "value": factor * figure.value, "low": factor * figure.low,
+             "high": factor * figure.high, "shown": shown.text}
+            for name, figure in zip(names, figures, strict=True)
+            if figure is not None
+            and (shown := cell("accuracy" if percent else heading, figure))
+        ]  # fmt: skip
+        if rows:
+            alt = f"{heading}: " + "; ".join(f"{row['name']} {row['shown']}" for row in rows)
+            axis = heading.replace(" [", " accuracy [") if percent else heading
+            drawn.append((heading, charts.dots(alt, rows, names, axis)))
+    return drawn
 
 
-def _plot(
-    contenders: Sequence[Contender], name: str, panel: tuple[str, str, str, str, float]
-) -> Markup:
-    column, against, x_label, y_label, factor = panel
-    with svg.drawing() as (figure, axes):
-        for index, contender in enumerate(contenders):
-            curve = contender.curves.get(column)
-            if curve is None:
-                continue
-            x = curve.epoch if against == "epoch" else curve.seconds / 60
-            known = np.isfinite(curve.value)
-            colour = svg.CLASSES[index % len(svg.CLASSES)]
-            axes.plot(x[known], factor * curve.value[known], color=colour)
-        if against == "epoch":
-            axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-        axes.set_xlabel(x_label)
-        axes.set_ylabel(y_label)
-        labels = ", ".join(contender.label for contender in contenders)
-        return svg.inline(figure, name, f"{y_label} against {x_label} of {labels}")
+def _heat_map(contenders: Sequence[Contender]) -> Markup | None:
+    """AUROC of the chosen score of each method on each set; None where nothing was detected."""
+    rows: charts.Values = []
+    names = []
+    for label, contender, score in zip(
+        labels(contenders), contenders, chosen_scores(contenders), strict=True
+    ):
+        name = f"{label}: {score}"
+        names.append(name)
+        rows += [
+            {"name": name, "column": protocol.split(" ", 1)[-1], "value": figure.value,
+             "shown": f"{figure.value:.2f}", "hover": shown.text}
+            for (protocol, figure_name), figure in contender.figures.items()
+            if protocol.startswith("ood-") and figure_name == f"auroc_{score}"
+            and (shown := cell("auroc", figure))
+        ]  # fmt: skip
+    if not rows:
+        return None
+    names = [name for name in names if any(row["name"] == name for row in rows)]
+    alt = "AUROC of " + "; ".join(f"{r['name']} on {r['column']}: {r['shown']}" for r in rows)
+    return charts.heat_map(alt, rows, names, sorted({row["column"] for row in rows}))
+
+
+def _curves(contenders: Sequence[Contender]) -> Charts:
+    drawn = []
+    for column, x, y, factor in CURVES:
+        found = {}
+        for label, contender in zip(labels(contenders), contenders, strict=True):
+            if curve := contender.curves.get(column):
+                known = np.isfinite(curve.value)
+                at = curve.epoch if x == "epoch" else curve.seconds / 60
+                found[label] = at[known], factor * curve.value[known]
+        if found:
+            axes = charts.Axis(x, whole=x == "epoch"), charts.Axis(y)
+            plot = charts.several(
+                f"{y} against {x} of {', '.join(found)}", found, *axes, labels(contenders)
+            )
+            drawn.append((f"{y[0].upper()}{y[1:]} against {x}", plot))
+    return drawn

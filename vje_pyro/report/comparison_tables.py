@@ -1,10 +1,11 @@
-"""The tables of a comparison, as Markdown and as LaTeX."""
+"""The tables of a comparison: accuracy and cost, detection, and every other protocol."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from typing import Any
 
 from vje_pyro.report.comparison import Contender, unequal_budget, unlike_first
-from vje_pyro.statistics import Figure, parts
+from vje_pyro.report.tables import Cell, Table, cell, title, with_best, words
+from vje_pyro.statistics import Figure
 
 _NOTE = (
     "Of three seeds or more the mean [95 % interval: Student's t on the logit scale of shares, "
@@ -12,9 +13,27 @@ _NOTE = (
     "one seed, with the interval of its result file."
 )
 
+ACCURACIES = {
+    ("knn-v1", "accuracy"): "kNN [%]",
+    ("linear-v1", "accuracy"): "linear [%]",
+    ("linear-sgd-v1", "accuracy"): "linear, SGD [%]",
+    ("few-label-v1", "accuracy_1"): "1 label [%]",
+    ("few-label-v1", "accuracy_5"): "5 labels [%]",
+    ("few-label-v1", "accuracy_10"): "10 labels [%]",
+}
+"""Heading of each accuracy by protocol and figure; those that nobody has are left out."""
 
-MARK = " †"
-"""Follows the label of a method that was not trained like the first."""
+COST = {
+    "rankme": ("RankMe", 0),
+    "step_ms": ("step [ms]", 0),
+    "peak_memory": ("peak memory [MiB]", 0),
+    "minutes": ("training [min]", 1),
+}
+"""Heading and decimals of what comes from the logs."""
+
+CHOSEN = ("posterior-gaussian", "mahalanobis")
+"""Scores for detection in order of preference: the one that training images alone chose
+(docs/ood.md), and the same distance on features for a method without a posterior."""
 
 
 def note(contenders: Sequence[Contender]) -> str:
@@ -24,195 +43,91 @@ def note(contenders: Sequence[Contender]) -> str:
     return _NOTE + (f" †: not trained like {first}; what differs: {keys}." if keys else "")
 
 
-@dataclass(frozen=True)
-class Cell:
-    """A figure as it is shown.
-
-    Args:
-        value: The number.
-        interval: Its interval, empty where there is none.
-        single: Whether it is from one seed.
-    """
-
-    value: str
-    interval: str = ""
-    single: bool = False
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table of figures.
-
-    Args:
-        title: What it shows.
-        headings: Of the row names and of the columns.
-        rows: Row names, and a cell or None for each column.
-    """
-
-    title: str
-    headings: tuple[str, ...]
-    rows: tuple[tuple[tuple[str, ...], tuple[Cell | None, ...]], ...]
-
-
-PROTOCOLS = (
-    ("kNN [%]", "knn-v1", "accuracy"),
-    ("linear [%]", "linear-v1", "accuracy"),
-    ("linear, SGD [%]", "linear-sgd-v1", "accuracy"),
-    ("1 label [%]", "few-label-v1", "accuracy_1"),
-    ("5 labels [%]", "few-label-v1", "accuracy_5"),
-    ("10 labels [%]", "few-label-v1", "accuracy_10"),
-)
-"""Heading, protocol and figure of the main table's columns; those that nobody has are left out."""
-
-LOGGED = (
-    ("RankMe", "rankme", 0),
-    ("step [ms]", "step_ms", 0),
-    ("peak memory [MiB]", "peak_memory", 0),
-    ("training [min]", "minutes", 1),
-)
-"""Heading, name and decimals of what comes from the logs."""
-
-
-_LATEX = str.maketrans(
-    {character: "\\" + character for character in "&%$#_{}"}
-    | {
-        "\\": r"\textbackslash{}",
-        "~": r"\textasciitilde{}",
-        "^": r"\textasciicircum{}",
-        "†": r"\dag{}",
-    }
-)
+def labels(contenders: Sequence[Contender]) -> list[str]:
+    """Labels of the methods; a † follows that of one that was not trained like the first."""
+    unlike = unlike_first(contenders)
+    return [c.label + " †" * other for c, other in zip(contenders, unlike, strict=True)]
 
 
 def tables(contenders: Sequence[Contender]) -> list[Table]:
     """The main table, detection of outliers, and every other protocol that was run."""
-    unlike = unlike_first(contenders)
-    contenders = [
-        replace(contender, label=contender.label + MARK) if other else contender
-        for contender, other in zip(contenders, unlike, strict=True)
-    ]
-    others = {p for c in contenders for p, _ in c.figures} - {p for _, p, _ in PROTOCOLS}
-    detection = {protocol for protocol in others if protocol.startswith("ood-")}
+    others = {p for c in contenders for p, _ in c.figures} - {p for p, _ in ACCURACIES}
+    detection = sorted(protocol for protocol in others if protocol.startswith("ood-"))
     return [
         _main(contenders),
-        *([_detection(contenders, sorted(detection))] if detection else []),
-        *(_plain(contenders, protocol) for protocol in sorted(others - detection)),
+        *(_detection(contenders, detection) if detection else []),
+        *(_plain(contenders, protocol) for protocol in sorted(others - set(detection))),
     ]
+
+
+def chosen_scores(contenders: Sequence[Contender]) -> list[str | None]:
+    """The score for detection of each method, by :data:`CHOSEN`, else its first; None without."""
+    chosen = []
+    for contender in contenders:
+        names = [n.removeprefix("auroc_") for _, n in contender.figures if n.startswith("auroc_")]
+        chosen.append(next((n for n in CHOSEN if n in names), names[0] if names else None))
+    return chosen
 
 
 def _main(contenders: Sequence[Contender]) -> Table:
-    accuracies = [
-        c for c in PROTOCOLS if any(c[1:] in contender.figures for contender in contenders)
+    columns: list[tuple[str, list[Cell | None]]] = []
+    for (protocol, name), heading in ACCURACIES.items():
+        figures = [c.figures.get((protocol, name)) for c in contenders]
+        columns.append((heading, _column(contenders, figures, name, unit=False)))
+    for name, (heading, digits) in COST.items():
+        figures = [c.logged.get(name) for c in contenders]
+        columns.append((heading, _column(contenders, figures, name, digits=digits)))
+    columns.append(("seeds", [Cell(str(len(c.seeds)), number=len(c.seeds)) for c in contenders]))
+    columns = [(heading, cells) for heading, cells in columns if any(cells)]
+    rows = zip(labels(contenders), zip(*(cells for _, cells in columns), strict=True), strict=True)
+    headings = ("method", *(heading for heading, _ in columns))
+    return Table("Accuracy and cost", headings, tuple(((label,), cells) for label, cells in rows))
+
+
+def _detection(contenders: Sequence[Contender], protocols: Sequence[str]) -> list[Table]:
+    """AUROC on every set: of the chosen score of each method, and of all scores."""
+    sets = tuple(protocol.split(" ", 1)[-1] for protocol in protocols)
+    every = [
+        (label, contender, name)
+        for label, contender in zip(labels(contenders), contenders, strict=True)
+        for name in dict.fromkeys(n for p, n in contender.figures if p in protocols)
+        if name.startswith("auroc_")
     ]
-    logged = [c for c in LOGGED if any(c[1] in contender.logged for contender in contenders)]
-    headings = ("method", *(h for h, *_ in accuracies), *(h for h, *_ in logged), "seeds")
-    rows = []
-    for contender in contenders:
-        single = len(contender.seeds) == 1
-        cells = [
-            *(cell(contender.figures.get((p, f)), single, 100, 1) for _, p, f in accuracies),
-            *(cell(contender.logged.get(name), single, 1, digits) for _, name, digits in logged),
-            Cell(str(len(contender.seeds))),
+    chosen = {
+        (label, f"auroc_{score}")
+        for label, score in zip(labels(contenders), chosen_scores(contenders), strict=True)
+    }
+    front = [row for row in every if (row[0], row[2]) in chosen]
+    made = []
+    heading = "Detection of images of other data sets: AUROC"
+    for told, among in (("the chosen score", front), ("every score", every)):
+        columns = [
+            _column([c for _, c, _ in among], [c.figures.get((p, n)) for _, c, n in among], "auroc")
+            for p in protocols
         ]
-        rows.append(((contender.label,), tuple(cells)))
-    return Table("Accuracy and cost", headings, tuple(rows))
-
-
-def _detection(contenders: Sequence[Contender], protocols: Sequence[str]) -> Table:
-    """AUROC of every score on every set; the other figures are in the JSON."""
-    headings = ("method", "score", *(protocol.split(" ", 1)[-1] for protocol in protocols))
-    rows = []
-    for contender in contenders:
-        names = dict.fromkeys(
-            name for protocol, name in contender.figures
-            if protocol in protocols and name.startswith("auroc_")
-        )  # fmt: skip
-        for name in names:
-            cells = (contender.figures.get((protocol, name)) for protocol in protocols)
-            single = len(contender.seeds) == 1
-            score = name.removeprefix("auroc_").replace("_", " ")
-            rows.append(((contender.label, score), tuple(cell(c, single, 1, 3) for c in cells)))
-    return Table("Out-of-distribution detection: AUROC", headings, tuple(rows))
+        names = [(label, n.removeprefix("auroc_").replace("_", " ")) for label, _, n in among]
+        rows = tuple(zip(names, zip(*columns, strict=True), strict=True))
+        made.append(Table(f"{heading} of {told}", ("method", "score", *sets), rows))
+    return made
 
 
 def _plain(contenders: Sequence[Contender], protocol: str) -> Table:
-    """A row for every figure, a column for every method."""
+    """A row for every figure, a column for every method; the best of a row is marked."""
     names = dict.fromkeys(name for c in contenders for p, name in c.figures if p == protocol)
     rows = tuple(
-        (
-            (name.replace("_", " "),),
-            tuple(cell(c.figures.get((protocol, name)), len(c.seeds) == 1, 1, 3)
-                  for c in contenders),
-        )
+        ((words(name),),
+         tuple(_column(contenders, [c.figures.get((protocol, name)) for c in contenders], name)))
         for name in names
     )  # fmt: skip
-    return Table(protocol, ("figure", *(c.label for c in contenders)), rows)
+    below = f"Protocol {protocol}."
+    return Table(title(protocol), ("figure", *labels(contenders)), rows, below)
 
 
-def cell(figure: Figure | None, single: bool, scale: float, digits: int) -> Cell | None:
-    """A figure times ``scale`` with so many decimals."""
-    if figure is None:
-        return None
-    return Cell(*parts(figure, f".{digits}f", scale), single)
-
-
-def markdown(shown: Sequence[Table], below: str) -> str:
-    """All tables, each under its title, and the note :func:`note` below them."""
-    parts = []
-    for table in shown:
-        rows = [[*names, *map(_markdown_cell, cells)] for names, cells in table.rows]
-        lines = [list(table.headings), ["---"] * len(table.headings), *rows]
-        text = "\n".join("| " + " | ".join(_pipe(c) for c in line) + " |" for line in lines)
-        parts.append(f"## {table.title}\n\n{text}\n")
-    return "\n".join([*parts, below.replace("*", "\\*") + "\n"])
-
-
-def latex(shown: Sequence[Table], below: str) -> str:
-    """All tables as ``table`` environments of the package booktabs, each with the note."""
-    parts = []
-    for table in shown:
-        names = len(table.rows[0][0]) if table.rows else 1
-        columns = "l" * names + "r" * (len(table.headings) - names)
-        body = [
-            " & ".join([*map(_escape, row), *map(_latex_cell, cells)]) + r" \\"
-            for row, cells in table.rows
-        ]
-        parts.append(
-            "\n".join(
-                [
-                    r"\begin{table}",
-                    rf"\caption{{{_escape(table.title)}. {_escape(below)}}}",
-                    rf"\begin{{tabular}}{{{columns}}}",
-                    r"\toprule",
-                    " & ".join(map(_escape, table.headings)) + r" \\",
-                    r"\midrule",
-                    *body,
-                    r"\bottomrule",
-                    r"\end{tabular}",
-                    r"\end{table}",
-                ]
-            )
-        )
-    return "% needs \\usepackage{booktabs}\n" + "\n\n".join(parts) + "\n"
-
-
-def _markdown_cell(shown: Cell | None) -> str:
-    if shown is None:
-        return "–"
-    return " ".join(filter(None, [shown.value, shown.interval])) + ("\\*" if shown.single else "")
-
-
-def _latex_cell(shown: Cell | None) -> str:
-    if shown is None:
-        return "--"
-    interval = rf" {{\scriptsize {shown.interval}}}" if shown.interval else ""
-    return shown.value + interval + ("*" if shown.single else "")
-
-
-def _pipe(text: str) -> str:
-    return text.replace("|", "\\|")
-
-
-def _escape(text: str) -> str:
-    """User text in LaTeX."""
-    return text.translate(_LATEX)
+def _column(
+    contenders: Sequence[Contender], figures: Sequence[Figure | None], name: str, **shown: Any
+) -> list[Cell | None]:
+    cells = [
+        cell(name, figure, len(contender.seeds) == 1, **shown)
+        for contender, figure in zip(contenders, figures, strict=True)
+    ]
+    return with_best(cells, name)

@@ -5,11 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from markupsafe import Markup
 from pydantic import BaseModel, ConfigDict
 
 from vje_pyro.errors import CheckpointError
 from vje_pyro.reading import JsonFormat, damaged, read_npz
-from vje_pyro.report import diagnostic_plots as plots
+from vje_pyro.report import charts
+from vje_pyro.report.collect import Floats
 from vje_pyro.statistics import Figure, parts
 
 SCHEMA, SCHEMA_VERSION = "vje-pyro-diagnostics", 2
@@ -27,7 +29,6 @@ class Diagnostics(BaseModel):
     posterior: str = "of one view"
 
 
-_KEYS = ("value", "low", "high", "n", "interval")
 _ADVICE = "Run vje diagnose again."
 _FORMAT = JsonFormat(Diagnostics, missing="", advice=_ADVICE, schema=SCHEMA, version=SCHEMA_VERSION)
 
@@ -88,10 +89,8 @@ def _importance(checks: dict[str, Any], arrays: Arrays) -> Panel | None:
     if check is None:
         return None
     bounds = {int(k): figure for k, figure in check["bounds"].items()}
-    numbers = np.array(sorted(bounds), dtype=float)
-    middle, low, high = (
-        np.array([bounds[int(k)][end] for k in numbers]) for end in ("value", "low", "high")
-    )
+    numbers = sorted(bounds)
+    ends = np.array([[bounds[k][end] for end in ("value", "low", "high")] for k in numbers])
     k_hat = arrays["importance/pareto_k"]
     rows = [
         ("data with k-hat above 0.7", _figure(check["pareto_k_above_0.7"], percent=True)),
@@ -107,10 +106,11 @@ def _importance(checks: dict[str, Any], arrays: Arrays) -> Panel | None:
         "draws can be corrected by their weights.",
         "rows": rows,
         "panels": [
-            ("Pareto k-hat", plots.bars("k-hat", k_hat, x_label="k-hat of a datum",
-             lines=((0.7, "0.7"),)), "Above 0.7 the guide misses part of the posterior."),
-            ("Importance-weighted bound", plots.estimates("iw", numbers, middle, low, high,
-             x_label="draws K, log scale", y_label="bound [nats]"),
+            ("Pareto k-hat", charts.histogram(k_hat, "k-hat of a datum",
+             reference=(0.7, "0.7")), "Above 0.7 the guide misses part of the posterior."),
+            ("Importance-weighted bound", charts.points(f"Bound: from {ends[0, 0]:.4g} to "
+             f"{ends[-1, 0]:.4g}", numbers, ends, charts.Axis("draws K", log=10, values=numbers),
+             charts.Axis("bound [nats]")),
              "K = 1 is the ELBO; with K the bound rises to the log evidence. Bars are 95 % "
              "intervals over images."),
         ],
@@ -134,8 +134,8 @@ def _block_importance(checks: dict[str, Any], arrays: Arrays) -> Panel | None:
             ("worst block, its median k-hat", f"{check['blocks'][worst]}, {medians[worst]:.2f}"),
         ],
         "panels": [
-            ("k-hat of blocks", plots.bars("block-k", k_hat.ravel(), x_label="k-hat of a block",
-             lines=((0.7, "0.7"),)), "A value is a block of features of a datum."),
+            ("k-hat of blocks", charts.histogram(k_hat, "k-hat of a block",
+             reference=(0.7, "0.7")), "A value is a block of features of a datum."),
         ],
     }  # fmt: skip
 
@@ -156,7 +156,7 @@ def _amortisation(checks: dict[str, Any], arrays: Arrays) -> Panel | None:
             ("gap [nats]", _figure(check["gap"])),
         ],
         "panels": [
-            ("Gap by datum", plots.bars("gap", gap, x_label="gap [nats]"), "Nats of a datum that "
+            ("Gap by datum", charts.histogram(gap, "gap [nats]"), "Nats of a datum that "
              "its own fit gains."),
         ],
     }  # fmt: skip
@@ -207,10 +207,10 @@ def _nuts(checks: dict[str, Any], arrays: Arrays) -> Panel | None:
              ", ".join(f"{o:.2f}" for o in check["overlap_quantiles_5_50"])),
         ],
         "panels": [
-            ("Means", plots.against("nuts-mean", mean, guide_mean, x_label="mean by NUTS",
-             y_label="mean of the guide"), "On the diagonal both agree."),
-            ("Scales", plots.against("nuts-scale", scale, guide_scale, x_label="scale by NUTS",
-             y_label="scale of the guide"), "Below the diagonal the guide is too sure."),
+            ("Means", _against(mean, guide_mean, "mean by NUTS",
+             "mean of the guide"), "On the diagonal both agree."),
+            ("Scales", _against(scale, guide_scale, "scale by NUTS",
+             "scale of the guide"), "Below the diagonal the guide is too sure."),
         ],
     }  # fmt: skip
 
@@ -255,13 +255,13 @@ def _features(name: str, title: str) -> Callable[[dict[str, Any], Arrays], Panel
                  f"{sum(':' in q for q in wrong)} of {len(pit) - len(features)}"),
             ],
             "panels": [
-                ("PIT of all features", plots.ranks(f"{name}-all", np.sum(features, 0),
-                 x_label="PIT of a feature"), "Pooled, for the shape only: features depend on each "
-                 "other, so the band is too narrow. A full middle means predictions wider than the "
-                 "data, full ends narrower ones."),
-                (f"PIT of the distance of {whole}", plots.ranks(f"{name}-whole", counts,
-                 x_label="PIT of the distance"), "To the left, all features together lie nearer to "
-                 "their predictions than these say, to the right farther."),
+                ("PIT of all features", _ranks(np.sum(features, 0), "PIT of a feature"),
+                 "Pooled, for the shape only: features depend on each other, so the band is too "
+                 "narrow. A full middle means predictions wider than the data, full ends narrower "
+                 "ones."),
+                (f"PIT of the distance of {whole}", _ranks(counts, "PIT of the distance"),
+                 "To the left, all features together lie nearer to their predictions than these "
+                 "say, to the right farther."),
             ],
         }  # fmt: skip
 
@@ -277,16 +277,14 @@ def _sbc(name: str, title: str, text: str) -> Callable[[dict[str, Any], Arrays],
         shown = [q for q in histograms if not q.startswith("z[")]
         coordinates = np.array([h for q, h in histograms.items() if q.startswith("z[")])
         verdict = "compatible with calibration" if check["calibrated"] else "not calibrated"
-        pooled = plots.ranks(f"{name}-z", coordinates.sum(0), x_label="rank of a coordinate of z")
+        pooled = _ranks(coordinates.sum(0), "rank of a coordinate of z")
         panels = [
             ("All coordinates of z", pooled, "Pooled, for the shape only: coordinates depend on "
              "each other, so the band is too narrow here. Full ends mean a posterior that is too "
              "narrow, a full middle one that is too wide."),
         ]  # fmt: skip
-        for index, quantity in enumerate(shown):
-            plot = plots.ranks(
-                f"{name}-{index}", np.array(histograms[quantity]), x_label=f"rank of {quantity}"
-            )
+        for quantity in shown:
+            plot = _ranks(np.array(histograms[quantity]), f"rank of {quantity}")
             panels.append((f"Rank of {quantity}", plot, "Within the band with 99 % each."))
         return {
             "title": title,
@@ -324,9 +322,9 @@ def _predictive(checks: dict[str, Any], arrays: Arrays) -> Panel | None:
         draws = arrays[f"posterior_predictive/{name}/draws"].ravel()
         panels += [
             (f"The {name}, observed and replicated",
-             plots.overlaid(f"ppc-{name}", observed, draws, x_label=f"{name} [{unit}]"),
+             charts.histogram(observed, f"{name} [{unit}]", outline=draws),
              "Filled: held-out views. Outline: drawn from the model."),
-            (f"PIT of the {name}", plots.ranks(f"pit-{name}", counts, x_label=f"PIT of the {name}"),
+            (f"PIT of the {name}", _ranks(counts, f"PIT of the {name}"),
              f"Level if the predictions are calibrated (Kolmogorov–Smirnov p = "
              f"{pit['p_value']:.2g}). A full middle means predictions wider than the data."),
         ]  # fmt: skip
@@ -369,7 +367,7 @@ def _temperature(checks: dict[str, Any], arrays: Arrays) -> Panel | None:
         "residuals and from the model only how wide each datum is beside the others.",
         "rows": rows,
         "panels": [
-            ("Coverage of central intervals", plots.reliability("coverage", levels, curves),
+            ("Coverage of central intervals", _reliability(levels, curves),
              "On the diagonal, intervals hold what they promise; above it they are too wide. Bands "
              "are 95 % over images."),
         ],
@@ -405,8 +403,63 @@ def _comparison(checks: dict[str, Any], arrays: Arrays) -> Panel | None:
 def _figure(figure: dict[str, Any], percent: bool = False) -> str:
     """An estimate with its interval."""
     form, factor = (".1f", 100) if percent else (".2f", 1)
-    value, interval = parts(Figure(**{key: figure[key] for key in _KEYS}), form, factor)
-    return f"{value}{' %' if percent else ''} {interval}".strip()
+    value, low, high = (float(figure[key]) for key in ("value", "low", "high"))
+    shown = Figure(value, low, high, figure.get("n", 0), figure.get("interval", ""))
+    number, interval = parts(shown, form, factor)
+    return f"{number}{' %' if percent else ''} {interval}".strip()
+
+
+def _ranks(counts: Floats, x_label: str) -> Markup:
+    """Counts of equal bins of [0, 1], beside the band that uniform values would stay in.
+
+    The band holds each count by itself with 99 %: one in a hundred bins leaves it by chance.
+    """
+    from scipy.stats import binom
+
+    total, bins = int(counts.sum()), len(counts)
+    low, high = binom.interval(0.99, total, 1 / bins)
+    edges = np.linspace(0, 1, bins + 1)
+    band = charts.rows(x=[0.0], x2=[1.0], y=[low], y2=[high])
+    bars = charts.rows(x=edges[:-1], x2=edges[1:], y=counts, y2=np.zeros(bins))
+    layers = [
+        charts.layer("rect", bars, charts.tooltip(y="count"), color=charts.SERIES, opacity=0.75),
+        charts.layer("rect", band, color=charts.REFERENCE, opacity=0.22),
+        *charts.level(total / bins, ""),
+    ]
+    outside = int(((counts < low) | (counts > high)).sum())
+    alt = f"{x_label}: {outside} of {bins} bins outside the band"
+    return charts.chart(alt, layers, charts.Axis(x_label), charts.Axis("count", zero=True))
+
+
+def _reliability(levels: Floats, curves: dict[str, tuple[Floats, Floats, Floats]]) -> Markup:
+    """Observed against nominal coverage, by label (value, low, high)."""
+    layers, told = [charts.diagonal(0, 100)], []
+    colours = (charts.MUTED, charts.SERIES)
+    for colour, (label, (middle, low, high)) in zip(colours, curves.items(), strict=False):
+        percent = charts.rows(x=100 * levels, y=100 * low, y2=100 * high)
+        layers.append(charts.layer("area", percent, color=colour, opacity=0.2))
+        shown = charts.rows(x=100 * levels, y=100 * middle, text=[label] * len(levels))
+        said = charts.tooltip(text=" ", x="nominal [%]", y="observed [%]")
+        layers += [
+            charts.layer("line", shown, color=colour),
+            charts.layer("point", shown, said, color=colour, size=24),
+            charts.layer("text", shown[-1:], {"text": {"field": "text"}}, color=colour,
+                         align="right", dx=-4, dy=12, clip=False),
+        ]  # fmt: skip
+        told.append(f"{label} off by at most {100 * np.abs(middle - levels).max():.1f} points")
+    x, y = charts.Axis("nominal coverage [%]", domain=(0, 100)), "observed coverage [%]"
+    alt = f"Observed against nominal coverage: {', '.join(told)}"
+    return charts.chart(alt, layers, x, charts.Axis(y, domain=(0, 102)), height=250)
+
+
+def _against(x: Floats, y: Floats, x_label: str, y_label: str) -> Markup:
+    """Values against values that they should equal, with the diagonal."""
+    line = charts.diagonal(float(min(x.min(), y.min())), float(max(x.max(), y.max())))
+    said = charts.tooltip(x=x_label, y=y_label)
+    dots = charts.layer("point", charts.rows(x=x, y=y), said, size=12, opacity=0.4)
+    alt = f"{y_label} against {x_label}: correlation {np.corrcoef(x, y)[0, 1]:.2f}"
+    axes = charts.Axis(x_label), charts.Axis(y_label)
+    return charts.chart(alt, [line, dots], *axes, height=250, zoom=True)
 
 
 _BLOCKS = (

@@ -102,11 +102,10 @@ def training_facts(
         "Method": type(run.method).__name__,
         "Likelihoods": _likelihoods(config),
         "Guide": _named(config, "guide", "posterior"),
-        "Encoder": None
-        if encoder is None
-        else type(encoder).__name__ + (f", {weights:,} parameters" if weights else ""),
+        "Encoder": None if encoder is None else type(encoder).__name__,
         "Embedding": f"D = {run.method.num_features}",
-        "Parameters": f"{parameters(run.method) or 0:,} in all",
+        "Parameters": (f"{weights:,} of the encoder, " if weights else "")
+        + f"{parameters(run.method) or 0:,} in all",
         "Data": f"{source.name}: {side} × {side} pixels, {_count(channels, 'channel')}, "
         + (_count(source.num_classes, "class", "es") if source.num_classes else "classes unknown"),
         "Images": ", ".join(f"{name} {size:,}" for name, size in sizes.items()),
@@ -115,7 +114,7 @@ def training_facts(
         "Batch": find(config, "loader.batch_size", "batch_size"),
         "Epochs": find(config, "training.epochs", "epochs"),
         "Steps": None if steps is None else f"{steps:,.0f}",
-        "Precision": find(config, "precision"),
+        "Precision": info.get("precision") or find(config, "precision"),
         "Seed": info.get("seed", find(config, "seed")),
         "Training time": None if seconds is None else duration(seconds),
         "Created": _moment(info.get("created")),

@@ -1,17 +1,25 @@
-"""Pictures of a report: which images to show, and images as inline PNG."""
+"""Pictures of a report: which images to show, and images as ``data:`` addresses."""
 
 import base64
 import io
+import math
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
-from torchvision.transforms.functional import to_pil_image
+from PIL import Image
+from torch import Tensor
+from torchvision.transforms.functional import resize, to_pil_image
+from torchvision.utils import make_grid
 
 from vje_pyro.report.collect import SEED, Floats, Sample
 
 THUMBNAIL = 96
 """Longest side in pixels of a picture in the report; larger images are reduced to it."""
+
+TILE = 48
+"""Longest side in pixels of an image that the map shows on a hover."""
 
 
 @dataclass(frozen=True)
@@ -19,7 +27,7 @@ class Picture:
     """An image to show.
 
     Args:
-        uri: ``data:`` address of a PNG.
+        uri: ``data:`` address.
         width: Pixels.
         height: Pixels.
         label: Class in words, "" where unknown.
@@ -43,16 +51,49 @@ class Neighbours:
     found: list[Picture]
 
 
+@dataclass(frozen=True)
+class Thumbnails:
+    """Many images in one, square tiles row by row, for the script that shows one at a time."""
+
+    uri: str
+    side: int
+    columns: int
+
+
 def picture(sample: Sample, row: int, note: str = "", right: bool | None = None) -> Picture:
     """The image of a row of the sample, ready to show."""
-    pixels = sample.picture(row)
-    image = to_pil_image(pixels[:3] if len(pixels) >= 3 else pixels[:1])  # grey, or the first three
+    image = _image(sample.pictures([row])[0])
     image.thumbnail((THUMBNAIL, THUMBNAIL))
-    buffer = io.BytesIO()
-    image.save(buffer, format="PNG", optimize=True)
-    uri = "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
     label = sample.class_name(int(sample.labels[row])) if sample.labelled else ""
-    return Picture(uri, image.width, image.height, label, note, right)
+    return Picture(_uri(image, "PNG"), image.width, image.height, label, note, right)
+
+
+def thumbnails(sample: Sample, rows: NDArray[np.int64]) -> Thumbnails:
+    """The images of some rows of the sample as one sheet of small ones."""
+    side = min(sample.image_size, TILE)
+    columns = math.ceil(math.sqrt(len(rows)))
+    parts = [
+        resize(sample.pictures(part), [side, side])
+        for part in np.array_split(rows, math.ceil(len(rows) / 256))
+    ]
+    sheet = make_grid(_shown(torch.cat(parts)), nrow=columns, padding=0)
+    return Thumbnails(_uri(to_pil_image(sheet), "WEBP", quality=70), side, columns)
+
+
+def _shown(images: Tensor) -> Tensor:
+    """Grey, or the first three channels, of images ``(n, C, H, W)``."""
+    return images[:, :3] if images.shape[1] >= 3 else images[:, :1]
+
+
+def _image(pixels: Tensor) -> Image.Image:
+    return to_pil_image(_shown(pixels[None])[0])
+
+
+def _uri(image: Image.Image, kind: str, **options: int) -> str:
+    buffer = io.BytesIO()
+    image.save(buffer, format=kind, optimize=True, **options)
+    content = base64.b64encode(buffer.getvalue()).decode()
+    return f"data:image/{kind.lower()};base64,{content}"
 
 
 def entropy(scale: Floats) -> Floats:

@@ -1,27 +1,20 @@
-"""What each section of the page shows, as the template reads it."""
+"""What each section of the report shows, as the template reads it."""
 
 import base64
-import re
+import itertools
 import shlex
+from collections.abc import Iterable
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from torch.distributions import Normal
 
-from vje_pyro._version import __version__
 from vje_pyro.errors import DataError
-from vje_pyro.report import (
-    curves,
-    diagnostics,
-    facts,
-    gallery,
-    plots,
-    projection,
-    several_views,
-    svg,
-)
+from vje_pyro.evaluation.result import Result
+from vje_pyro.report import charts, curves, diagnostics, facts, gallery, projection, several_views
 from vje_pyro.report.collect import (
     Floats,
     Log,
@@ -33,13 +26,35 @@ from vje_pyro.report.collect import (
     read_results,
     split_sizes,
 )
+from vje_pyro.report.page import write_page
+from vje_pyro.report.tables import Cell, Table, cell, title, words
 
 QUERY_SPLITS = ("test", "val", "train", "pretrain")
 BANK_SPLITS = ("train", "pretrain", "test")
 QUERY_LIMIT, BANK_LIMIT = 2_000, 5_000
 NEIGHBOURS = 8
 MAX_TILES = 6
-NAMED_CLASSES = len(svg.CLASSES)
+HEADLINES = {
+    "knn-v1": "nearest neighbours",
+    "linear-v1": "linear layer",
+    "linear-sgd-v1": "linear layer, SGD",
+}
+"""What the accuracy of a protocol is called where it stands first, beside those of few labels."""
+
+
+def write_report(run: Run, out: str | Path | None = None) -> Path:
+    """Write the report of a run as one HTML file.
+
+    Args:
+        run: The run, as ``vje_pyro.load`` returns it.
+        out: Where to write; ``report.html`` of the run directory by default. An older file is
+            replaced only when the new one is complete.
+
+    Returns:
+        The path of the file.
+    """
+    page = Path(run.path) / "report.html" if out is None else Path(out)
+    return write_page("report.html", page, **context(run))
 
 
 def context(run: Run) -> dict[str, Any]:
@@ -48,24 +63,22 @@ def context(run: Run) -> dict[str, Any]:
     epochs = read_log(Path(run.path) / "logs" / "epochs.csv")
     sizes = split_sizes(run.source, ("pretrain", "train", "val", "test"))
     results = read_results(Path(run.path) / "results")
-    rows = facts.training_facts(
-        run,
-        sizes,
-        steps.last("step") if steps else None,
-        steps.last("time") if steps else None,
-    )
+    last = (steps.last("step"), steps.last("time")) if steps else (None, None)
+    rows = facts.training_facts(run, sizes, *last)
     info = facts.as_json({**run.info, "config": run.config})
+    rank = epochs.last("rankme") if epochs else None
     return {
         "title": f"{type(run.method).__name__} on {run.source.name}",
         "run_name": Path(run.path).resolve().name,
         "summary": facts.summary(rows, sizes, run.source.name),
         "facts": rows,
         "components": facts.distinct_components(run.config),
-        "tiles": _tiles(results, epochs, run.method.num_features),
+        "tiles": _tiles(results, rank, run.method.num_features),
         "alarms": _alarms(epochs),
         "results": _results(results),
         "curves": _curves(run, steps, epochs),
         **_pictures(run),
+        "rankme": None if rank is None else f"{rank:.1f}",
         "views": several_views.section(results),
         "diagnostics": diagnostics.section(Path(run.path)),
         "command": facts.command(run.info),
@@ -73,26 +86,21 @@ def context(run: Run) -> dict[str, Any]:
         "info": info,
         "info_uri": "data:application/json;base64," + base64.b64encode(info.encode()).decode(),
         "written": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        "version": __version__,
     }
 
 
-def _tiles(results: Results, epochs: Log | None, num_features: int) -> list[dict[str, str]]:
-    """Headline figures: those of the method's own features, then the effective rank."""
+def _tiles(results: Results, rank: float | None, num_features: int) -> list[dict[str, str]]:
+    """Headline figures: accuracies of the method's own features, then RankMe."""
     tiles = [
-        {
-            "name": f"{result.protocol}: {_words(name)}",
-            "value": _short(figure.value),
-            "note": f"[{_short(figure.low)}, {_short(figure.high)}]",
-        }
+        {"name": f"Accuracy, {named}", "value": shown.value, "note": shown.interval}
         for _, result in results.read
         if result.features != "pixels"
         for name, figure in result.figures.items()
-    ]
-    rank = epochs.last("rankme") if epochs else None
+        if (named := _headline(result, name)) and (shown := cell(name, figure))
+    ]  # fmt: skip
     if rank is not None:
-        tiles = tiles[: MAX_TILES - 1]
-        tiles.append({"name": "RankMe", "value": f"{rank:.1f}", "note": f"of {num_features}"})
+        note = f"effective rank of {num_features} features"
+        tiles = [*tiles[: MAX_TILES - 1], {"name": "RankMe", "value": f"{rank:.1f}", "note": note}]
     return tiles[:MAX_TILES]
 
 
@@ -110,9 +118,7 @@ def _alarms(epochs: Log | None) -> dict[str, Any]:
             kind["at"].append(f"{number:g}")
     return {
         "missing": "",
-        "raised": [
-            {"text": kind["text"], "epochs": _listing(kind["at"])} for kind in raised.values()
-        ],
+        "raised": [{"text": k["text"], "epochs": _listing(k["at"])} for k in raised.values()],
         "count": sum(bool(text) for text in epochs.alarms),
         "of": count,
         "now": bool(epochs.alarms[-1]),
@@ -120,29 +126,61 @@ def _alarms(epochs: Log | None) -> dict[str, Any]:
 
 
 def _results(results: Results) -> dict[str, Any]:
-    rows = []
-    for file, result in results.read:
-        for name, figure in result.figures.items():
-            bar = 0 <= figure.low <= figure.value <= figure.high <= 1
-            rows.append(
-                {
-                    "protocol": result.protocol,
-                    "name": _words(name),
-                    "value": _short(figure.value),
-                    "low": _short(figure.low),
-                    "high": _short(figure.high),
-                    "n": f"{figure.n:,}",
-                    "interval": figure.interval,
-                    "features": f"{result.method}, {result.features}",
-                    "data": result.dataset.get("name", ""),
-                    "file": file,
-                    "bar": [100 * v for v in (figure.low, figure.value, figure.high)]
-                    if bar
-                    else None,
-                }
-            )
-    settings = {file: facts.as_json(result.settings) for file, result in results.read}
-    return {"rows": rows, "refused": results.refused, "settings": settings}
+    by_protocol = itertools.groupby(results.read, key=lambda named: named[1].protocol)
+    groups = [(protocol, [result for _, result in named]) for protocol, named in by_protocol]
+    return {
+        "plot": _accuracies([result for _, result in results.read]),
+        "tables": [_table(protocol, found) for protocol, found in groups],
+        "refused": results.refused,
+        "settings": {file: facts.as_json(result.settings) for file, result in results.read},
+    }
+
+
+def _accuracies(results: Iterable[Result]) -> Any:
+    """The accuracies of :data:`HEADLINES` on the method's features; None without any."""
+    rows: charts.Values = [
+        {"name": headline, "value": 100 * figure.value, "low": 100 * figure.low,
+         "high": 100 * figure.high, "shown": shown.text}
+        for result in results
+        if result.features == "encoder"
+        for name, figure in result.figures.items()
+        if (headline := _headline(result, name)) and (shown := cell(name, figure))
+    ]  # fmt: skip
+    if not rows:
+        return None
+    alt = "; ".join(f"{row['name']} {row['shown']}" for row in rows)
+    return charts.dots(alt, rows, [row["name"] for row in rows], "accuracy [%]", distinct=False)
+
+
+def _headline(result: Result, name: str) -> str:
+    """What an accuracy is called where it stands first; "" for any other figure."""
+    if result.protocol == "few-label-v1":
+        return words(name).removeprefix("accuracy, ")
+    return HEADLINES.get(result.protocol, "") if name == "accuracy" else ""
+
+
+def _table(protocol: str, results: list[Result]) -> Table:
+    """All figures of one protocol; what tells several results of it apart is a column."""
+    whose = [_whose(result, results) for result in results]
+    rows = tuple(
+        ((words(name), *([who] if any(whose) else [])),
+         (cell(name, figure), Cell(f"{figure.n:,}", number=figure.n)))
+        for result, who in zip(results, whose, strict=True)
+        for name, figure in result.figures.items()
+    )  # fmt: skip
+    kinds = dict.fromkeys(figure.interval for r in results for figure in r.figures.values())
+    first = results[0]
+    small = f"Protocol {protocol}; features {first.method}, {first.features}; data "
+    small += f"{first.dataset.get('name', '')}. Intervals: {'; '.join(kinds)}."
+    headings = ("figure", *(["of"] if any(whose) else []), "value", "n")
+    return Table(title(protocol), headings, rows, small)
+
+
+def _whose(result: Result, among: list[Result]) -> str:
+    parts = [(r.dataset.get("out"), r.method, r.features) for r in among]
+    mine = (result.dataset.get("out"), result.method, result.features)
+    differ = [len({part[index] for part in parts}) > 1 for index in range(3)]
+    return ", ".join(str(part) for part, other in zip(mine, differ, strict=True) if other and part)
 
 
 def _curves(run: Run, steps: Log | None, epochs: Log | None) -> dict[str, Any]:
@@ -152,123 +190,27 @@ def _curves(run: Run, steps: Log | None, epochs: Log | None) -> dict[str, Any]:
         if log is None
     ]
     classes = run.source.num_classes or 0
-    return {
-        "panels": curves.panels(steps, epochs, run.method.num_features, classes),
-        "missing": "; ".join(missing),
-    }
+    first, rest = curves.panels(steps, epochs, run.method.num_features, classes)
+    return {"first": first, "rest": rest, "missing": "; ".join(missing)}
 
 
 def _pictures(run: Run) -> dict[str, Any]:
     """The sections that need images; each says why where it cannot be drawn."""
-    names = ("spectrum", "scale", "certainty", "neighbours", "map")
+    names = ("map", "neighbours", "certainty", "spectrum", "scale")
     try:
         sample = measure(run, QUERY_SPLITS, QUERY_LIMIT)
         bank = measure(run, BANK_SPLITS, BANK_LIMIT)
     except DataError as error:
         return {name: {"missing": f"the images could not be read: {error}"} for name in names}
-    return {
+    found = {
+        "map": _map(sample),
+        "neighbours": _neighbours(sample, bank),
+        "certainty": _certainty(sample),
         "spectrum": _spectrum(sample),
         "scale": _scale(sample, has_standard_prior(run.method)),
-        "certainty": _certainty(sample),
-        "neighbours": _neighbours(sample, bank),
-        "map": _map(sample),
     }
-
-
-def _spectrum(sample: Sample) -> dict[str, Any]:
-    try:
-        shares = projection.shares_of_variance(sample.embeddings)
-    except ValueError as error:
-        return {"missing": str(error)}
-    return {
-        "missing": "",
-        "plot": plots.spectrum("spectrum", shares),
-        "cumulative": plots.cumulative("spectrum-sum", shares),
-        "rank": f"{projection.effective_rank(shares):.1f}",
-        "features": len(shares),
-        "ninety": int(np.searchsorted(np.cumsum(shares), 0.9) + 1),
-        "n": f"{len(sample):,}",
-        "split": sample.name,
-        "few": len(sample) <= len(shares),
-    }
-
-
-def _scale(sample: Sample, standard_prior: bool) -> dict[str, Any]:
-    reason = _no_posterior(sample)
-    if reason:
-        return {"missing": reason}
-    assert sample.scale is not None
-    assert sample.loc is not None
-    scale = sample.scale
-    band = (np.quantile(scale, 0.05, axis=0), np.quantile(scale, 0.95, axis=0))
-    reference = (1.0, "prior σ = 1") if standard_prior else None
-    return {
-        "missing": "",
-        "histogram": plots.histogram("sigma", scale.ravel(), "posterior scale σ", reference),
-        "features": plots.ranked(
-            "sigma-feature", scale.mean(axis=0), y_label="σ, mean over images", band=band
-        ),
-        "kl": _kl(sample.loc, scale) if standard_prior else None,
-        "median": f"{np.median(scale):.3g}",
-        "count": scale.shape[1],
-        "n": f"{len(sample):,}",
-        "split": sample.name,
-    }
-
-
-def _kl(loc: Floats, scale: Floats) -> dict[str, Any]:
-    kl = 0.5 * (loc**2 + scale**2 - 1 - 2 * np.log(scale)).mean(axis=0)
-    return {
-        "plot": plots.ranked("kl-feature", kl, y_label="nats per feature", from_zero=True),
-        "inactive": int((kl < 0.01).sum()),
-        "total": f"{kl.sum():.1f}",
-    }
-
-
-def has_standard_prior(method: Any) -> bool:
-    """Whether the method's latent has the standard normal prior."""
-    if not hasattr(method, "prior_distribution"):
-        return False
-    law = getattr(method.prior_distribution(), "base_dist", None)
-    return isinstance(law, Normal) and bool((law.loc == 0).all() and (law.scale == 1).all())
-
-
-def _certainty(sample: Sample) -> dict[str, Any]:
-    reason = _no_posterior(sample) or ("fewer than two images" if len(sample) < 2 else "")
-    if reason:
-        return {"missing": reason}
-    assert sample.scale is not None
-    certain, uncertain = gallery.extremes(sample)
-    nats = gallery.entropy(sample.scale)
-    return {
-        "missing": "",
-        "certain": certain,
-        "uncertain": uncertain,
-        "n": f"{len(sample):,}",
-        "split": sample.name,
-        "median": f"{np.median(nats):.1f}",
-        "low": f"{nats.min():.1f}",
-        "high": f"{nats.max():.1f}",
-    }
-
-
-def _neighbours(sample: Sample, bank: Sample) -> dict[str, Any]:
-    if not (np.isfinite(sample.embeddings).all() and np.isfinite(bank.embeddings).all()):
-        return {"missing": "some embeddings are NaN or infinite"}
-    if len(bank) < 2:
-        return {"missing": "fewer than two images to search in"}
-    agreement = gallery.agreement(sample, bank, NEIGHBOURS)
-    return {
-        "missing": "",
-        "rows": gallery.neighbours(sample, bank, gallery.choose_queries(sample), NEIGHBOURS),
-        "labelled": sample.labelled and bank.labelled,
-        "split": sample.name,
-        "bank": bank.name,
-        "bank_n": f"{len(bank):,}",
-        "bank_total": f"{bank.total:,}",
-        "n": f"{len(sample):,}",
-        "agreement": None if agreement is None else f"{100 * agreement:.1f} %",
-    }
+    told = {"n": f"{len(sample):,}", "split": sample.name, "missing": ""}
+    return {name: told | section for name, section in found.items()}
 
 
 def _map(sample: Sample) -> dict[str, Any]:
@@ -278,58 +220,159 @@ def _map(sample: Sample) -> dict[str, Any]:
         return {"missing": str(error)}
     labels = sample.labels[layout.rows]
     present, counts = np.unique(labels[labels >= 0], return_counts=True)
-    shown = np.sort(present[np.argsort(-counts, kind="stable")[:NAMED_CLASSES]])
-    groups = np.full(len(labels), -1)
-    for index, label in enumerate(shown):
-        groups[labels == label] = index
-    names = [sample.class_name(int(label)) for label in shown]
-    axis_labels = ("first component", "second component") if layout.kind == "PCA" else ("", "")
+    shown = np.sort(present[np.argsort(-counts, kind="stable")[: len(charts.CLASSES)]])
+    names = {int(label): _cut(sample.class_name(int(label)), 24) for label in shown}
+    told = [sample.class_name(int(label)) for label in labels]
+    points = charts.rows(
+        x=layout.points[:, 0],
+        y=layout.points[:, 1],
+        group=[names.get(int(label), "other") for label in labels],
+        told=told,
+        picture=np.arange(len(labels)),
+    )
+    hover = {"picture": "picture", "told": " "}
     section: dict[str, Any] = {
-        "missing": "",
         "kind": layout.kind,
         "n": f"{len(layout.rows):,}",
-        "split": sample.name,
         "components": layout.components,
         "explained": f"{100 * layout.explained:.0f} %",
-        "legend": [(f"class-{index}", name) for index, name in enumerate(names)],
         "others": len(present) - len(shown),
         "unlabelled": bool((labels < 0).any()),
-        "plot": plots.scatter(
-            "map",
-            layout.points,
-            groups,
-            svg.CLASSES[: len(names)],
-            axis_labels=axis_labels,
-            alt=f"{layout.kind} map of {len(layout.rows)} images, coloured by class",
-            labels=[name if len(name) <= 16 else name[:15] + "…" for name in names],
-        ),
+        "thumbnails": gallery.thumbnails(sample, layout.rows),
         "entropy": None,
+        "legend": list(zip(names.values(), charts.CLASSES, strict=False)),
     }
+    axes = ("first component", "second component") if layout.kind == "PCA" else None
     if not _no_posterior(sample):
         assert sample.scale is not None
         nats = gallery.entropy(sample.scale)[layout.rows]
-        section |= _entropy_map(layout, nats, axis_labels)
+        points = [{**p, "nats": f"{n:.1f}"} for p, n in zip(points, nats, strict=True)]
+        hover["nats"] = "entropy [nats]"
+        section["entropy"] = _entropy_map(points, nats, hover, axes)
+    spots = [(name, _densest(layout.points[labels == label])) for label, name in names.items()]
+    section["plot"] = charts.scatter(
+        f"{layout.kind} map of {len(layout.rows)} images, coloured by class",
+        points,
+        list(names.values()),
+        charts.CLASSES[: len(names)],
+        hover=hover,
+        labels=[{"x": float(at[0]), "y": float(at[1]), "text": _cut(t, 16)} for t, at in spots],
+        axes=axes,
+        size=760,
+    )
     return section
 
 
 def _entropy_map(
-    layout: projection.Projection, nats: Floats, axis_labels: tuple[str, str]
-) -> dict[str, Any]:
+    points: charts.Values, nats: Floats, hover: dict[str, str], axes: tuple[str, str] | None
+) -> Any:
     """The same map in five classes of posterior entropy, each a fifth of the images."""
-    count = len(svg.LEVELS)
-    edges = np.quantile(nats, np.linspace(0, 1, count + 1))
+    edges = np.quantile(nats, np.linspace(0, 1, len(charts.LEVELS) + 1))
+    groups = [f"{low:.1f} to {high:.1f} nats" for low, high in itertools.pairwise(edges)]
     levels = np.searchsorted(edges[1:-1], nats)
+    drawn = [{**p, "group": groups[level]} for p, level in zip(points, levels, strict=True)]
+    alt = "The same map, coloured by the entropy of the posterior"
+    plot = charts.scatter(alt, drawn, groups, charts.LEVELS, hover=hover, axes=axes)
+    return {"plot": plot, "legend": list(zip(groups, charts.LEVELS, strict=True))}
+
+
+def _densest(points: Floats, neighbours: int = 10) -> Floats:
+    """The point ``(2,)`` that is nearest to its own nearest points: inside a cluster, always."""
+    distances = np.linalg.norm(points[:, None] - points[None], axis=2)
+    near = np.sort(distances, axis=1)[:, : neighbours + 1]
+    return points[near.mean(axis=1).argmin()]
+
+
+def _neighbours(sample: Sample, bank: Sample) -> dict[str, Any]:
+    if not (np.isfinite(sample.embeddings).all() and np.isfinite(bank.embeddings).all()):
+        return {"missing": "some embeddings are NaN or infinite"}
+    if len(bank) < 2:
+        return {"missing": "fewer than two images to search in"}
+    agreement = gallery.agreement(sample, bank, NEIGHBOURS)
     return {
-        "entropy": plots.scatter(
-            "map-entropy",
-            layout.points,
-            levels,
-            svg.LEVELS,
-            axis_labels=axis_labels,
-            alt="The same map, coloured by the entropy of the posterior",
-        ),
-        "levels": [(f"level-{i}", f"{edges[i]:.1f} to {edges[i + 1]:.1f}") for i in range(count)],
+        "rows": gallery.neighbours(sample, bank, gallery.choose_queries(sample), NEIGHBOURS),
+        "labelled": sample.labelled and bank.labelled,
+        "bank": bank.name,
+        "bank_n": f"{len(bank):,}",
+        "bank_total": f"{bank.total:,}",
+        "agreement": None if agreement is None else f"{100 * agreement:.1f} %",
     }
+
+
+def _certainty(sample: Sample) -> dict[str, Any]:
+    reason = _no_posterior(sample) or ("fewer than two images" if len(sample) < 2 else "")
+    if reason:
+        return {"missing": reason}
+    assert sample.scale is not None
+    certain, uncertain = gallery.extremes(sample)
+    nats = gallery.entropy(sample.scale)
+    low, median, high = (f"{np.quantile(nats, q):.1f}" for q in (0, 0.5, 1))
+    told = {"certain": certain, "uncertain": uncertain}
+    return told | {"low": low, "median": median, "high": high}
+
+
+def _spectrum(sample: Sample) -> dict[str, Any]:
+    try:
+        shares = projection.shares_of_variance(sample.embeddings)
+    except ValueError as error:
+        return {"missing": str(error)}
+    count = len(shares)
+    floor = max(float(shares[0]) * 1e-8, 1e-30)
+    return {
+        "plot": charts.curve(
+            np.arange(1, count + 1),
+            shares.clip(min=floor),
+            x_label="index of the eigenvalue",
+            y_label="share of variance",
+            reference=(1 / count, f"all directions equal: 1/{count}"),
+            log=True,
+        ),
+        "ratio": f"{projection.participation_ratio(shares):.1f}",
+        "features": count,
+        "ninety": int(np.searchsorted(np.cumsum(shares), 0.9) + 1),
+        "few": len(sample) <= count,
+    }
+
+
+def _scale(sample: Sample, standard_prior: bool) -> dict[str, Any]:
+    if reason := _no_posterior(sample):
+        return {"missing": reason}
+    assert sample.scale is not None
+    assert sample.loc is not None
+    scale, rank = sample.scale, np.arange(1, sample.scale.shape[1] + 1)
+    order = np.argsort(scale.mean(axis=0))
+    low, high = (np.quantile(scale, q, axis=0)[order] for q in (0.05, 0.95))
+    kl = 0.5 * (sample.loc**2 + scale**2 - 1 - 2 * np.log(scale)).mean(axis=0)
+    ranked = partial(charts.curve, rank, x_label="rank of the feature")
+    section: dict[str, Any] = {
+        "histogram": charts.histogram(
+            scale,
+            "posterior scale σ",
+            reference=(1.0, "prior σ = 1") if standard_prior else None,
+            log=True,
+        ),
+        "features": ranked(
+            scale.mean(axis=0)[order], y_label="σ, mean over images", band=(low, high)
+        ),
+        "kl": None,
+        "median": f"{np.median(scale):.3g}",
+        "count": len(rank),
+    }
+    if standard_prior:
+        section["kl"] = {
+            "plot": ranked(np.sort(kl), y_label="nats per feature", limits=(0.0, None)),
+            "inactive": int((kl < 0.01).sum()),
+            "total": f"{kl.sum():.1f}",
+        }
+    return section
+
+
+def has_standard_prior(method: Any) -> bool:
+    """Whether the method's latent has the standard normal prior."""
+    if not hasattr(method, "prior_distribution"):
+        return False
+    law = getattr(method.prior_distribution(), "base_dist", None)
+    return isinstance(law, Normal) and bool((law.loc == 0).all() and (law.scale == 1).all())
 
 
 def _no_posterior(sample: Sample) -> str:
@@ -342,24 +385,11 @@ def _no_posterior(sample: Sample) -> str:
     return ""
 
 
+def _cut(text: str, length: int) -> str:
+    return text if len(text) <= length else text[: length - 1] + "…"
+
+
 def _listing(items: list[str], limit: int = 6) -> str:
     if len(items) <= limit:
         return ", ".join(items)
     return f"{', '.join(items[: limit - 1])}, … {items[-1]}: {len(items)} in all"
-
-
-def _words(name: str) -> str:
-    """The name of a figure in words.
-
-    >>> _words("accuracy_5"), _words("train_accuracy")
-    ('accuracy, 5 labels a class', 'train accuracy')
-    """
-    few = re.fullmatch(r"accuracy_(\d+)", name)
-    if few:
-        return f"accuracy, {few[1]} {'label' if few[1] == '1' else 'labels'} a class"
-    return name.replace("_", " ")
-
-
-def _short(value: float) -> str:
-    """Three decimals for figures of the size of a probability, else four digits."""
-    return f"{value:.3f}" if abs(value) < 10 else f"{value:.4g}"

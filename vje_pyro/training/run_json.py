@@ -59,9 +59,9 @@ def write_run_json(
 ) -> None:
     """Write ``run_dir/run.json`` atomically.
 
-    Keys: ``config``, ``seed``, ``data_digest``, ``precision``, ``versions``, ``commit``,
-    ``command``, ``created`` (UTC, ISO 8601) and ``resumed``, a list with the step, time and command
-    of every later start.
+    Keys: ``config``, ``seed``, ``data_digest``, ``precision`` (the one used, where the
+    configuration says ``auto``), ``versions``, ``commit``, ``command``, ``created``
+    (UTC, ISO 8601) and ``resumed``, a list with the step, time and command of every later start.
 
     Args:
         run_dir: Directory of the run, existing.
@@ -69,7 +69,7 @@ def write_run_json(
         seed: Seed of the run.
         resumed_at: Step at which a resumed run goes on; None when the run is new.
         data_digest: Of the images that are trained on; None if unknown.
-        precision: That is computed in, as Fabric names it (``device.precision=auto`` is a choice).
+        precision: Of Fabric; None if unknown.
 
     Raises:
         CheckpointError: The file cannot be written, or a resumed run's is damaged.

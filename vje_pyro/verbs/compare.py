@@ -20,7 +20,8 @@ from vje_pyro.report.comparison import (
     read_contender,
 )
 from vje_pyro.report.comparison_page import write_page
-from vje_pyro.report.comparison_tables import latex, markdown, note, tables
+from vje_pyro.report.comparison_tables import note, tables
+from vje_pyro.report.tables import latex, markdown
 from vje_pyro.run import load
 from vje_pyro.training.run_dir import RunDir
 from vje_pyro.verbs.evaluate import evaluate
