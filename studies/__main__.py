@@ -5,6 +5,7 @@
     python -m studies list [NAME …]                      # what is missing
     python -m studies add NAME VARIANT FILE …            # results of vje evaluate, ood, diagnose …
     python -m studies tables [--check]                   # the tables of README and docs
+    python -m studies page NAME TITLE OUT                # the page of vje compare, from results
 
 Results are lines of docs/results/NAME.jsonl, those of a GPU of docs/results/cuda/NAME.jsonl. What
 is there is not done again; a training that was cut off goes on from its checkpoint.
@@ -81,6 +82,13 @@ def _tables(options: argparse.Namespace) -> int:
     return int(options.check and bool(stale))
 
 
+def _page(options: argparse.Namespace) -> int:
+    from studies import page
+
+    print(page.write(_place(options).store, options.name, options.title, options.out))
+    return 0
+
+
 def _next(options: argparse.Namespace) -> int:
     from studies.steps import run_steps
 
@@ -131,6 +139,12 @@ def _parser() -> argparse.ArgumentParser:
     listed = commands.add_parser("list", parents=[common], help="what is missing")
     listed.add_argument("names", nargs="*")
     listed.set_defaults(command=_list)
+
+    page = commands.add_parser("page", parents=[common], help="the page of a study")
+    page.add_argument("name")
+    page.add_argument("title")
+    page.add_argument("out", type=Path)
+    page.set_defaults(command=_page)
 
     add = commands.add_parser("add", parents=[common], help="add result files to a study")
     add.add_argument("name")

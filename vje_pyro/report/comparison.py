@@ -1,6 +1,6 @@
 """Several methods on one data set: figures over seeds, cost, and what sets them apart."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -96,7 +96,7 @@ def read_contender(label: str, runs: Sequence[str | Path], features: str = "enco
     return Contender(
         label=label,
         seeds=tuple(info["seed"] for info in infos),
-        figures=_figures(label, paths, features),
+        figures=figures_over_seeds(label, _results(paths, features), len(paths)),
         logged=_logged(steps, epochs, configs[0]),
         curves=_curves([log for log in epochs if log is not None]),
         config=configs[0],
@@ -162,25 +162,42 @@ def as_json(contenders: Sequence[Contender]) -> dict[str, Any]:
     }
 
 
-def _figures(label: str, runs: Sequence[Path], features: str) -> dict[tuple[str, str], Figure]:
-    by_protocol: dict[str, list[Result]] = {}
+def _results(runs: Sequence[Path], features: str) -> list[Result]:
+    found = []
     for run in runs:
         results = read_results(run / "results")
         if results.refused:
             raise VJEError(f"{run}: {results.refused[0][1]}")
-        for _, result in results.read:
-            if result.features == features:
-                by_protocol.setdefault(_name(result), []).append(result)
+        found += [result for _, result in results.read if result.features == features]
+    return found
+
+
+def figures_over_seeds(
+    label: str, results: Iterable[Result], least: int = 1
+) -> dict[tuple[str, str], Figure]:
+    """Figures by protocol (and data set out of distribution) and name.
+
+    Args:
+        label: Whose results they are.
+        results: Of every seed and protocol.
+        least: Seeds that every protocol must have.
+
+    Raises:
+        VJEError: If a protocol has fewer, or its results are not repetitions of one experiment.
+    """
+    by_protocol: dict[str, list[Result]] = {}
+    for result in results:
+        by_protocol.setdefault(_name(result), []).append(result)
     figures = {}
     for protocol, found in by_protocol.items():
         check_comparable(f"{label}, {protocol}", found)
-        if len(found) < len(runs):
+        if len(found) < least:
             raise VJEError(
-                f"{label}: {protocol} was measured on {len(found)} of {len(runs)} runs; evaluate "
+                f"{label}: {protocol} was measured on {len(found)} of {least} runs; evaluate "
                 "the others too"
             )
         for name in found[0].figures:
-            each = [result.figures[name] for result in found]
+            each = [result.figures[name] for result in found if name in result.figures]
             figures[protocol, name] = over_seeds(each, scale_of(name))
     return figures
 

@@ -37,20 +37,21 @@ def write_page(contenders: Sequence[Contender], title: str, out: Path) -> Path:
         title: Heading of the page.
         out: The file.
     """
-    main, *others = tables(contenders)
+    accuracy, cost, *others = tables(contenders)
     detection = [table for table in others if table.headings[1:2] == ("score",)]
     return page.write_page(
         "comparison.html",
         out,
         title=title,
         note=note(contenders),
-        main=main,
+        accuracy=accuracy,
+        cost=cost,
         detection=detection,
         others=[table for table in others if table not in detection],
-        accuracies=_dots(contenders, {
+        accuracy_dots=_dots(contenders, {
             heading: [c.figures.get(key) for c in contenders] for key, heading in ACCURACIES.items()
         }, percent=True),
-        cost=_dots(contenders, {
+        cost_dots=_dots(contenders, {
             heading: [c.logged.get(name) for c in contenders]
             for name, (heading, _) in COST.items()
         }),

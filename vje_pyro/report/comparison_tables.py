@@ -21,7 +21,7 @@ ACCURACIES = {
     ("few-label-v1", "accuracy_5"): "5 labels [%]",
     ("few-label-v1", "accuracy_10"): "10 labels [%]",
 }
-"""Heading of each accuracy by protocol and figure; those that nobody has are left out."""
+"""Heading of each accuracy by protocol and figure."""
 
 COST = {
     "rankme": ("RankMe", 0),
@@ -50,11 +50,11 @@ def labels(contenders: Sequence[Contender]) -> list[str]:
 
 
 def tables(contenders: Sequence[Contender]) -> list[Table]:
-    """The main table, detection of outliers, and every other protocol that was run."""
+    """Accuracy, cost, detection of outliers, and every other protocol that was run."""
     others = {p for c in contenders for p, _ in c.figures} - {p for p, _ in ACCURACIES}
     detection = sorted(protocol for protocol in others if protocol.startswith("ood-"))
     return [
-        _main(contenders),
+        *_main(contenders),
         *(_detection(contenders, detection) if detection else []),
         *(_plain(contenders, protocol) for protocol in sorted(others - set(detection))),
     ]
@@ -69,19 +69,25 @@ def chosen_scores(contenders: Sequence[Contender]) -> list[str | None]:
     return chosen
 
 
-def _main(contenders: Sequence[Contender]) -> Table:
-    columns: list[tuple[str, list[Cell | None]]] = []
-    for (protocol, name), heading in ACCURACIES.items():
-        figures = [c.figures.get((protocol, name)) for c in contenders]
-        columns.append((heading, _column(contenders, figures, name, unit=False)))
-    for name, (heading, digits) in COST.items():
-        figures = [c.logged.get(name) for c in contenders]
-        columns.append((heading, _column(contenders, figures, name, digits=digits)))
-    columns.append(("seeds", [Cell(str(len(c.seeds)), number=len(c.seeds)) for c in contenders]))
-    columns = [(heading, cells) for heading, cells in columns if any(cells)]
-    rows = zip(labels(contenders), zip(*(cells for _, cells in columns), strict=True), strict=True)
-    headings = ("method", *(heading for heading, _ in columns))
-    return Table("Accuracy and cost", headings, tuple(((label,), cells) for label, cells in rows))
+def _main(contenders: Sequence[Contender]) -> list[Table]:
+    """Accuracies, and what the logs tell; headings that nobody has are left out."""
+    accuracies = {
+        heading: _column(contenders, [c.figures.get(key) for c in contenders], key[1], unit=False)
+        for key, heading in ACCURACIES.items()
+    }
+    accuracies["seeds"] = [Cell(str(len(c.seeds)), number=len(c.seeds)) for c in contenders]
+    cost = {
+        heading: _column(contenders, [c.logged.get(name) for c in contenders], name, digits=digits)
+        for name, (heading, digits) in COST.items()
+    }
+    made = []
+    for told, columns in (("Accuracy", accuracies), ("Effective rank and cost", cost)):
+        shown = {heading: cells for heading, cells in columns.items() if any(cells)}
+        rows = zip(labels(contenders), zip(*shown.values(), strict=True), strict=False)
+        made.append(
+            Table(told, ("method", *shown), tuple(((name,), cells) for name, cells in rows))
+        )
+    return made
 
 
 def _detection(contenders: Sequence[Contender], protocols: Sequence[str]) -> list[Table]:

@@ -9,7 +9,7 @@ from sklearn.manifold import TSNE
 from vje_pyro.evaluation.spectrum import spectrum
 from vje_pyro.report.collect import SEED, Floats
 
-MAP_LIMIT = 1_500
+MAP_LIMIT = 1_200
 """Images on a map: more are slow to lay out and hide each other."""
 
 TSNE_MINIMUM = 50
