@@ -69,10 +69,11 @@ def visit_math(translator, node: nodes.math) -> None:
 def check_api(app: Sphinx, env: BuildEnvironment) -> None:
     """Warn of every public name that the reference does not have."""
     documented = env.domaindata["py"]["objects"]
-    for path in sorted(Path(vje_pyro.__file__).parent.glob("*/__init__.py")):
-        package = importlib.import_module(f"vje_pyro.{path.parent.name}")
+    folder = Path(vje_pyro.__file__).parent
+    packages = ["", *(f".{path.parent.name}" for path in sorted(folder.glob("*/__init__.py")))]
+    for package in (importlib.import_module(f"vje_pyro{name}") for name in packages):
         for name in getattr(package, "__all__", ()):
-            if f"{package.__name__}.{name}" not in documented:
+            if name[0] != "_" and f"{package.__name__}.{name}" not in documented:
                 logger.warning("%s.%s is public, and not in the reference", package.__name__, name)
 
 
