@@ -86,7 +86,7 @@ def test_studies_on_a_gpu_train_what_they_say():
     config = composed(Study.read("cifar10").overrides_of("vje"))
     assert (config.encoder.name, config.training.epochs) == ("resnet18", 100)
     assert config.method.aggregate is not None  # the recommended one
-    assert config.method.direction._target_.endswith(".PowerSpherical")
+    assert config.method.direction._target_.endswith(".SphericalStudentT")
     config = composed(Study.read("cifar10").overrides_of("vje-plain"))
     assert config.method.aggregate is None
     config = composed(Study.read("cifar10").overrides_of("byol-200"))
