@@ -281,26 +281,24 @@ def gain(figures: Mapping[int, Figure], centre: Mapping[int, Figure]) -> str:
 
 
 def choice_table(results: Path) -> str:
-    """Merits of the outlier scores, by run; a dash where a run was judged before there was one."""
-    tables = {
-        record.key[-1] or f"{record.variant}-seed{record.result.seed}": merits(record.result)
-        for record in read(results, "reference", "outlier-choice")
-    }
-    tables = dict(sorted(tables.items()))
-    kinds = ("spoiled", "class_left_out", "merit")
+    """Merits of the outlier scores by runs, means over seeds; a dash where one was not judged."""
+    found: dict[str, list[dict[str, dict[str, float]]]] = {}
+    for record in read(results, "reference", "outlier-choice"):
+        found.setdefault(str(record.key[-1] or record.variant), []).append(merits(record.result))
 
-    def mean_merit(score: str) -> float:
-        found = [m[score]["merit"] for m in tables.values() if score in m]
-        return sum(found) / len(found)
+    def mean(runs: str, score: str, kind: str) -> float:
+        values = [judged[score][kind] for judged in found[runs] if score in judged]
+        return sum(values) / len(values) if values else float("nan")
 
-    def shown(score: str) -> Iterator[str]:
-        for found, kind in product(tables.values(), kinds):
-            yield f"{found[score][kind]:.3f}" if score in found else "–"
-
-    scores = {score for found in tables.values() for score in found}
-    order = sorted(scores, key=lambda score: (-mean_merit(score), score))
-    heading = [f"{run}: {kind.replace('_', ' ')}" for run, kind in product(tables, kinds)]
-    return table(["score", *heading], ([f"`{score}`", *shown(score)] for score in order))
+    scores = {score for judged in found.values() for score in judged[0]}
+    merit = {s: [x for runs in found if (x := mean(runs, s, "merit")) > 0] for s in scores}
+    order = sorted(scores, key=lambda s: (-sum(merit[s]) / len(merit[s]), s))
+    columns = list(product(sorted(found), ("spoiled", "class_left_out", "merit")))
+    shown = ([f"{mean(runs, s, kind):.3f}".replace("nan", "–") for runs, kind in columns]
+             for s in order)  # fmt: skip
+    heading = [f"{runs}: {kind.replace('_', ' ')}" for runs, kind in columns]
+    rows = ([f"`{s}`", *cells] for s, cells in zip(order, shown, strict=True))
+    return table(["score", *heading], rows)
 
 
 # --------------------------------------------------------------------------------- the posterior
@@ -515,6 +513,7 @@ STUDY = {"study": "{variant}", "method": "{method}"}
 SCORES = {"score": "{score}", "method": "`{variant}`"}
 AUROC = r"auroc_(?P<score>[^_]+)"
 UNCERTAINTY = r"(?!views-)(?P<what>calibration_angle|.+(?=_[^_]+$))(_(?P<of>[^_]+))?"
+SPREAD = r"auroc_(?P<score>[^_]+)_(?P<classifier>[^_]+)"
 VIEWS = r"views-(?P<views>\d+)_(?P<what>.*)"
 HEADS = r"(?P<metric>\w+)_(?P<head>\w+)-(?P<reads>\w+)_(?P<labels>\d+)"
 
@@ -551,6 +550,13 @@ TABLES: dict[tuple[str, str], Callable[[Path], str]] = {
         UNCERTAINTY,
         "{of}",
         ends=True,
+    ),
+    ("docs/appendix/uncertainty.md", "view-spread"): Pivot(
+        ("joint_posterior",),
+        ("view-spread",),
+        STUDY | {"errors of": "{classifier}"},
+        SPREAD,
+        "{score}",
     ),
     ("docs/explanation/uncertainty.md", "uncertainty-views"): Pivot(
         ("reference", "methods", "joint_posterior"),

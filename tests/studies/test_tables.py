@@ -215,9 +215,7 @@ def test_the_choice_of_a_score(store):
         record("new", "outlier-choice-v1", both, 1),
     ])  # fmt: skip
     text = tables.choice_table(store.folder)
-    assert text.startswith(
-        "| score | new-seed1: spoiled | new-seed1: class left out | new-seed1: m"
-    )
+    assert text.startswith("| score | new: spoiled | new: class left out | new: merit | plain-")
     assert rows(text) == [
         ["`niw`", "0.600", "0.800", "0.700", "–", "–", "–"],
         ["`knn`", "0.400", "0.600", "0.500", "0.400", "0.600", "0.500"],
