@@ -283,7 +283,8 @@ def gain(figures: Mapping[int, Figure], centre: Mapping[int, Figure]) -> str:
 def choice_table(results: Path) -> str:
     """Merits of the outlier scores by runs, means over seeds; a dash where one was not judged."""
     found: dict[str, list[dict[str, dict[str, float]]]] = {}
-    for record in read(results, "reference", "outlier-choice"):
+    studies = ("reference", "joint_posterior")
+    for record in (r for study in studies for r in read(results, study, "outlier-choice")):
         found.setdefault(str(record.key[-1] or record.variant), []).append(merits(record.result))
 
     def mean(runs: str, score: str, kind: str) -> float:
