@@ -176,6 +176,32 @@ def test_the_page_shows_everything_and_needs_nothing(pair, tmp_path):
     assert not re.search(r'(src|href)="(?!#|data:|https://vega)', markup)
 
 
+def test_hostile_labels_and_names_stay_text(tmp_path):
+    hostile = '</script><script>alert("x")</script><img src=x onerror=alert(1)>'
+    run = write_run(tmp_path / "a", 0, 0.8, changed(method__beta=hostile), out=("dtd",))
+    path = run / "results" / "ood-v1-dtd.json"
+    result = json.loads(path.read_text())
+    result["dataset"]["out"] = hostile
+    path.write_text(json.dumps(result))
+    other = write_run(tmp_path / "b", 0, 0.5)
+    contenders = [read_contender(hostile, [run]), read_contender("other", [other])]
+    page = write_page(contenders, hostile, tmp_path / "page.html").read_text()
+    data = re.findall(r'<script type="application/json"[^>]*>(.*?)</script>', page, re.DOTALL)
+    assert any(hostile in text for chart in map(json.loads, data) for text in texts(chart))
+    markup = re.sub(r"<script[^>]*>.*?</script>", "", page, flags=re.DOTALL)
+    assert "alert" in markup
+    assert not re.search(r"<script|<img", markup)
+
+
+def texts(node):
+    """All texts of a nested value."""
+    if isinstance(node, dict | list):
+        for child in node.values() if isinstance(node, dict) else node:
+            yield from texts(child)
+    elif isinstance(node, str):
+        yield node
+
+
 def test_json_holds_every_figure(pair):
     content = json.loads(json.dumps(as_json(pair)))
     ours = content["contenders"][0]

@@ -115,14 +115,7 @@ def rows(**columns: Any) -> Values:
 
 
 def layer(mark: str, values: Values, encoding: Spec | None = None, /, **properties: Any) -> Spec:
-    """Marks of one kind; fields ``x``, ``y`` (``x2``, ``y2`` if there) are their places.
-
-    Args:
-        mark: A mark of Vega-Lite.
-        values: Rows of data.
-        encoding: Further channels, such as ``tooltip``.
-        properties: Of the mark.
-    """
+    """Marks of one kind: rows with ``x``, ``y`` (``x2``, ``y2``), further channels, the look."""
     ends = {end: {"field": end} for end in ("x2", "y2") if values and end in values[0]}
     mark_type = {"type": mark, "clip": True} | properties
     return {"data": {"values": values}, "mark": mark_type, "encoding": ends | (encoding or {})}
@@ -171,18 +164,11 @@ def chart(
     title: str = "",
     bare: bool = False,
 ) -> Markup:
-    """A chart ready for the page.
+    """A chart ready for the page: layers over a pair of axes.
 
-    Args:
-        alt: What it shows, for readers who do not see it.
-        layers: Of :func:`layer`.
-        x: The horizontal axis.
-        y: The vertical axis.
-        width: Pixels of the drawing; the page's script fits it to the page.
-        height: Pixels, or a step of an axis of names.
-        zoom: Whether it can be moved and enlarged.
-        title: A remark above it.
-        bare: Whether axes are left out, where they have no meaning.
+    ``alt`` says what it shows to readers who do not see it. ``width`` and ``height`` are pixels of
+    the drawing, which the page's script fits to the page. With ``zoom`` it can be moved and
+    enlarged, a ``title`` is a remark above it, and a ``bare`` one has no axes.
     """
     channels = {"x": x.channel("x"), "y": y.channel("y")}
     if bare:
@@ -241,23 +227,12 @@ def curve(
     reference: tuple[float, str] | None = None,
     alarms: Sequence[float] = (),
     log: bool = False,
-    height: int = 190,
-    width: int = 330,
 ) -> Markup:
-    """One curve; a long one as means of equal bins with their range, outliers counted apart.
+    """One curve ``(n,)`` without NaN; a long one as means of equal bins with their range.
 
-    Args:
-        x: Places ``(n,)``.
-        y: Values ``(n,)``; NaN is left out.
-        x_label: Text of the axis.
-        y_label: Text of the axis, with the unit.
-        band: Lower and upper end of a band around the curve, each ``(n,)``.
-        limits: Ends of the value axis that are fixed by the meaning of the value.
-        reference: A horizontal line and its text.
-        alarms: Places on the x axis where an alarm was raised.
-        log: Whether the values are shown on a logarithmic scale in any case.
-        height: Pixels.
-        width: Pixels.
+    ``band`` are its lower and upper ends ``(n,)``, ``limits`` the ends of the value axis that the
+    meaning of the value fixes, ``reference`` a horizontal line and its text, ``alarms`` places on
+    the x axis; ``log`` asks for a logarithmic scale in any case. Outliers are counted apart.
     """
     place_, middle = np.asarray(x, float), np.asarray(y, float)
     low, high = (middle, middle) if band is None else (np.asarray(end, float) for end in band)
@@ -270,13 +245,12 @@ def curve(
     positive = middle.min() > 0 and limits == (None, None)
     log = log or bool(positive and middle.max() > 200 * middle.min())
     domain, remark = (None, "") if log else _frame(low, high, limits)
-    shown = {"x": x_label, "y": y_label} | ({"y2": "up to"} if band is not None else {})
     layers = []
     if banded:
         between = rows(x=place_, y=low, y2=high)
         layers.append(layer("area", between, color=SERIES, opacity=0.22))
     points = {"filled": True, "size": 24, "opacity": 1 if len(middle) <= 30 else 0}
-    said = tooltip(**{name: text for name, text in shown.items() if name != "y2"})
+    said = tooltip(x=x_label, y=y_label)
     if len(middle) > 1:
         layers.append(layer("line", rows(x=place_, y=middle), color=SERIES))
     layers.append(layer("point", rows(x=place_, y=middle), said, **points))
@@ -284,7 +258,7 @@ def curve(
     layers += [line for at in alarms for line in place(at, colour=ALARM)]
     across = Axis(x_label, whole=True, domain=_ends(place_))
     up = Axis(y_label, log=10 if log else None, domain=domain)
-    return chart(alt, layers, across, up, height=height, width=width, title=remark)
+    return chart(alt, layers, across, up, title=remark)
 
 
 def histogram(
@@ -296,15 +270,11 @@ def histogram(
     outline: NDArray[np.floating[Any]] | None = None,
     bins: int = 40,
 ) -> Markup:
-    """Histogram as percentages of all values; what is not finite has no bar.
+    """Histogram of values of any shape, as percentages of all; what is not finite has no bar.
 
-    Args:
-        values: Of any shape.
-        x_label: Text of the axis.
-        reference: A vertical line and its text.
-        log: Whether bins are equal on a logarithmic scale, where the range makes that worthwhile.
-        outline: Other values, whose histogram is drawn as a line over the bars.
-        bins: How many.
+    ``reference`` is a vertical line and its text; ``log`` asks for bins that are equal on a
+    logarithmic scale, where the range makes that worthwhile; ``outline`` are other values ``(n,)``,
+    whose histogram is drawn as a line over the bars.
     """
     drawn = [values[np.isfinite(values)]] + ([outline] if outline is not None else [])
     low, high = (float(np.quantile(np.concatenate(drawn), q)) for q in _tails(outline is not None))
@@ -322,14 +292,6 @@ def histogram(
     layers += place(*reference) if reference else []
     alt = f"Histogram of {x_label}: median {np.median(drawn[0]):.3g}, {values.size} values"
     return chart(alt, layers, Axis(x_label, log=10 if log else None), Axis("share [%]", zero=True))
-
-
-def points(
-    alt: str, across: Sequence[float], ends: NDArray[np.floating[Any]], x: Axis, y: Axis,
-    *, beside: Sequence[Spec] = (),
-) -> Markup:  # fmt: skip
-    """Estimates at a few places with their intervals, ``ends`` ``(n, 3)``: value, low, high."""
-    return chart(alt, [*beside, *interval_layers(across, ends, y.title)], x, y)
 
 
 def interval_layers(
@@ -350,14 +312,10 @@ def interval_layers(
 def dots(
     alt: str, values: Values, names: Sequence[str], title: str, *, distinct: bool = True
 ) -> Markup:
-    """Dot and interval of every name: how things compare at a glance.
+    """Dot and interval of every name, from top to bottom: how things compare at a glance.
 
-    Args:
-        alt: What is compared.
-        values: Rows with ``name``, ``value``, ``low``, ``high`` and the text ``shown``.
-        names: From top to bottom; their order gives colour and shape.
-        title: Of the axis of values.
-        distinct: Whether each name has a look of its own.
+    ``values`` are rows with ``name``, ``value``, ``low``, ``high`` and the text ``shown``; where
+    names are ``distinct``, each has a colour and a shape of its own, by its place in ``names``.
     """
     x = {"type": "quantitative", "scale": {"zero": False}, "title": title}
     look = _look(names) if distinct else {"color": {"value": SERIES}}
@@ -380,11 +338,7 @@ def dots(
 def heat_map(alt: str, values: Values, names: Sequence[str], columns: Sequence[str]) -> Markup:
     """AUROC by colour: grey where a score knows nothing (0.5), blue above, red below.
 
-    Args:
-        alt: What is shown.
-        values: Rows with ``name``, ``column``, ``value``, its text ``shown``, and ``hover``.
-        names: From top to bottom.
-        columns: From left to right.
+    ``values`` are rows with ``name``, ``column``, ``value``, its text ``shown``, and ``hover``.
     """
     x = Axis("", names=columns).channel("column")
     x["axis"] |= {"orient": "top", "labelAngle": 0, "labelLimit": 170}
@@ -408,15 +362,7 @@ def heat_map(alt: str, values: Values, names: Sequence[str], columns: Sequence[s
 def several(
     alt: str, curves: Mapping[str, tuple[Any, Any]], x: Axis, y: Axis, names: Sequence[str]
 ) -> Markup:
-    """Curves of several methods, each with a colour and a shape of its own.
-
-    Args:
-        alt: What is compared.
-        curves: Places and values by name.
-        x: The horizontal axis.
-        y: The vertical axis.
-        names: All names of the page, whose order gives colour and shape.
-    """
+    """Curves ``(x, y)`` of methods, with a colour and a shape by the place in ``names``."""
     data = [
         row | {"name": name} for name, (at, value) in curves.items() for row in rows(x=at, y=value)
     ]
@@ -502,15 +448,9 @@ def scatter(
 ) -> Markup:
     """A map of points that can be moved and enlarged.
 
-    Args:
-        alt: What is shown.
-        values: Rows with ``x``, ``y``, ``group`` and what ``hover`` names.
-        groups: Names of the groups that have a colour; others are drawn as background.
-        colours: Of the groups.
-        hover: Titles by field, of what is shown above a point.
-        labels: Rows with ``x``, ``y`` and ``text``, written over the points.
-        axes: Titles of the axes; None where they have no meaning.
-        size: Pixels of the longer side.
+    ``values`` are rows with ``x``, ``y``, ``group`` and the fields of ``hover``, which has their
+    titles; a group without a colour is background. ``labels`` are rows with ``x``, ``y`` and
+    ``text``, written over the points. Without titles of ``axes``, these are left out.
     """
     scale = {"domain": list(groups), "range": list(colours)}
     colour = {"field": "group", "type": "nominal", "scale": scale, "legend": None}

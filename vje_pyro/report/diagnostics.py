@@ -34,6 +34,7 @@ _FORMAT = JsonFormat(Diagnostics, missing="", advice=_ADVICE, schema=SCHEMA, ver
 
 Arrays = dict[str, np.ndarray]
 Panel = dict[str, Any]
+Block = Callable[[dict[str, Any], Arrays], Panel]
 
 
 def section(run: Path) -> dict[str, Any]:
@@ -58,16 +59,17 @@ def section(run: Path) -> dict[str, Any]:
 
 def _blocks(path: Path, checks: dict[str, dict[str, Any]], arrays: Arrays) -> list[Panel]:
     try:
-        blocks = [block(checks, arrays) for block in _BLOCKS]
+        found = [block(checks[name], arrays) for name, block in _BLOCKS.items() if checks.get(name)]
+        said = _verdicts(checks)
     except MemoryError:
         raise
     except Exception as error:
         # Tables and plots take figures and arrays as they are; what a wrong one leads to is open.
         raise damaged(path, error, _ADVICE) from error
-    return [block for block in blocks if block]
+    return [said, *found] if said else found
 
 
-def _verdicts(checks: dict[str, Any], arrays: Arrays) -> Panel | None:
+def _verdicts(checks: dict[str, Any]) -> Panel | None:
     rows = [
         (name, f"{'found' if verdict['flagged'] else 'passed'}: {verdict['text']}")
         for name, check in checks.items()
@@ -84,10 +86,7 @@ def _verdicts(checks: dict[str, Any], arrays: Arrays) -> Panel | None:
     }
 
 
-def _importance(checks: dict[str, Any], arrays: Arrays) -> Panel | None:
-    check = checks.get("importance")
-    if check is None:
-        return None
+def _importance(check: dict[str, Any], arrays: Arrays) -> Panel:
     bounds = {int(k): figure for k, figure in check["bounds"].items()}
     numbers = sorted(bounds)
     ends = np.array([[bounds[k][end] for end in ("value", "low", "high")] for k in numbers])
@@ -108,19 +107,16 @@ def _importance(checks: dict[str, Any], arrays: Arrays) -> Panel | None:
         "panels": [
             ("Pareto k-hat", charts.histogram(k_hat, "k-hat of a datum",
              reference=(0.7, "0.7")), "Above 0.7 the guide misses part of the posterior."),
-            ("Importance-weighted bound", charts.points(f"Bound: from {ends[0, 0]:.4g} to "
-             f"{ends[-1, 0]:.4g}", numbers, ends, charts.Axis("draws K", log=10, values=numbers),
-             charts.Axis("bound [nats]")),
+            ("Importance-weighted bound", charts.chart(f"Bound: from {ends[0, 0]:.4g} to "
+             f"{ends[-1, 0]:.4g}", charts.interval_layers(numbers, ends, "bound [nats]"),
+             charts.Axis("draws K", log=10, values=numbers), charts.Axis("bound [nats]")),
              "K = 1 is the ELBO; with K the bound rises to the log evidence. Bars are 95 % "
              "intervals over images."),
         ],
     }  # fmt: skip
 
 
-def _block_importance(checks: dict[str, Any], arrays: Arrays) -> Panel | None:
-    check = checks.get("blocks")
-    if check is None:
-        return None
+def _block_importance(check: dict[str, Any], arrays: Arrays) -> Panel:
     k_hat = arrays["blocks/pareto_k"]
     medians = [np.inf if k is None else k for k in check["pareto_k_median"]]
     worst = int(np.argmax(medians))
@@ -140,10 +136,7 @@ def _block_importance(checks: dict[str, Any], arrays: Arrays) -> Panel | None:
     }  # fmt: skip
 
 
-def _amortisation(checks: dict[str, Any], arrays: Arrays) -> Panel | None:
-    check = checks.get("amortisation")
-    if check is None:
-        return None
+def _amortisation(check: dict[str, Any], arrays: Arrays) -> Panel:
     gap = arrays["amortisation/optimised"] - arrays["amortisation/amortised"]
     return {
         "title": "What does amortisation cost?",
@@ -162,10 +155,7 @@ def _amortisation(checks: dict[str, Any], arrays: Arrays) -> Panel | None:
     }  # fmt: skip
 
 
-def _latent(checks: dict[str, Any], arrays: Arrays) -> Panel | None:
-    check = checks.get("latent")
-    if check is None:
-        return None
+def _latent(check: dict[str, Any], arrays: Arrays) -> Panel:
     return {
         "title": "How is the latent used?",
         "text": "The mean KL to the prior is what z tells about which image it is (mutual "
@@ -185,10 +175,7 @@ def _latent(checks: dict[str, Any], arrays: Arrays) -> Panel | None:
     }  # fmt: skip
 
 
-def _nuts(checks: dict[str, Any], arrays: Arrays) -> Panel | None:
-    check = checks.get("nuts")
-    if check is None:
-        return None
+def _nuts(check: dict[str, Any], arrays: Arrays) -> Panel:
     mean, guide_mean = arrays["nuts/mean"].ravel(), arrays["nuts/guide_mean"].ravel()
     scale, guide_scale = arrays["nuts/scale"].ravel(), arrays["nuts/guide_scale"].ravel()
     difference, ratio = check["abs_difference_quantiles_50_95"], check["ratio_quantiles_5_50_95"]
@@ -215,10 +202,7 @@ def _nuts(checks: dict[str, Any], arrays: Arrays) -> Panel | None:
     }  # fmt: skip
 
 
-def _c2st(checks: dict[str, Any], arrays: Arrays) -> Panel | None:
-    check = checks.get("c2st")
-    if check is None:
-        return None
+def _c2st(check: dict[str, Any], arrays: Arrays) -> Panel:
     low, high = 100 * check["null_low"], 100 * check["null_high"]
     return {
         "title": "Can a classifier tell the guide from NUTS?",
@@ -234,11 +218,8 @@ def _c2st(checks: dict[str, Any], arrays: Arrays) -> Panel | None:
     }
 
 
-def _features(name: str, title: str) -> Callable[[dict[str, Any], Arrays], Panel | None]:
-    def block(checks: dict[str, Any], arrays: Arrays) -> Panel | None:
-        check = checks.get(name)
-        if check is None:
-            return None
+def _features(title: str) -> Block:
+    def block(check: dict[str, Any], arrays: Arrays) -> Panel:
         pit = dict(zip(check["quantities"], np.array(check["histogram"]), strict=True))
         wrong = [q for q, found in zip(check["quantities"], check["found"], strict=True) if found]
         features = [counts for q, counts in pit.items() if ":" not in q]
@@ -268,11 +249,8 @@ def _features(name: str, title: str) -> Callable[[dict[str, Any], Arrays], Panel
     return block
 
 
-def _sbc(name: str, title: str, text: str) -> Callable[[dict[str, Any], Arrays], Panel | None]:
-    def block(checks: dict[str, Any], arrays: Arrays) -> Panel | None:
-        check = checks.get(name)
-        if check is None:
-            return None
+def _sbc(title: str, text: str) -> Block:
+    def block(check: dict[str, Any], arrays: Arrays) -> Panel:
         histograms = dict(zip(check["quantities"], check["histogram"], strict=True))
         shown = [q for q in histograms if not q.startswith("z[")]
         coordinates = np.array([h for q, h in histograms.items() if q.startswith("z[")])
@@ -302,10 +280,7 @@ def _sbc(name: str, title: str, text: str) -> Callable[[dict[str, Any], Arrays],
     return block
 
 
-def _predictive(checks: dict[str, Any], arrays: Arrays) -> Panel | None:
-    check = checks.get("posterior_predictive")
-    if check is None:
-        return None
+def _predictive(check: dict[str, Any], arrays: Arrays) -> Panel:
     rows, panels = [], []
     for name, unit in (("angle", "degrees"), ("radius", "embedding norm")):
         if check[name] is None:
@@ -337,10 +312,7 @@ def _predictive(checks: dict[str, Any], arrays: Arrays) -> Panel | None:
     }
 
 
-def _temperature(checks: dict[str, Any], arrays: Arrays) -> Panel | None:
-    check = checks.get("temperature")
-    if check is None:
-        return None
+def _temperature(check: dict[str, Any], arrays: Arrays) -> Panel:
     heldout = check["heldout"]
     levels = arrays["temperature/heldout/before/levels"]
     curves = {}
@@ -374,10 +346,7 @@ def _temperature(checks: dict[str, Any], arrays: Arrays) -> Panel | None:
     }  # fmt: skip
 
 
-def _comparison(checks: dict[str, Any], arrays: Arrays) -> Panel | None:
-    check = checks.get("comparison")
-    if check is None:
-        return None
+def _comparison(check: dict[str, Any], arrays: Arrays) -> Panel:
     names = [name for name in check if name != "wall_time_s"]
     rows = []
     for name in names:
@@ -462,29 +431,23 @@ def _against(x: Floats, y: Floats, x_label: str, y_label: str) -> Markup:
     return charts.chart(alt, [line, dots], *axes, height=250, zoom=True)
 
 
-_BLOCKS = (
-    _verdicts,
-    _importance,
-    _block_importance,
-    _amortisation,
-    _latent,
-    _nuts,
-    _c2st,
-    _sbc(
-        "sbc_nuts",
-        "Is the model right with itself?",
-        "Latents were drawn from the prior, data from the model, and the exact posterior sampled "
-        "by NUTS: the ranks must be uniform, else model and sampler do not belong together.",
-    ),
-    _sbc(
-        "sbc_guide",
-        "Is the guide calibrated on data of the model?",
-        "The same with the guide, which reads the simulated embedding as if it were a view. It was "
-        "trained on real embeddings, so this also tells how unlike them the model's own data are.",
-    ),
-    _predictive,
-    _features("features", "Is every feature predicted by its law?"),
-    _features("prior_features", "Does the prior make such features?"),
-    _temperature,
-    _comparison,
-)
+_BLOCKS: dict[str, Block] = {
+    "importance": _importance,
+    "blocks": _block_importance,
+    "amortisation": _amortisation,
+    "latent": _latent,
+    "nuts": _nuts,
+    "c2st": _c2st,
+    "sbc_nuts": _sbc("Is the model right with itself?", "Latents were drawn from the prior, data "
+                     "from the model, and the exact posterior sampled by NUTS: the ranks must be "
+                     "uniform, else model and sampler do not belong together."),
+    "sbc_guide": _sbc("Is the guide calibrated on data of the model?", "The same with the guide, "
+                      "which reads the simulated embedding as if it were a view. It was trained on "
+                      "real embeddings, so this also tells how unlike them the model's own data "
+                      "are."),
+    "posterior_predictive": _predictive,
+    "features": _features("Is every feature predicted by its law?"),
+    "prior_features": _features("Does the prior make such features?"),
+    "temperature": _temperature,
+    "comparison": _comparison,
+}  # fmt: skip
