@@ -62,7 +62,9 @@ napoleon_use_rtype = False
 def visit_math(translator, node: nodes.math) -> None:
     """A formula as MathML, which browsers show without scripts; its brackets grow by themselves."""
     formula = re.sub(r"\\[bB]ig[lr]?(?![a-z])", "", node.astext()).replace(r"\dots", r"\ldots")
-    translator.body.append(tex2mathml(formula, as_block=isinstance(node, nodes.math_block)))
+    block = isinstance(node, nodes.math_block)
+    shown = tex2mathml(formula, as_block=block)
+    translator.body.append(f'<div class="math">{shown}</div>' if block else shown)
     raise nodes.SkipNode
 
 
@@ -95,8 +97,18 @@ def unlinked(
     return shown if node["refdomain"] == "py" and target in internal_names() else None
 
 
+def plain_ranges(*arguments: object) -> tuple[str | None, str | None]:
+    """A signature with ``float`` in place of ``Annotated[float, Gt(gt=0)]``."""
+    signature, returns = (
+        part and re.sub(r"Annotated\[([^,\[\]]+), [^\[\]]*\]", r"\1", str(part))
+        for part in arguments[-2:]
+    )
+    return signature, returns
+
+
 def setup(app: Sphinx) -> None:
     """Formulas as MathML; the reference is whole."""
+    app.connect("autodoc-process-signature", plain_ranges)
     app.connect("missing-reference", unlinked)
     app.connect("env-check-consistency", check_api)
     app.add_html_math_renderer("mathml", (visit_math, None), (visit_math, None))
