@@ -54,7 +54,7 @@ class VSSL(ViewPrograms):
     - Means that are constant, or that shrink: a target that shrinks raises its density without
       limit. They pass a batch norm without affine, so each has variance one over the batch.
     - Scales so large that the KL forgives any distance of the means: the likelihood has the
-      student's scales too, and charges log σ for them. They are bounded all the same.
+      student's scales too, and charges log σ for them. They are bounded, too.
     - Scales that mean nothing: no gradient reaches the prior, and for a given prior the KL is
       least at :math:`\sigma_s = \sigma_t` whatever the distance of the means, so that it would
       keep any σ. The shared scale of the likelihood makes σ follow the error between the views.

@@ -1,4 +1,4 @@
-"""uncertainty-v2: do errors, people's doubts, corruptions and crops raise an uncertainty?
+"""uncertainty-v2: an uncertainty against errors, human disagreement, corruptions and crops.
 
 Version 2 adds the R-AUROC, crops and numbers of views; all other figures are those of version 1.
 """

@@ -65,7 +65,7 @@ class SymmetricELBO(ELBO):
 
     It is symmetric when the plate holds both orders of every pair (:func:`ordered_pairs`). It knows
     sites, not models: observed sites give the expected log-likelihoods, latent sites the KL.
-    Where ``TraceMeanField_ELBO`` falls back to sampling without a word when no analytic KL is
+    Where ``TraceMeanField_ELBO`` silently falls back to sampling when no analytic KL is
     registered, this class raises; and nothing in it moves a value to the host.
 
     The training path is ``SymmetricELBO()(model, guide)``, a module to be used with a torch
