@@ -19,7 +19,7 @@ def main(
 
     Model and guide (vje_pyro.models.ManyViews) are fitted to embeddings of the training images'
     views, and kept in the run for run.joint_posterior(images). The checks, on images that it was
-    not fitted to, are RUN/results/many-views-v1.json.
+    not fitted to, are RUN/results/many-views-v2.json.
 
     Examples::
 

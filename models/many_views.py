@@ -1,8 +1,9 @@
 """One latent and many views of unequal quality: the joint model of an image's embeddings."""
 
 import math
+from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 import pyro
 import torch
@@ -17,7 +18,6 @@ from pyro.distributions import (
 )
 from torch import Tensor, nn
 from torch.nn.functional import normalize, softplus
-from torch.quasirandom import SobolEngine
 
 from vje_pyro.distributions import ProjectedNormal, RadialStudentT
 from vje_pyro.distributions._common import unit_vector
@@ -28,11 +28,20 @@ from vje_pyro.ranges import PositiveFloat, PositiveInt
 if TYPE_CHECKING:
     from vje_pyro.inference import CanonicalCoordinates
 
-_DRAWS = 20
-"""At a time: a draw takes V d numbers an image."""
-
 _ROUNDS = 2
-"""In which the weights are inferred: first beside all views alike, then beside weighted ones."""
+"""In which the network reads the weights: beside all views alike, then beside weighted ones."""
+
+_CHAINS = 50
+"""Of an image's weights: as many Gaussians make up its posterior."""
+
+_SWEEPS = 12
+"""Of a chain over the views; the network and the prior propose in turn."""
+
+_SURPLUS = 2
+"""Draws of z for each one that is kept."""
+
+_IMAGES = 8
+"""At a time: what is computed for them fits a processor's cache."""
 
 
 class ManyViews(nn.Module):
@@ -62,15 +71,22 @@ class ManyViews(nn.Module):
         q(z \mid w, \ell, u) = N\Big(\frac{\sum_v \ell_v h_v k\,u_v / n_v}{1 + \sum_v k^2 / n_v},\
             \frac{1}{1 + \sum_v k^2 / n_v}\Big)
 
-    The lengths are integrated out by Laplace's method around :math:`\sqrt d`, the length of most
-    vectors of the prior: that adds a covariance of rank V.
+    and the lengths are integrated out by Laplace's method around :math:`\sqrt d`, the length of
+    most vectors of the prior. That adds a covariance of rank V, and gives the evidence
+    :math:`\hat p(u \mid w)` too. So an image is left with V unknowns, its weights, and Markov
+    chains draw them (Metropolis–Hastings, one view at a time):
 
-    A small network infers the weight of a view from the view and from its agreement with the
-    others. So :math:`q(z \mid u)` is a scale mixture of Gaussians, and more views make it narrower.
+    .. math:: w^{(s)} \sim \hat p(w \mid u) \propto \hat p(u \mid w) \prod_v p(w_v)
+
+    :math:`z \sim q(z \mid w^{(s)}, u)` follows. Pairs are weighted by :math:`p(z, w, u, r)` over
+    the density that they were drawn from, which corrects Laplace's method and takes in the radii.
+    :meth:`draw` resamples them; :meth:`posterior` is the mixture of the chains' Gaussians, each by
+    the weight of its draws. More views make it narrower.
 
     :meth:`model` and :meth:`guide` are Pyro programs on the canonical embeddings of V views of N
-    images, ``(V, N, d)``. :meth:`fit` trains them, with
-    :class:`~vje_pyro.inference.ImportanceWeightedELBO` as the bound.
+    images, ``(V, N, d)``. The guide is a small network that infers the weight of a view from the
+    view and from its agreement with the others, each weight by itself; the chains propose from it.
+    :meth:`fit` trains both.
 
     Source: this project.
 
@@ -217,24 +233,55 @@ class ManyViews(nn.Module):
 
     def posterior_given_weights(self, directions: Tensor, weight: Tensor) -> TorchDistribution:
         """``q(z | views, weights)``: batch shape ``(..., 1, N)`` of weights ``(..., V, N)``."""
-        noise = self._noise(weight)
-        variance = 1 / (1 + (self._loading_variance() / noise).sum(-3, keepdim=True))
-        total = (self._loading_variance() + noise).sqrt()
-        # z is in the mean a sum over views of length times its column.
-        columns = variance * self.log_loading.exp() * total * directions / noise
-        columns = columns.movedim(-3, -1).unsqueeze(-4)
-        # Quadratic form of the lengths once z is integrated out, and log length to second order.
-        own = (directions * total).square().div(noise).sum(-1).movedim(-2, -1).unsqueeze(-3)
-        quadratic = own.diag_embed() - columns.mT @ (columns / variance.unsqueeze(-1))
-        length = math.sqrt(self.num_latents)
-        free = (self.num_latents - 1) / self.num_latents
-        precision = quadratic + free * torch.eye(len(directions), device=weight.device)
-        root = torch.linalg.cholesky(precision)
-        shift = free * length - length * quadratic.sum(-1)
-        lengths = length + torch.cholesky_solve(shift.unsqueeze(-1), root)
+        rows, variance, root, shift, _ = self._integrate_lengths(directions, weight)
+        columns = (variance.unsqueeze(-2) * rows).mT
         spread = torch.linalg.solve_triangular(root, columns.mT, upper=False).mT
-        loc = (columns @ lengths).squeeze(-1)
-        return LowRankMultivariateNormal(loc, spread, variance)
+        loc = math.sqrt(self.num_latents) * columns.sum(-1) + (spread @ shift).squeeze(-1)
+        return LowRankMultivariateNormal(
+            loc.unsqueeze(-3), spread.unsqueeze(-4), variance.unsqueeze(-3), validate_args=False
+        )
+
+    def log_evidence(self, directions: Tensor, weight: Tensor) -> Tensor:
+        """``log p(directions | weights)`` but for a constant, ``(..., N)`` in nats.
+
+        z and the lengths are integrated out. It infers weights only: as a function of loading and
+        noise this approximation has no maximum.
+        """
+        return self._integrate_lengths(directions, weight)[-1]
+
+    def _integrate_lengths(self, directions: Tensor, weight: Tensor) -> tuple[Tensor, ...]:
+        """Laplace's method: rows ``(..., N, V, d)``, variance, root, shift and log evidence.
+
+        z has the mean ``variance * (lengths @ rows)``, and the lengths have the precision
+        ``root @ root.mT`` and the mean ``sqrt(d) + inverse(root.mT) @ shift``.
+        """
+        u, d = directions.transpose(0, 1), self.num_latents
+        noise, loading = self._noise(weight.transpose(-2, -1)), self._loading_variance()
+        ratio = loading / noise
+        scaled = u * (1 + ratio).sqrt()
+        rows = scaled * ratio.sqrt()
+        variance = 1 / (1 + ratio.sum(-2))
+        weighted = rows * variance.sqrt().unsqueeze(-2)
+        quadratic = scaled.square().sum(-1).diag_embed() - weighted @ weighted.mT
+        # The lengths' own density, to second order around the root of d.
+        free = 1 - 1 / d
+        root = torch.linalg.cholesky(quadratic + free * torch.eye(len(directions)).to(u))
+        shift = math.sqrt(d) * (free - quadratic.sum(-1, keepdim=True))
+        shift = torch.linalg.solve_triangular(root, shift, upper=False)
+        squares = shift.square().sum((-2, -1)) - d * quadratic.sum((-2, -1))
+        logs = torch.log1p(ratio).sum((-2, -1)) + variance.log().sum(-1)
+        log_evidence = (squares + logs) / 2 - root.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+        return rows, variance, root, shift, log_evidence
+
+    def log_joint(self, views: Tensor, z: Tensor, weight: Tensor) -> Tensor:
+        """``log p(z, weights, views)`` in nats, ``(..., N)`` of z ``(..., N, d)``."""
+        z = z.unsqueeze(-3)
+        of_views = (
+            self.weight_prior().log_prob(weight)
+            + self.direction(z, weight).log_prob(normalize(views, dim=-1))
+            + self.radius(z).log_prob(views.norm(dim=-1))
+        )
+        return Normal(0.0, 1.0).log_prob(z).sum((-3, -1)) + of_views.sum(-2)
 
     def fit(
         self,
@@ -248,16 +295,21 @@ class ManyViews(nn.Module):
     ) -> "ManyViews":
         """Fit coordinates, model and guide to embeddings of several views of every image.
 
-        A step looks at 2 to ``max_views`` random views of a mini-batch of images. The rate is
-        ``lr`` for the network and five times that for the parameters of the laws, warmed up and
-        brought to zero along half a cosine.
+        First model and guide, by :class:`~vje_pyro.inference.ImportanceWeightedELBO`. Then the laws
+        alone, a quarter as many steps, by Monte Carlo expectation–maximisation: a step goes up the
+        gradient of ``log p(z, w, views)`` at draws of z and w from the posterior, as
+        :meth:`draw` makes them, so the laws do not bend to what the guide can follow.
+
+        A step of the first looks at 2 to ``max_views`` random views of a mini-batch of images, of
+        the second at 1 to twice as many. The rate of the network is ``lr``, that of the laws five
+        times, then twice as much; warmed up and brought to zero along half a cosine.
 
         Args:
             embeddings: ``(V, N, D)``, V at least 2.
-            num_steps: Of Adam.
+            num_steps: Of Adam, for the bound.
             batch_size: Images a step.
             num_particles: Of the importance-weighted bound; with few, the tails come out too light.
-            max_views: Views a step, at most.
+            max_views: Views a step for the bound, at most.
             lr: Rate.
             seed: Of all draws.
 
@@ -278,64 +330,111 @@ class ManyViews(nn.Module):
         views = self.coordinates(embeddings)
         network = list(self.weight_network.parameters())
         laws = [p for name, p in self.named_parameters() if not name.startswith("weight_network")]
-        groups: list[dict[str, Any]] = [{"params": network}, {"params": laws, "lr": 5 * lr}]
-        optimizer = torch.optim.Adam(groups, lr=lr)
-        rate = torch.optim.lr_scheduler.LambdaLR(optimizer, partial(_rate, num_steps))
         bound = ImportanceWeightedELBO(num_particles)
+
+        def some_views(fewest: int, most: int) -> Tensor:
+            size = int(torch.randint(fewest, max(fewest, min(most, len(views))) + 1, ()))
+            images = torch.randint(views.shape[1], (batch_size,))
+            return views[torch.randperm(len(views))[:size]][:, images]
+
+        def of_bound() -> Tensor:
+            batch = some_views(2, max_views)
+            loss = bound.differentiable_loss(self.model, self.guide, batch)
+            return loss / (len(batch) * self.num_latents)
+
+        def of_draws() -> Tensor:
+            batch = some_views(1, 2 * max_views)
+            loss = -self.log_joint(batch, *self._draw_pairs(batch, 8, num_chains=8))
+            return loss.mean() / (len(batch) * self.num_latents)
+
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             self.train()
-            for _ in range(num_steps):
-                size = int(torch.randint(2, max(2, min(max_views, len(views))) + 1, ()))
-                images = torch.randint(views.shape[1], (batch_size,))
-                batch = views[torch.randperm(len(views))[:size]][:, images]
-                loss = bound.differentiable_loss(self.model, self.guide, batch)
-                optimizer.zero_grad()
-                (loss / (size * self.num_latents)).backward()
-                nn.utils.clip_grad_norm_(self.parameters(), 5.0)
-                optimizer.step()
-                rate.step()
+            _descend(of_bound, [(network, lr), (laws, 5 * lr)], num_steps)
+            _descend(of_draws, [(laws, 2 * lr)], num_steps // 4)
         return self.eval()
 
-    def posterior(self, views: Tensor, num_components: int = 64) -> TorchDistribution:
+    def posterior(
+        self, views: Tensor, num_components: PositiveInt = _CHAINS, seed: int = 0
+    ) -> TorchDistribution:
         """``q(z | views)`` of canonical embeddings ``(V, N, d)``: a mixture over the weights.
 
         Args:
             views: Canonical embeddings.
-            num_components: Quasi-random points of the weights, one Gaussian each.
+            num_components: Chains of the weights, one Gaussian each.
+            seed: Of the chains.
 
         Returns:
             Batch shape ``(N,)``, event shape ``(d,)``.
         """
-        directions = normalize(views, dim=-1)
-        given = self.posterior_given_weights(directions, self._points(directions, num_components))
-        parts = (given.loc, given.cov_factor, given.cov_diag)
-        loc, spread, variance = (x.squeeze(1).transpose(0, 1) for x in parts)
-        equal = Categorical(views.new_ones(views.shape[1], num_components))
-        return MixtureSameFamily(equal, LowRankMultivariateNormal(loc, spread, variance))
+        parts = []
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            for some in views.split(_IMAGES, dim=1):
+                weight, _, log_weight = self._candidates(some, num_components, 8)
+                given = self.posterior_given_weights(normalize(some, dim=-1), weight)
+                laws = (x.squeeze(1) for x in (given.loc, given.cov_factor, given.cov_diag))
+                parts.append([x.transpose(0, 1) for x in (log_weight.logsumexp(0), *laws)])
+        logits, loc, spread, variance = map(torch.cat, zip(*parts, strict=True))
+        law = LowRankMultivariateNormal(loc, spread, variance, validate_args=False)
+        return MixtureSameFamily(Categorical(logits=logits), law)
 
-    def draw(self, views: Tensor, num_samples: int) -> Tensor:
+    def draw(self, views: Tensor, num_samples: PositiveInt) -> Tensor:
         """Draws of z from the posterior of views ``(V, N, d)``: ``(num_samples, N, d)``."""
-        directions, parts = normalize(views, dim=-1), []
-        for start in range(0, num_samples, _DRAWS):
-            size = min(_DRAWS, num_samples - start)
-            weight = self.weight_posterior(directions).sample((size,))
-            parts.append(self.posterior_given_weights(directions, weight).sample().squeeze(1))
-        return torch.cat(parts)
+        parts = [self._draw_pairs(some, num_samples)[0] for some in views.split(_IMAGES, dim=1)]
+        return torch.cat(parts, dim=1)
 
-    def _points(self, directions: Tensor, number: int) -> Tensor:
-        """Quasi-random points of ``q(weight | views)``, ``(number, V, N)``."""
-        points = SobolEngine(len(directions), scramble=True, seed=0).draw(number).double()
-        uniform = points.clamp(1e-6, 1 - 1e-6)
-        q = self.weight_posterior(directions)
-        if len(directions) == 1:
-            from scipy.special import gammaincinv
+    @torch.no_grad()
+    def _draw_pairs(
+        self, views: Tensor, number: int, num_chains: int = _CHAINS
+    ) -> tuple[Tensor, Tensor]:
+        """Draws of z ``(number, N, d)`` and weights ``(number, V, N)`` given the views."""
+        num_each = math.ceil(_SURPLUS * number / num_chains)
+        weight, z, log_weight = self._candidates(views, num_chains, num_each)
+        share = log_weight.flatten(0, 1).softmax(0)
+        chosen = torch.multinomial(share.T, number, replacement=True).T
+        image = torch.arange(views.shape[1])
+        return z.flatten(0, 1)[chosen, image], weight[chosen % num_chains, :, image].mT
 
-            half_df = self.log_df.exp().item() / 2
-            weights = torch.from_numpy(gammaincinv(half_df, uniform.numpy()) / half_df)
-            return weights.to(directions)[..., None].expand(-1, -1, directions.shape[1])
-        normal = torch.special.ndtri(uniform).to(directions)[..., None]
-        return (q.loc + q.scale * normal).exp()
+    @torch.no_grad()
+    def _candidates(
+        self, views: Tensor, num_chains: int, num_each: int
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Weights ``(S, V, N)``, draws of z ``(C, S, N, d)`` given each, and log weights of pairs.
+
+        A pair's importance weight is its density under the model, over that under the
+        approximation that it comes from: it corrects Laplace's method, and it takes in the radii.
+        """
+        directions = normalize(views, dim=-1)
+        weight = self._chains(directions, num_chains)
+        given = self.posterior_given_weights(directions, weight)
+        z = given.sample((num_each,))
+        proposed = self.weight_prior().log_prob(weight).sum(-2)
+        proposed = proposed + self.log_evidence(directions, weight) + given.log_prob(z).squeeze(-2)
+        z = z.squeeze(-3)
+        return weight, z, self.log_joint(views, z, weight) - proposed
+
+    @torch.no_grad()
+    def _chains(self, directions: Tensor, num_chains: int) -> Tensor:
+        """Weights given directions, ``(num_chains, V, N)``: Metropolis–Hastings, view by view."""
+        guide = self.weight_posterior(directions)
+        prior = self.weight_prior().expand(guide.batch_shape)
+        weight = guide.sample((num_chains,))
+        evidence = self.log_evidence(directions, weight)
+        for sweep in range(_SWEEPS):
+            # The guide's tails can be too light: the prior proposes as well.
+            proposal = (guide, prior)[sweep % 2]
+            proposed = proposal.sample((num_chains,))
+            gain = prior.log_prob(proposed) - proposal.log_prob(proposed)
+            gain = gain - prior.log_prob(weight) + proposal.log_prob(weight)
+            for v in range(len(directions)):
+                changed = weight.clone()
+                changed[:, v] = proposed[:, v]
+                new = self.log_evidence(directions, changed)
+                accept = (new - evidence + gain[:, v]).exp() > torch.rand_like(new)
+                weight[:, v] = torch.where(accept, proposed[:, v], weight[:, v])
+                evidence = torch.where(accept, new, evidence)
+        return weight
 
     def simulate(self, num_views: int, num_images: int) -> tuple[Tensor, Tensor]:
         """Views ``(V, N, d)`` that the model generates, and their z ``(N, d)``."""
@@ -352,6 +451,20 @@ class ManyViews(nn.Module):
         return (2 * self.log_noise).exp() / weight[..., None]
 
 
+def _descend(
+    loss: Callable[[], Tensor], groups: list[tuple[list[nn.Parameter], float]], num_steps: int
+) -> None:
+    """Steps of Adam on parameters, each group at its rate."""
+    optimizer = torch.optim.Adam([{"params": params, "lr": lr} for params, lr in groups])
+    rate = torch.optim.lr_scheduler.LambdaLR(optimizer, partial(_rate, num_steps))
+    for _ in range(num_steps):
+        optimizer.zero_grad()
+        loss().backward()
+        nn.utils.clip_grad_norm_([p for params, _ in groups for p in params], 5.0)
+        optimizer.step()
+        rate.step()
+
+
 def _rate(num_steps: int, step: int) -> float:
     """Factor of the rate: a warm-up of 20 steps, then half a cosine."""
-    return min(1.0, (step + 1) / 20) * 0.5 * (1 + math.cos(math.pi * step / num_steps))
+    return min(1.0, (step + 1) / 20) * 0.5 * (1 + math.cos(math.pi * step / max(1, num_steps)))

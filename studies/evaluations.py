@@ -4,7 +4,7 @@ Beside the protocols of ``vje evaluate``, which read the features of the test sp
 validation split (``knn-validation-v1``), what the logs say (``training-v1``), what the latent is
 used for (``latent-v1``), how much of it the posterior knows (``signal-v1``), detection of other
 data and of other classes (``ood-v1``, ``one-class-v1``), uncertainty (``uncertainty-v2``), the
-posterior (``diagnostics-v2``), the joint posterior (``many-views-v1``), the choice of an outlier
+posterior (``diagnostics-v2``), the joint posterior (``many-views-v2``), the choice of an outlier
 score on training images (``outlier-choice-v1``), errors told by the spread of views
 (``view-spread-v1``). Nothing is trained for the fast paths of a GPU
 (``correctness-v1``) and the cost of a step (``throughput-v1``).
@@ -259,7 +259,7 @@ def _throughput(trained: Trained, _: str, tasks: list[Task]) -> Iterator[Result]
 
 OTHERS: dict[str, Callable[..., Iterable[Result]]] = {
     "training-v1": _training, "latent-v1": _latent, "ood-v1": _ood, "uncertainty-v2": _uncertainty,
-    "signal-v1": _signal, "many-views-v1": _joint_posterior,
+    "signal-v1": _signal, "many-views-v2": _joint_posterior,
     "diagnostics-v2": _diagnostics, "one-class-v1": _one_class, SEARCH: _search,
     "outlier-choice-v1": _outlier_choice, "view-spread-v1": _view_spread,
     "correctness-v1": _correctness,

@@ -196,7 +196,7 @@ class Representation:
         Args:
             images: As everywhere.
             num_views: Random views of each image, as in training, that the posterior sees.
-            seed: Of the views.
+            seed: Of the views and of the chains.
 
         Raises:
             CheckpointError: If the run has no joint posterior.
@@ -205,7 +205,7 @@ class Representation:
         model = self.joint_posterior_model
         views = model.coordinates(self.embed_views(images, num_views, seed))
         with torch.no_grad():
-            return model.posterior(views)
+            return model.posterior(views, seed=seed)
 
     def log_likelihood(
         self, source: Any, target: Any = None, num_samples: int = 16

@@ -38,7 +38,7 @@ def test_the_posterior_is_kept_in_the_run_and_narrows_with_views(fitted):
 
 
 def test_the_result_file_holds_each_figure_for_each_number_of_views(fitted):
-    result = json.loads((fitted / "results" / "many-views-v1.json").read_text())
+    result = json.loads((fitted / "results" / "many-views-v2.json").read_text())
     of_views = {
         "angle-50", "angle-80", "angle-95", "radius-50", "radius-80", "radius-95", "variance",
         "simulated-variance", "k-hat", "elbo-gap", "rank-alarms",

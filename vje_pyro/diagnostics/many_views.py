@@ -4,14 +4,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.stats import kstest
+from scipy.stats import gamma, kstest
 from torch import Tensor
+from torch.distributions import Normal
 from torch.nn.functional import normalize
 
 from vje_pyro.diagnostics._programs import seeded
-from vje_pyro.diagnostics.importance import Importance, pareto_k
+from vje_pyro.diagnostics.importance import Importance, importance_weighted_bound, pareto_k
 from vje_pyro.diagnostics.predictive import Replicates
-from vje_pyro.inference import ImportanceWeightedELBO
 
 _CHUNK = 20
 _RANK_DRAWS = 99
@@ -48,23 +48,50 @@ def further_view_check(
 
 @torch.no_grad()
 def importance_of_views(model: Any, views: Tensor, num_samples: int, seed: int = 0) -> Importance:
-    """Importance weights of the guide for the joint model of each image's views ``(k, N, d)``.
+    """Importance weights of the posterior for each image's views ``(k, N, d)``.
 
-    One datum is an image, all of whose views are observed and seen by the guide.
+    One datum is an image. Its posterior is the mixture of Gaussians that ``model.posterior``
+    gives; the density that it should have is p(z) times that of all directions and radii, the
+    weights of the views integrated out by quadrature.
     """
-    rounds = max(1, num_samples // _CHUNK)
-    bound = ImportanceWeightedELBO(_CHUNK)
+    posterior, prior = model.posterior(views, seed=seed), Normal(0.0, 1.0)
+    directions, radii = normalize(views, dim=-1), views.norm(dim=-1)
     with seeded(seed):
-        parts = [bound.particle_terms(model.model, model.guide, views) for _ in range(rounds)]
-    log_weights = torch.cat([bound.per_datum(terms).double() for terms in parts])
-    weights = (log_weights - log_weights.amax(0)).exp()
-    bounds = {
-        k: log_weights.unflatten(0, (-1, k)).logsumexp(1).mean(0) - float(np.log(k))
-        for k in (1, len(log_weights))
-    }
-    ess = weights.sum(0).square() / weights.square().sum(0)
+        draws = posterior.sample((num_samples,)).split(_CHUNK)
+    parts = []
+    for z in draws:
+        each = z[:, None]
+        of_views = direction_log_prob(model, each, directions) + model.radius(each).log_prob(radii)
+        log_joint = prior.log_prob(z).sum(-1) + of_views.sum(1)
+        parts.append((log_joint - posterior.log_prob(z)).double())
+    log_weights = torch.cat(parts)
+    bounds = {k: importance_weighted_bound(log_weights, k) for k in (1, num_samples)}
+    ess = (2 * log_weights.logsumexp(0) - (2 * log_weights).logsumexp(0)).exp()
     images = torch.arange(views.shape[1])
     return Importance(log_weights, pareto_k(log_weights), ess, bounds, images)
+
+
+def direction_log_prob(model: Any, z: Tensor, directions: Tensor, num_points: int = 32) -> Tensor:
+    """``log p(direction | z)`` of views in nats, their weights integrated out, ``(..., V, N)``.
+
+    The trapezoidal rule over log weight, between quantiles of the prior that leave out 1e-6.
+
+    Args:
+        model: A :class:`~vje_pyro.models.ManyViews`.
+        z: ``(..., 1, N, d)``.
+        directions: Unit vectors ``(V, N, d)``.
+        num_points: Of the rule.
+    """
+    half_df = model.log_df.exp().item() / 2
+    low, high = np.log(gamma.ppf([5e-7, 1 - 5e-7], half_df, scale=1 / half_df))
+    points = torch.linspace(low, high, num_points)
+    total = z.new_tensor(-torch.inf)
+    for point in points:
+        weight = point.exp().expand(directions.shape[:2])
+        log_density = model.weight_prior().log_prob(weight) + point
+        log_density = log_density + model.direction(z, weight).log_prob(directions)
+        total = torch.logaddexp(total, log_density)
+    return total + (points[1] - points[0]).log()
 
 
 @torch.no_grad()

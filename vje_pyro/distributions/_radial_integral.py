@@ -44,15 +44,15 @@ def log_radial_integral(
         peak, x, log_weight = _nodes(dim, a, beta, excess, df)
     # In units of the peak's radius, ρ = r / peak.
     a, beta = a * peak.square(), beta / peak
-    # Beyond ρ = 1 the quadratic form is divided by ρ², so that no node overflows.
-    outer = x.clamp(min=0)
-    form = a * (torch.exp(x - outer) - beta * torch.exp(-outer)).square()
     if df is None:
         # The difference from the peak's form, without its cancellation.
         change = a * torch.expm1(x) * (torch.exp(x) + 1 - 2 * beta)
         log_peak = -0.5 * (a * (1 - beta).square() + excess)
         log_integrand = dim * x - 0.5 * change
     else:
+        # Beyond ρ = 1 the quadratic form is divided by ρ², so that no node overflows.
+        outer = x.clamp(min=0)
+        form = a * (torch.exp(x - outer) - beta * torch.exp(-outer)).square()
         least = df + excess
         at_peak = a * (1 - beta).square() + least
         log_peak = -0.5 * (df + dim) * (at_peak / df).log()
