@@ -351,8 +351,9 @@ class ManyViews(nn.Module):
             torch.manual_seed(seed)
             self.train()
             _descend(of_bound, [(network, lr), (laws, 5 * lr)], num_steps)
+            self.eval()
             _descend(of_draws, [(laws, 2 * lr)], num_steps // 4)
-        return self.eval()
+        return self
 
     def posterior(
         self, views: Tensor, num_components: PositiveInt = _CHAINS, seed: int = 0
