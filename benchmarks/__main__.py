@@ -37,7 +37,7 @@ from benchmarks.parts import BATCH, PARTS
 from benchmarks.timing import describe
 from vje_pyro.atomic import make_folder, write_atomic
 from vje_pyro.evaluation import Figure
-from vje_pyro.provenance import git_commit, versions
+from vje_pyro.provenance import origin
 
 OUT = Path(__file__).parents[1] / "docs" / "results" / "benchmarks"
 
@@ -48,7 +48,7 @@ def write(name: str, options: argparse.Namespace, **content: Any) -> Path:
     record = {
         "schema": "vje-pyro-performance", "schema_version": 1, "part": name, **content,
         "settings": settings, "seed": 0, "device": describe(options.device),
-        "versions": versions(), "commit": git_commit(),
+        **origin(),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
     }  # fmt: skip
     path = options.out / f"{name}-{options.device.type}.json"

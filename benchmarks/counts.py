@@ -39,7 +39,7 @@ from vje_pyro.atomic import write_atomic
 from vje_pyro.encoders import ResNet, SmallResNet
 from vje_pyro.inference import SlicedEppsPulley
 from vje_pyro.models import VJE
-from vje_pyro.provenance import git_commit, versions
+from vje_pyro.provenance import origin
 from vje_pyro.training.activation_checkpointing import checkpoint_activations
 from vje_pyro.training.step import Stepper
 
@@ -255,7 +255,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         content |= {"precision": "float32", "optimizer": "AdamW", "encoders": encoders}
     else:
         content |= {"processes": 2, "scenarios": communication()}
-    content |= {"commit": git_commit(), "versions": versions()}
+    content |= origin()
     text = json.dumps(content, indent=2, allow_nan=False) + "\n"
     write_atomic(options.out / f"{options.what}.json", text)
     print(text)

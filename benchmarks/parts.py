@@ -25,6 +25,7 @@ from vje_pyro.configuration import CONFIG_DIR
 from vje_pyro.encoders import SmallResNet
 from vje_pyro.evaluation import Figure
 from vje_pyro.reading import read_csv
+from vje_pyro.training.run_dir import RunDir
 from vje_pyro.training.step import Stepper
 
 BATCH = 256
@@ -251,7 +252,7 @@ def _trained_rate(processes: int, options: Options) -> float:
         subprocess.run(
             [*command, f"run_dir={run}"], check=True, capture_output=True, env=environment
         )
-        rates = [float(row["images_per_second"]) for row in read_csv(run / "logs" / "steps.csv")]
+        rates = [float(row["images_per_second"]) for row in read_csv(RunDir(run).steps)]
     return statistics.median(rates[2:])  # the first ones warm up
 
 

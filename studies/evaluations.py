@@ -155,7 +155,8 @@ def _training(trained: Trained, *_: Any) -> list[Result]:
     method, ``active_units`` (share of the latent features) and ``kl`` (nats per datum, averaged
     over the last epoch); what is not in the logs is left out.
     """
-    steps, epochs = (_columns(trained.run.path / "logs" / f"{x}.csv") for x in ("steps", "epochs"))
+    directory = trained.run.directory
+    steps, epochs = _columns(directory.steps), _columns(directory.epochs)
     batch_size = trained.run.config["loader"]["batch_size"]
     milliseconds = 1000 * batch_size / steps["images_per_second"]
     low, middle, high = map(float, np.quantile(milliseconds, [0.25, 0.5, 0.75]))

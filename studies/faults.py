@@ -36,7 +36,7 @@ from vje_pyro.diagnostics import (
 )
 from vje_pyro.diagnostics.c2st import C2ST, accuracies
 from vje_pyro.inference import Joint
-from vje_pyro.provenance import git_commit, versions
+from vje_pyro.provenance import origin
 
 FILE = Path(__file__).resolve().parents[1] / "docs" / "results" / "diagnostics" / "faults.json"
 
@@ -245,7 +245,7 @@ def main(arguments: list[str] | None = None, file: Path = FILE) -> None:
     alarms = false_alarms((options.images, options.null_features), options.repetitions)
     record = {
         "benchmark": "faults", "faults": rows, "false_alarms": alarms, "config": vars(options),
-        "commit": git_commit(), "versions": versions(),
+        **origin(),
     }  # fmt: skip
     make_folder(file.parent)
     write_atomic(file, json.dumps(record, indent=2, allow_nan=False) + "\n")

@@ -7,6 +7,7 @@ import sys
 from functools import cache
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 PACKAGES = (
     "vje-pyro",
@@ -37,6 +38,11 @@ def versions() -> dict[str, str | None]:
         except metadata.PackageNotFoundError:
             found[package] = None
     return found
+
+
+def origin() -> dict[str, Any]:
+    """``commit`` and ``versions`` of the code that writes a file."""
+    return {"commit": git_commit(), "versions": versions()}
 
 
 @cache  # the code that runs is the one that was imported

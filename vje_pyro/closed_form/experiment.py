@@ -31,7 +31,7 @@ from vje_pyro.closed_form.thresholds import Thresholds, alignment_thresholds
 from vje_pyro.data import DataSource, ImageArray
 from vje_pyro.errors import DataError
 from vje_pyro.evaluation.linear import linear_predict
-from vje_pyro.provenance import git_commit, versions
+from vje_pyro.provenance import origin
 from vje_pyro.statistics import SHARE, over_repetitions
 
 SCHEMA, SCHEMA_VERSION = "vje-pyro-closed-form", 1
@@ -202,8 +202,7 @@ def write_result(
         "dataset": source.name,
         "settings": settings,
         **measured,
-        "commit": git_commit(),
-        "versions": versions(),
+        **origin(),
     }
     path = out / f"closed-form-{source.name}.json"
     write_atomic(path, json.dumps(result, indent=2).encode())

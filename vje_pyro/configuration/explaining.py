@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterator, Sequence
-from inspect import getdoc
 from pkgutil import resolve_name
 from typing import Any
 
@@ -65,11 +64,16 @@ def _leaves(node: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any, 
 
 
 def _documented(key: str, component: str) -> str:
-    """What the docstring of a component says of the argument that a key is."""
+    """What the docstrings of a component and its bases say of the argument that a key is."""
+    if key.replace(".", "/") in groups():
+        return "a group: " + ", ".join(groups()[key.replace(".", "/")])
     try:
-        text = getdoc(resolve_name(component)) or ""
-    except Exception:  # of none, or of a user's own: training says what is wrong with it
+        found = resolve_name(component)
+    except Exception:  # there is none, or it is a user's own: training says what is wrong with it
         return ""
     name = key.rpartition(".")[2]
-    said = (a.description for a in parse(text).params if a.arg_name == name)
-    return " ".join((next(said, None) or "").split())
+    for part in getattr(found, "__mro__", [found]):
+        for argument in parse(part.__doc__ or "").params:
+            if argument.arg_name == name and argument.description:
+                return " ".join(argument.description.split())
+    return ""

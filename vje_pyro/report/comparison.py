@@ -13,6 +13,7 @@ from vje_pyro.evaluation.seeds import check_comparable
 from vje_pyro.report.collect import Floats, Log, read_log, read_results
 from vje_pyro.run import read_run_json
 from vje_pyro.statistics import Figure, over_repetitions, over_seeds, scale_of
+from vje_pyro.training.run_dir import RunDir
 
 NOT_COMPARED = (
     *("seed", "run_dir", "name", "data.root", "data.download", "loader.num_workers"),
@@ -91,8 +92,8 @@ def read_contender(label: str, runs: Sequence[str | Path], features: str = "enco
                 f"{label}: {paths[0]} and {path} differ in {changed[:5]}: give them different "
                 "labels, or only runs that differ in the seed"
             )
-    steps = [read_log(path / "logs" / "steps.csv") for path in paths]
-    epochs = [read_log(path / "logs" / "epochs.csv", needed=("epoch", "time")) for path in paths]
+    steps = [read_log(RunDir(path).steps) for path in paths]
+    epochs = [read_log(RunDir(path).epochs, needed=("epoch", "time")) for path in paths]
     return Contender(
         label=label,
         seeds=tuple(info["seed"] for info in infos),
@@ -165,7 +166,7 @@ def as_json(contenders: Sequence[Contender]) -> dict[str, Any]:
 def _results(runs: Sequence[Path], features: str) -> list[Result]:
     found = []
     for run in runs:
-        results = read_results(run / "results")
+        results = read_results(RunDir(run).results)
         if results.refused:
             raise VJEError(f"{run}: {results.refused[0][1]}")
         found += [result for _, result in results.read if result.features == features]

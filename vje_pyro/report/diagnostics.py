@@ -13,6 +13,7 @@ from vje_pyro.reading import JsonFormat, damaged, read_npz
 from vje_pyro.report import charts
 from vje_pyro.report.collect import Floats
 from vje_pyro.statistics import Figure, parts
+from vje_pyro.training.run_dir import RunDir
 
 SCHEMA, SCHEMA_VERSION = "vje-pyro-diagnostics", 2
 
@@ -39,12 +40,13 @@ Block = Callable[[dict[str, Any], Arrays], Panel]
 
 def section(run: Path) -> dict[str, Any]:
     """What the template shows; ``missing`` says what is wrong with the files, if anything is."""
-    path = run / "diagnostics" / "diagnostics.json"
+    directory = RunDir(run)
+    path = directory.diagnosis
     if not path.exists():
         return {"missing": "", "blocks": []}
     try:
         content = _FORMAT.read(path)
-        blocks = _blocks(path, content.checks, read_npz(path.with_name("arrays.npz")))
+        blocks = _blocks(path, content.checks, read_npz(directory.diagnosis_arrays))
     except CheckpointError as error:
         return {"missing": f"the files of vje diagnose could not be read: {error}"}
     return {

@@ -28,6 +28,7 @@ from vje_pyro.report.collect import (
 )
 from vje_pyro.report.page import write_page
 from vje_pyro.report.tables import Cell, Table, cell, title, words
+from vje_pyro.training.run_dir import RunDir
 
 QUERY_SPLITS = ("test", "val", "train", "pretrain")
 BANK_SPLITS = ("train", "pretrain", "test")
@@ -53,16 +54,17 @@ def write_report(run: Run, out: str | Path | None = None) -> Path:
     Returns:
         The path of the file.
     """
-    page = Path(run.path) / "report.html" if out is None else Path(out)
+    page = RunDir(run.path).report if out is None else Path(out)
     return write_page("report.html", page, **context(run))
 
 
 def context(run: Run) -> dict[str, Any]:
     """Everything that the page shows, by section."""
-    steps = read_log(Path(run.path) / "logs" / "steps.csv")
-    epochs = read_log(Path(run.path) / "logs" / "epochs.csv")
+    directory = RunDir(run.path)
+    steps = read_log(directory.steps)
+    epochs = read_log(directory.epochs)
     sizes = split_sizes(run.source, ("pretrain", "train", "val", "test"))
-    results = read_results(Path(run.path) / "results")
+    results = read_results(directory.results)
     last = (steps.last("step"), steps.last("time")) if steps else (None, None)
     rows = facts.training_facts(run, sizes, *last)
     info = facts.as_json({**run.info, "config": run.config})

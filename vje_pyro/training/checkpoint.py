@@ -26,6 +26,7 @@ from vje_pyro.atomic import write_atomic
 from vje_pyro.errors import CheckpointError
 from vje_pyro.inference import LocalParams
 from vje_pyro.reading import parse_json, validate
+from vje_pyro.training.run_dir import RunDir
 
 logger = logging.getLogger(__name__)
 
@@ -117,7 +118,7 @@ def load_weights(path: str | Path, module: nn.Module) -> None:
     """
     path = Path(path)
     if path.is_dir():
-        path = path / "checkpoints" / "last.safetensors"
+        path = RunDir(path).last
     _, tensors = _read(path, prefixes=("model.",))
     load_model_state(module, _split(tensors)[0], path)
 

@@ -13,6 +13,9 @@ from pathlib import Path
 from vje_pyro.atomic import FLAGS, leftovers
 from vje_pyro.errors import CheckpointError
 
+DIAGNOSIS, DIAGNOSIS_ARRAYS, DIAGNOSIS_DRAWS = "diagnostics.json", "arrays.npz", "inference.nc"
+"""Files of a diagnosis: what was found, what the report plots, the draws for ArviZ."""
+
 
 class RunDir:
     """Paths inside a run directory.
@@ -34,6 +37,8 @@ class RunDir:
         self.log = self.path / "train.log"
         self.results = self.path / "results"
         self.diagnostics = self.path / "diagnostics"
+        self.diagnosis = self.diagnostics / DIAGNOSIS
+        self.diagnosis_arrays = self.diagnostics / DIAGNOSIS_ARRAYS
         self.report = self.path / "report.html"
         self._claimed = False
 

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, NonNegativeInt
 
 from vje_pyro.atomic import write_atomic
-from vje_pyro.provenance import command, git_commit, versions
+from vje_pyro.provenance import command, origin
 from vje_pyro.reading import JsonFormat
 from vje_pyro.training.checkpoint import load_meta
 from vje_pyro.training.checkpointing import Seed, read_progress
@@ -84,8 +84,7 @@ def write_run_json(
         "seed": seed,
         "data_digest": data_digest,
         "precision": precision,
-        "versions": versions(),
-        "commit": git_commit(),
+        **origin(),
         "command": before.get("command") or command(),
         "created": before.get("created") or now,
         "resumed": resumed,

@@ -11,7 +11,7 @@ from vje_pyro.atomic import make_folder, write_atomic
 from vje_pyro.configuration.overrides import Overrides, as_words
 from vje_pyro.errors import VJEError
 from vje_pyro.names import DEFAULT_PROTOCOLS
-from vje_pyro.provenance import git_commit, versions
+from vje_pyro.provenance import origin
 from vje_pyro.report.comparison import (
     Contender,
     as_json,
@@ -165,8 +165,7 @@ def _write(contenders: Sequence[Contender], title: str, out: Path, force: bool) 
         "schema_version": SCHEMA_VERSION,
         "title": title,
         **as_json(contenders),
-        "commit": git_commit(),
-        "versions": versions(),
+        **origin(),
     }
     write_atomic(out / "comparison.json", json.dumps(result, indent=2) + "\n")
     write_atomic(out / "comparison.md", f"# {title}\n\n{markdown(shown, below)}")

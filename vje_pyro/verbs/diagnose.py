@@ -49,8 +49,9 @@ from vje_pyro.distributions import (
     VonMisesFisher,
 )
 from vje_pyro.errors import DataError, VJEError
-from vje_pyro.provenance import git_commit, versions
+from vje_pyro.provenance import origin
 from vje_pyro.run import Representation
+from vje_pyro.training.run_dir import DIAGNOSIS, DIAGNOSIS_ARRAYS, DIAGNOSIS_DRAWS
 from vje_pyro.verbs.pairs import split_pairs
 from vje_pyro.verbs.partial import Parts, output_folder
 
@@ -223,12 +224,11 @@ def diagnose(
         "training_seed": run.info["seed"],
         "checkpoint": str(run.checkpoint),
         "config": run.config,
-        "commit": git_commit(),
-        "versions": versions(),
+        **origin(),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "checks": {},
     }
-    save_netcdf(to_arviz(heldout, seed=seed), out / "inference.nc", overwrite=True)
+    save_netcdf(to_arviz(heldout, seed=seed), out / DIAGNOSIS_DRAWS, overwrite=True)
     arrays: dict[str, np.ndarray] = {}
     parts, data = Parts(), Data(heldout, train, run, seed)
     for name in checks:
@@ -246,9 +246,9 @@ def diagnose(
             # After each check: whoever stops a long one keeps those before it.
             buffer = BytesIO()
             np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
-            write_atomic(out / "arrays.npz", buffer.getvalue())
+            write_atomic(out / DIAGNOSIS_ARRAYS, buffer.getvalue())
             text = json.dumps(content, indent=2, allow_nan=False) + "\n"
-            write_atomic(out / "diagnostics.json", text)
+            write_atomic(out / DIAGNOSIS, text)
     parts.finish(content["checks"])
     return content
 
