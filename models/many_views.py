@@ -295,17 +295,21 @@ class ManyViews(nn.Module):
     ) -> "ManyViews":
         """Fit coordinates, model and guide to embeddings of several views of every image.
 
-        First model and guide, by :class:`~vje_pyro.inference.ImportanceWeightedELBO`. Then the laws
-        alone, a quarter as many steps, by Monte Carlo expectation–maximisation: a step goes up the
-        gradient of ``log p(z, w, views)`` at draws of z and w from the posterior, as
-        :meth:`draw` makes them, so the laws do not bend to what the guide can follow.
+        Coordinates are fitted to every other image, model and guide to the rest: views of images
+        that coordinates were fitted to are more alike than those of others, and the noise of the
+        laws would come out too small.
+
+        First model and guide are fitted, by :class:`~vje_pyro.inference.ImportanceWeightedELBO`.
+        Then the laws alone, a quarter as many steps, by Monte Carlo expectation–maximisation: a
+        step goes up the gradient of ``log p(z, w, views)`` at draws of z and w from the posterior,
+        as :meth:`draw` makes them, so the laws do not bend to what the guide can follow.
 
         A step of the first looks at 2 to ``max_views`` random views of a mini-batch of images, of
         the second at 1 to twice as many. The rate of the network is ``lr``, that of the laws five
         times, then twice as much; warmed up and brought to zero along half a cosine.
 
         Args:
-            embeddings: ``(V, N, D)``, V at least 2.
+            embeddings: ``(V, N, D)``, V at least 2 and N at least 4.
             num_steps: Of Adam, for the bound.
             batch_size: Images a step.
             num_particles: Of the importance-weighted bound; with few, the tails come out too light.
@@ -314,20 +318,21 @@ class ManyViews(nn.Module):
             seed: Of all draws.
 
         Raises:
-            ValueError: If the embeddings are not those of two views of two images or more, or have
+            ValueError: If the embeddings are not those of two views of four images or more, or have
                 fewer varying directions than z has features.
             NonFiniteError: If an embedding is not finite.
         """
-        from vje_pyro.inference import CanonicalCoordinates
+        from vje_pyro.inference import CanonicalCoordinates, stack_views
 
-        coordinates = CanonicalCoordinates(self.num_latents).fit(embeddings)
+        embeddings = stack_views(embeddings)
+        coordinates = CanonicalCoordinates(self.num_latents).fit(embeddings[:, ::2])
         if len(coordinates.correlation_) < self.num_latents:
             raise ValueError(
                 f"the embeddings vary in {len(coordinates.correlation_)} directions only, and z "
                 f"has {self.num_latents} features: choose fewer with num_latents."
             )
         self.use_coordinates(coordinates)
-        views = self.coordinates(embeddings)
+        views = self.coordinates(embeddings[:, 1::2])
         network = list(self.weight_network.parameters())
         laws = [p for name, p in self.named_parameters() if not name.startswith("weight_network")]
         bound = ImportanceWeightedELBO(num_particles)
