@@ -98,7 +98,7 @@ def browse(profile: Path, address: Path, *flags: str) -> str:
     """Opens a file with an empty profile; what the browser prints."""
     assert BROWSER is not None
     command = [BROWSER, *FLAGS, f"--user-data-dir={profile}", *flags, address.as_uri()]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+    return subprocess.run(command, capture_output=True, text=True, timeout=400, check=True).stdout
 
 
 def probed(page: Path, folder: Path) -> list[dict]:
