@@ -155,8 +155,7 @@ def _step_of(
 
     def step() -> None:
         stepper.step(base.ready)
-        if hasattr(method, "after_step"):
-            method.after_step(0.5)
+        method.after_step(0.5)
 
     return step
 

@@ -9,7 +9,8 @@ from pyro.distributions.transforms import AffineCoupling, Permute
 from pyro.nn import DenseNN
 from torch import Tensor, nn
 
-from vje_pyro.guides.amortised import AmortisedGuide, Inferred, perceptron
+from vje_pyro.guides.amortised import AmortisedGuide, perceptron
+from vje_pyro.method import Inferred
 from vje_pyro.ranges import Depth, PositiveFloat, Width
 
 

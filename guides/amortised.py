@@ -3,26 +3,14 @@
 import math
 from abc import ABC, abstractmethod
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
-from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
+from torch.distributions import Distribution
 
+from vje_pyro.method import Inferred
 from vje_pyro.priors import Prior
-
-
-class Inferred(NamedTuple):
-    """What a guide says about N source embeddings.
-
-    Args:
-        posterior: ``q(z | source)``: batch shape ``(N,)``, event shape ``(D,)``.
-        scale: Scale of the directional factor in units of z, positive, ``(N, D)``. Where it is
-            shared with the guide it is the posterior's standard deviation.
-    """
-
-    posterior: TorchDistribution
-    scale: Tensor
 
 
 class BoundedScale(nn.Module):
@@ -86,7 +74,7 @@ def check_inferred(guide: object, inferred: Any, embeddings: Tensor) -> Inferred
         ValueError: If it is anything else.
     """
     match inferred:
-        case (posterior, Tensor() as scale) if hasattr(posterior, "event_shape"):
+        case (Distribution() as posterior, Tensor() as scale):
             shapes = posterior.batch_shape + posterior.event_shape, scale.shape
             if shapes == (embeddings.shape, embeddings.shape):
                 return Inferred(posterior, scale)

@@ -3,7 +3,8 @@
 from pyro.distributions import Independent, Normal
 from torch import Tensor
 
-from vje_pyro.guides.amortised import AmortisedGuide, Inferred, perceptron
+from vje_pyro.guides.amortised import AmortisedGuide, perceptron
+from vje_pyro.method import Inferred
 from vje_pyro.priors import NormalPrior, Prior
 
 

@@ -5,7 +5,8 @@ from pyro.distributions import LowRankMultivariateNormal
 from torch import Tensor
 
 import vje_pyro.distributions.gaussian_kl  # noqa: F401 – its KL to the prior
-from vje_pyro.guides.amortised import AmortisedGuide, Inferred, perceptron
+from vje_pyro.guides.amortised import AmortisedGuide, perceptron
+from vje_pyro.method import Inferred
 from vje_pyro.ranges import Depth, PositiveFloat, Width
 
 

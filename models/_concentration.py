@@ -1,14 +1,13 @@
 """A concentration per image, read from its embedding; and the posterior of directions it is of."""
 
 import math
-from abc import ABC, abstractmethod
 
 import torch
-from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
 from vje_pyro.distributions import SphericalUniform
-from vje_pyro.guides.amortised import Inferred, perceptron
+from vje_pyro.guides.amortised import perceptron
+from vje_pyro.method import ProbabilisticMethod
 
 
 class Concentration(nn.Sequential):
@@ -44,25 +43,13 @@ class Concentration(nn.Sequential):
         return ((kappa / self.dim).log().abs() > 0.95 * self.log_max_ratio).float().mean()
 
 
-class DirectionalPosterior(ABC):
-    """A law of directions for every image, whose concentration says how sure it is.
+class DirectionalMethod(ProbabilisticMethod):
+    """A method with a law of directions for every image, whose concentration says how sure it is.
 
     ``output_dim`` is the dimension P of the directions.
     """
 
     output_dim: int
-
-    @abstractmethod
-    def encode(self, images: Tensor) -> Tensor:
-        """What the posterior is inferred from, of normalised images ``(B, C, H, W)``."""
-
-    @abstractmethod
-    def infer(self, embeddings: Tensor) -> Inferred:
-        """Posterior, and its scale in units of the unit sphere, of what :meth:`encode` gives."""
-
-    def posterior(self, images: Tensor) -> TorchDistribution:
-        """``q(z | image)`` of normalised images: batch shape ``(B,)``, event shape ``(P,)``."""
-        return self.infer(self.encode(images)).posterior
 
     def prior(self) -> SphericalUniform:
         """``p(z)``, uniform on the sphere: batch shape ``()``, event shape ``(P,)``."""
@@ -70,4 +57,5 @@ class DirectionalPosterior(ABC):
 
     def uncertainty(self, images: Tensor) -> Tensor:
         """Uncertainty about the representation of normalised images, −log κ, ``(B,)``."""
-        return -self.posterior(images).concentration.log()
+        concentration: Tensor = self.posterior(images).concentration
+        return -concentration.log()

@@ -1,6 +1,6 @@
 """What the baselines share: encoder and heads, views through them, lightly, a teacher."""
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable
 from importlib import import_module
 from types import ModuleType
@@ -11,7 +11,7 @@ from torch.nn.functional import normalize
 
 from vje_pyro.encoders import EMATeacher, cosine_momentum
 from vje_pyro.errors import VJEError
-from vje_pyro.method import Loss
+from vje_pyro.method import Loss, Method
 
 
 def lightly(part: str) -> ModuleType:
@@ -29,7 +29,7 @@ def lightly(part: str) -> ModuleType:
         ) from error
 
 
-class JointEmbedding(nn.Module, ABC):
+class JointEmbedding(Method):
     """A method that compares the views' projections: encoder, projector, perhaps a predictor.
 
     A method says in :meth:`compare` what its loss is, and may have other :meth:`targets`. The
@@ -45,15 +45,9 @@ class JointEmbedding(nn.Module, ABC):
     def __init__(
         self, encoder: nn.Module, projector: nn.Module, predictor: nn.Module | None = None
     ) -> None:
-        super().__init__()
-        self.num_features: int = encoder.num_features  # type: ignore[assignment]
-        self.encoder = encoder
+        super().__init__(encoder)
         self.projector = projector
         self.predictor = predictor
-
-    def embed(self, images: Tensor) -> Tensor:
-        """Encoder output, ``(B, D)`` float32, of normalised images: the features to use."""
-        return self.encoder(images).float()
 
     def loss(self, views: Tensor) -> Loss:
         """Loss of views ``(V, B, C, H, W)``, V at least 2; its monitor ``std`` tells collapse.
@@ -127,7 +121,7 @@ class TaughtJointEmbedding(JointEmbedding):
         return each(self.teacher, views)
 
     def after_step(self, progress: float) -> None:
-        """Move the teacher towards its student; the training loop calls this."""
+        """Move the teacher towards its student."""
         self.teacher.update(self._student(), cosine_momentum(self.momentum, progress))
 
     def _student(self) -> nn.Module:

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable
 from itertools import combinations
-from typing import Annotated, cast
+from typing import Annotated
 
 import torch
 from annotated_types import Ge, Gt
@@ -14,13 +14,13 @@ from torch.nn.functional import normalize
 
 from vje_pyro.distributions import PowerSpherical, VonMisesFisher
 from vje_pyro.distributions._common import unit_vector
-from vje_pyro.guides.amortised import Inferred
-from vje_pyro.models._concentration import Concentration, DirectionalPosterior
+from vje_pyro.method import Inferred, num_features_of
+from vje_pyro.models._concentration import Concentration, DirectionalMethod
 from vje_pyro.models._joint_embedding import JointEmbedding, lightly, mean, require_positive
 from vje_pyro.ranges import Depth, Particles, PositiveFloat, Width
 
 
-class MCInfoNCE(DirectionalPosterior, JointEmbedding):
+class MCInfoNCE(DirectionalMethod, JointEmbedding):
     r"""Infer a law of directions from every view; a sample of it finds that of the other view.
 
     With f the encoder, g the projector and κ a network beside it, the posterior of the image's
@@ -96,7 +96,7 @@ class MCInfoNCE(DirectionalPosterior, JointEmbedding):
                 f"law must have samples with gradients (rsample); {_name(law)} has none, "
                 f"PowerSpherical has."
             )
-        sizes = cast(int, encoder.num_features), hidden_dim, output_dim
+        sizes = num_features_of(encoder), hidden_dim, output_dim
         super().__init__(
             encoder,
             _NaturalParameter(
@@ -139,10 +139,6 @@ class MCInfoNCE(DirectionalPosterior, JointEmbedding):
             "concentration": kappa.mean(),
             "clamp_fraction": self.projector.concentration.clamp_fraction(kappa),
         }
-
-    def encode(self, images: Tensor) -> Tensor:
-        """Encoder output, ``(B, D)`` float32: the posterior is inferred from the features."""
-        return self.embed(images)
 
     def infer(self, embeddings: Tensor) -> Inferred:
         """Posterior, and its scale in units of the unit sphere, of embeddings ``(N, D)``."""

@@ -13,14 +13,14 @@ from torch.distributions import kl_divergence
 from torch.nn.functional import normalize
 
 from vje_pyro.distributions import PowerSpherical
-from vje_pyro.guides.amortised import Inferred, perceptron
+from vje_pyro.guides.amortised import perceptron
 from vje_pyro.inference import SymmetricELBO, ViewPrograms, ordered_pairs
-from vje_pyro.method import Loss
-from vje_pyro.models._concentration import Concentration, DirectionalPosterior
+from vje_pyro.method import Inferred, Loss
+from vje_pyro.models._concentration import Concentration, DirectionalMethod
 from vje_pyro.ranges import NonNegativeFloat, Width
 
 
-class VISimSiam(DirectionalPosterior, ViewPrograms):
+class VISimSiam(DirectionalMethod, ViewPrograms):
     r"""From one view, predict a law of the direction that the other view's projection takes.
 
     The latent z is a direction on :math:`S^{P-1}`. With f the encoder, g the projector, h the
@@ -77,7 +77,7 @@ class VISimSiam(DirectionalPosterior, ViewPrograms):
         beta: NonNegativeFloat = 0.0,
         max_ratio: Annotated[float, Gt(1)] = 1e3,
     ) -> None:
-        super().__init__()
+        super().__init__(encoder)
         if output_dim < 3 or hidden_dim < 1:
             raise ValueError(
                 f"output_dim must be at least 3 and hidden_dim positive, got {output_dim} and "
@@ -85,8 +85,6 @@ class VISimSiam(DirectionalPosterior, ViewPrograms):
             )
         if not 0 <= beta < math.inf:
             raise ValueError(f"beta must be finite and not negative, got {beta}.")
-        self.num_features: int = encoder.num_features  # type: ignore[assignment]
-        self.encoder = encoder
         self.projector = _projector(self.num_features, hidden_dim, output_dim)
         self.predictor = perceptron(output_dim, predictor_dim, 1, output_dim)
         self.concentration = Concentration(output_dim, predictor_dim, output_dim, max_ratio)
@@ -113,10 +111,6 @@ class VISimSiam(DirectionalPosterior, ViewPrograms):
     def _information(self, posterior: TorchDistribution) -> Tensor:
         """Divergence of predicted laws from the uniform prior, in nats, ``(N,)``."""
         return kl_divergence(posterior, self.prior())
-
-    def embed(self, images: Tensor) -> Tensor:
-        """Encoder output, ``(B, D)`` float32: the features to use."""
-        return self.encoder(images).float()
 
     def encode(self, images: Tensor) -> Tensor:
         """Projections s, ``(B, P)`` float32, of normalised images."""

@@ -12,9 +12,9 @@ from torch.nn.functional import normalize
 
 from vje_pyro.distributions import VonMisesFisher
 from vje_pyro.encoders import EMATeacher, cosine_momentum
-from vje_pyro.guides.amortised import BoundedScale, Inferred, perceptron
+from vje_pyro.guides.amortised import BoundedScale, perceptron
 from vje_pyro.inference import SymmetricELBO, ViewPrograms, ordered_pairs
-from vje_pyro.method import Loss
+from vje_pyro.method import Inferred, Loss
 from vje_pyro.ranges import NonNegativeFloat, Particles, PositiveFloat, Probability, Width
 
 FORMS = ("gaussian", "cosine")
@@ -95,7 +95,7 @@ class VSSL(ViewPrograms):
         num_particles: Particles = 1,
         momentum: Probability = 0.99,
     ) -> None:
-        super().__init__()
+        super().__init__(encoder)
         if output_dim < 3:
             raise ValueError(f"output_dim must be at least 3, got {output_dim}.")
         for name, form in (("likelihood", likelihood), ("kl", kl)):
@@ -103,10 +103,8 @@ class VSSL(ViewPrograms):
                 raise ValueError(f"{name} must be one of {FORMS}, got {form!r}.")
         if not 0 <= momentum <= 1:
             raise ValueError(f"momentum must be in [0, 1], got {momentum}.")
-        self.num_features: int = encoder.num_features  # type: ignore[assignment]
         self.output_dim = output_dim
         self.radius = math.sqrt(output_dim)
-        self.encoder = encoder
         self.head = GaussianHead(self.num_features, hidden_dim, output_dim, min_scale, max_scale)
         self.denoiser = perceptron(output_dim, hidden_dim, 1, output_dim)
         self.teacher = EMATeacher(self._student())
@@ -119,7 +117,7 @@ class VSSL(ViewPrograms):
         return nn.Sequential(self.encoder, self.head)
 
     def after_step(self, progress: float) -> None:
-        """Move the teacher towards the student; the training loop calls this."""
+        """Move the teacher towards the student."""
         self.teacher.update(self._student(), cosine_momentum(self.momentum, progress))
 
     def generate(
@@ -159,14 +157,6 @@ class VSSL(ViewPrograms):
     def _denoise(self, z: Tensor) -> Tensor:
         # Particles are further data for the batch norm.
         return self.denoiser(z.flatten(0, -2)).reshape(z.shape)
-
-    def embed(self, images: Tensor) -> Tensor:
-        """The student's encoder output, ``(B, D)`` float32: the features to use."""
-        return self.encoder(images).float()
-
-    def encode(self, images: Tensor) -> Tensor:
-        """What the posterior is inferred from: the same as :meth:`embed`."""
-        return self.embed(images)
 
     def infer(self, embeddings: Tensor) -> Inferred:
         """The student's posterior, and its scale, of encoder outputs ``(N, D)``."""
@@ -221,21 +211,9 @@ class VSSL(ViewPrograms):
             "std": directions.std(dim=0).mean() * self.radius,
         }
 
-    def posterior(self, images: Tensor) -> TorchDistribution:
-        """``q(z | image)`` by the student: batch shape ``(B,)``, event shape ``(P,)``."""
-        return self.infer(self.encode(images)).posterior
-
     def prior(self, images: Tensor) -> TorchDistribution:
         """``p(z | image)`` by the teacher: batch shape ``(B,)``, event shape ``(P,)``."""
         return self._normal(*self.teacher(images))
-
-    def uncertainty(self, images: Tensor) -> Tensor:
-        """Uncertainty about the representation of normalised images, ``(B,)``.
-
-        The mean of log σ over the features: the posterior's entropy per dimension, but for a
-        constant, in nats.
-        """
-        return self.posterior(images).stddev.log().mean(dim=-1)
 
     def log_likelihood(
         self, source: Tensor, target: Tensor, num_samples: int = 16

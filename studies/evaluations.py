@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from benchmarks.throughput import throughput
 from studies.fast_paths import fast_paths
@@ -108,15 +108,6 @@ def _standard(trained: Trained, features: str, tasks: list[Task]) -> list[Result
     return evaluate_run(trained.run, [task.protocol for task in tasks], features=features)
 
 
-class Reading(nn.Module):
-    """A method whose features are read at another place; names are those of :data:`FEATURES`."""
-
-    def __init__(self, method: nn.Module, features: str) -> None:
-        super().__init__()
-        self.method = method
-        self.embed = partial(FEATURES[features], method)
-
-
 def _validation(trained: Trained, features: str, tasks: list[Task]) -> list[Result]:
     """Protocols where the validation split takes the place of the test split.
 
@@ -125,8 +116,8 @@ def _validation(trained: Trained, features: str, tasks: list[Task]) -> list[Resu
     """
     run = trained.run
     bank, queries = (
-        extract(Reading(run.method, features), run.source.split(split), run.normalize,
-                device=run.device)
+        extract(run.method, run.source.split(split), run.normalize, device=run.device,
+                features=partial(FEATURES[features], run.method))
         for split in ("train", "validation")
     )  # fmt: skip
     names = {task.protocol.replace("-validation", ""): task.protocol for task in tasks}

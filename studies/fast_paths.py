@@ -162,7 +162,8 @@ def _laid_out(views: Tensor, path: FastPath, device: torch.device) -> Tensor:
 
 def _exact(base: VJE, views: Tensor) -> tuple[float, Tensor]:
     method = copy.deepcopy(base).double()
-    method.embed = method.encoder  # type: ignore[method-assign]  # its own rounds to float32
+    encoder = method.encoder
+    method.embed = lambda images: encoder(images)  # type: ignore[method-assign]  # not rounded
     return _loss_and_gradient(method, views.double(), FastPath("float32"))
 
 

@@ -16,12 +16,12 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pyro
 import torch
 from pyro.distributions import Independent, Normal, TorchDistribution
-from torch import Tensor, nn
+from torch import Tensor
 
 from vje_pyro.atomic import make_folder, write_atomic
 from vje_pyro.diagnostics import (
@@ -35,20 +35,15 @@ from vje_pyro.diagnostics import (
     simulation_based_calibration,
 )
 from vje_pyro.diagnostics.c2st import C2ST, accuracies
-from vje_pyro.inference import Joint
+from vje_pyro.encoders import Identity
+from vje_pyro.inference import EmbeddingModel, Joint
+from vje_pyro.method import Inferred
 from vje_pyro.provenance import origin
 
 FILE = Path(__file__).resolve().parents[1] / "docs" / "results" / "diagnostics" / "faults.json"
 
 
-class Inferred(NamedTuple):
-    """What the guide says of embeddings, as the guides of VJE do."""
-
-    posterior: TorchDistribution
-    scale: Tensor
-
-
-class LinearGaussian(nn.Module):
+class LinearGaussian(EmbeddingModel):
     """z ~ N(0, t²), each view x given z ~ N(z, v) in every feature; the guide is the posterior.
 
     Args:
@@ -58,7 +53,6 @@ class LinearGaussian(nn.Module):
         sharpness: The guide's standard deviations from one view are divided by this, ``(D,)``.
     """
 
-    reference_radius = 1.0
     noise: Tensor
     sharpness: Tensor
 
@@ -69,11 +63,10 @@ class LinearGaussian(nn.Module):
         uses_latent: bool = True,
         sharpness: Tensor | float = 1.0,
     ) -> None:
-        super().__init__()
+        super().__init__(Identity(len(noise)), Joint(), embedding_norm=False)
         self.prior_scale, self.uses_latent = prior_scale, uses_latent
         self.register_buffer("noise", noise)
         self.register_buffer("sharpness", sharpness * torch.ones_like(noise))
-        self.objective = Joint()
 
     def prior_distribution(self) -> TorchDistribution:
         """``p(z)``."""
@@ -89,7 +82,7 @@ class LinearGaussian(nn.Module):
             variance = variance + prior_variance
         return Inferred(posterior, variance.sqrt().expand_as(source))
 
-    def model(
+    def generate(
         self, posterior: TorchDistribution, scale: Tensor, target: Tensor | None = None
     ) -> None:
         """The Pyro model of N data, with one view or several."""
@@ -102,7 +95,7 @@ class LinearGaussian(nn.Module):
             with pyro.plate("view", len(scale), dim=-2):
                 pyro.sample("direction", law, obs=target)
 
-    def guide(
+    def approximate(
         self, posterior: TorchDistribution, scale: Tensor, target: Tensor | None = None
     ) -> Tensor:
         """The Pyro guide."""

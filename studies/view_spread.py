@@ -15,6 +15,7 @@ from vje_pyro.evaluation import Figure, Result, extract, knn_predict
 from vje_pyro.evaluation.detectors import KNNDistance
 from vje_pyro.evaluation.knn import default_k
 from vje_pyro.evaluation.linear import linear_predict
+from vje_pyro.method import ProbabilisticMethod
 from vje_pyro.run import Representation
 from vje_pyro.scores import detection_figures
 
@@ -42,11 +43,8 @@ def view_spread(run: Representation, num_images: int = NUM_IMAGES) -> Result:
         "views": 1 - views.mean(0).norm(dim=-1).double().numpy(),
         "knn": KNNDistance(train.x)(x.numpy()),
     }
-    if hasattr(run.method, "uncertainty"):
-        with torch.no_grad():
-            inputs = run.normalize(images.to(run.device))
-            spread = [run.method.uncertainty(part) for part in inputs.split(500)]
-        uncertainties["posterior"] = torch.cat(spread).double().cpu().numpy()
+    if isinstance(run.method, ProbabilisticMethod):
+        uncertainties["posterior"] = run.uncertainty(images).double().numpy()
     bank, classes = torch.from_numpy(train.x), torch.from_numpy(train.y)
     predicted = {
         "knn": knn_predict(bank, classes, x, default_k(len(train))).numpy(),

@@ -17,6 +17,7 @@ from sklearn.pipeline import make_pipeline
 
 import vje_pyro
 from vje_pyro.errors import CheckpointError, VJEError
+from vje_pyro.method import Method
 from vje_pyro.training.checkpoint import Checkpoint, save_checkpoint
 from vje_pyro.training.run_json import write_run_json
 
@@ -128,14 +129,13 @@ def test_it_is_a_scikit_learn_transformer(run, digits):
 
 
 def test_a_method_without_posterior_says_so(run, digits, monkeypatch):
-    class Plain(torch.nn.Module):
-        def embed(self, images):
-            return images.flatten(1)
+    class Plain(Method):
+        loss = None
 
-    monkeypatch.setattr(run, "method", Plain())
+    monkeypatch.setattr(run, "method", Plain(run.method.encoder))
     with pytest.raises(VJEError, match="Plain has no posterior: it is not probabilistic"):
         run.posterior(digits)
-    with pytest.raises(VJEError, match="no log_likelihood"):
+    with pytest.raises(VJEError, match="it is not probabilistic"):
         run.log_likelihood(digits)
 
 

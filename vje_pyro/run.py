@@ -11,16 +11,17 @@ from pyro.distributions import Independent, Normal, TorchDistribution
 from torch import Tensor
 
 from vje_pyro.building import build, checked
-from vje_pyro.data import DataSource, Normalize, Views, images_to_uint8, random_views
+from vje_pyro.data import DataSource, Normalize, Views, images_to_uint8
+from vje_pyro.embedding import BATCH_SIZE, embed_views, map_batches, map_views
 from vje_pyro.errors import CheckpointError, VJEError, explained, first_line
+from vje_pyro.inference import EmbeddingModel
+from vje_pyro.method import Method, ProbabilisticMethod, require
 from vje_pyro.training.checkpoint import load_checkpoint, load_model_state, load_weights
 from vje_pyro.training.run_dir import RunDir
 from vje_pyro.training.run_json import read_run_json
 
 if TYPE_CHECKING:
     from vje_pyro.models import ManyViews
-
-_BATCH_SIZE = 512
 
 
 class Representation:
@@ -68,9 +69,9 @@ class Representation:
         self.config: dict[str, Any] = checked(self.info["config"], trust, replaced)
         if data_root is not None:
             self._use_data_root(str(data_root))
-        self.method = self._part("method", has="embed")
+        self.method = require(self._part("method", has="embed"), Method)
         load_weights(self.directory.checkpoint(checkpoint), self.method)
-        self.method.to(device, memory_format=torch.channels_last).eval().requires_grad_(False)
+        self.method.to(memory_format=torch.channels_last).to(device).eval().requires_grad_(False)
         with explained("the run's data cannot be used"):
             self.normalize = Normalize(self.source.mean, self.source.std).to(device)
 
@@ -113,7 +114,7 @@ class Representation:
 
     def embed(self, images: Any) -> Tensor:
         """Embeddings ``(N, D)``, float32, on the CPU."""
-        return self._map(self.method.embed, images)
+        return self._map(lambda batch: {"x": self.method.embed(batch)}, images)["x"]
 
     def posterior(
         self, images: Any, num_views: int | None = None, seed: int = 0
@@ -130,39 +131,40 @@ class Representation:
             VJEError: If the method has no posterior, or none of several views.
             ValueError: If ``num_views`` is below 1.
         """
-        self._require("posterior")
         if num_views is None:
-            embeddings = self._map(self.method.encode, images)
-            with torch.inference_mode():
-                q: TorchDistribution = self.method.infer(embeddings.to(self.device)).posterior
+            method = require(self.method, ProbabilisticMethod)
+            embeddings = self._map(lambda batch: {"s": method.encode(batch)}, images)["s"]
+            with torch.no_grad():
+                q: TorchDistribution = method.infer(embeddings.to(self.device)).posterior
             return q
-        self._require("posterior_of_views")
-        parts = []
-        make_views = self.views.to(self.device)
-        with torch.random.fork_rng(), torch.inference_mode():
-            torch.manual_seed(seed)
-            for batch in self._uint8(images).split(_BATCH_SIZE):
-                views = random_views(make_views, batch.to(self.device), num_views)
-                parts.append(self.method.posterior_of_views(views))
-            loc, scale = (
-                torch.cat(x) for x in zip(*((q.mean, q.stddev) for q in parts), strict=True)
-            )
-            return Independent(Normal(loc, scale), 1)
+        several = require(self.method, EmbeddingModel)
 
-    @torch.inference_mode()
+        def moments(views: Tensor) -> dict[str, Tensor]:
+            q = several.posterior_of_views(views)
+            return {"loc": q.mean, "scale": q.stddev}
+
+        batches, make_views = self._uint8(images).split(BATCH_SIZE), self.views.to(self.device)
+        found = map_views(several, moments, batches, make_views, num_views, seed)
+        loc, scale = (found[name].to(self.device) for name in ("loc", "scale"))
+        return Independent(Normal(loc, scale), 1)
+
+    def uncertainty(self, images: Any) -> Tensor:
+        """How uncertain the method is about each image, ``(N,)``; higher is less certain.
+
+        Raises:
+            VJEError: If the method has no posterior.
+        """
+        method = require(self.method, ProbabilisticMethod)
+        return self._map(lambda batch: {"x": method.uncertainty(batch)}, images)["x"]
+
     def embed_views(self, images: Any, num_views: int, seed: int = 0) -> Tensor:
         """Embeddings of random views of each image, as in training: ``(num_views, N, D)``, CPU.
 
         Raises:
             ValueError: If ``num_views`` is below 1.
         """
-        make_views, parts = self.views.to(self.device), []
-        with torch.random.fork_rng():
-            torch.manual_seed(seed)
-            for batch in self._uint8(images).split(_BATCH_SIZE):
-                views = random_views(make_views, batch.to(self.device), num_views)
-                parts.append(torch.stack([self.method.embed(view).float().cpu() for view in views]))
-        return torch.cat(parts, dim=1)
+        batches, make_views = self._uint8(images).split(BATCH_SIZE), self.views.to(self.device)
+        return embed_views(self.method, self.method.embed, batches, make_views, num_views, seed)
 
     @cached_property
     def joint_posterior_model(self) -> "ManyViews":
@@ -225,21 +227,17 @@ class Representation:
             VJEError: If the method has no likelihood.
             ValueError: If the numbers of images differ.
         """
-        self._require("log_likelihood")
+        method = require(self.method, ProbabilisticMethod)
         first = self._uint8(source)
         second = first if target is None else self._uint8(target)
         if len(first) != len(second):
             raise ValueError(f"{len(first)} source images, but {len(second)} target images.")
 
-        def terms(batch: Tensor) -> Tensor:
-            one, two = (self._input(half) for half in batch.unbind(1))
-            scores = self.method.log_likelihood(one, two, num_samples)
-            names[:] = scores
-            return torch.stack(list(scores.values()), dim=1)
+        def terms(batch: Tensor) -> dict[str, Tensor]:
+            one, two = (self.normalize(half) for half in batch.unbind(1))
+            return method.log_likelihood(one, two, num_samples)
 
-        names: list[str] = []
-        columns = self._batched(terms, torch.stack([first, second], dim=1)).unbind(1)
-        return dict(zip(names, columns, strict=True))
+        return map_batches(method, terms, torch.stack([first, second], dim=1).split(BATCH_SIZE))
 
     def fit(self, X: Any = None, y: Any = None) -> "Representation":
         """Nothing to fit: the representation is trained already."""
@@ -271,25 +269,16 @@ class Representation:
         required = TargetTags(required=False)
         return Tags(estimator_type=None, target_tags=required, transformer_tags=TransformerTags())
 
-    def _require(self, name: str) -> None:
-        if not hasattr(self.method, name):
-            raise VJEError(f"{type(self.method).__name__} has no {name}: it is not probabilistic.")
-
     def _uint8(self, images: Any) -> Tensor:
         return images_to_uint8(
             images, self.source.channels, self.source.image_size, self.source.value_range
         )
 
-    def _input(self, images: Tensor) -> Tensor:
-        return self.normalize(images.to(self.device))
-
-    def _map(self, function: Callable[[Tensor], Tensor], images: Any) -> Tensor:
-        return self._batched(lambda batch: function(self._input(batch)), self._uint8(images))
-
-    @staticmethod
-    @torch.inference_mode()
-    def _batched(function: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
-        return torch.cat([function(batch).float().cpu() for batch in images.split(_BATCH_SIZE)])
+    def _map(
+        self, function: Callable[[Tensor], dict[str, Tensor]], images: Any
+    ) -> dict[str, Tensor]:
+        batches = self._uint8(images).split(BATCH_SIZE)
+        return map_batches(self.method, lambda batch: function(self.normalize(batch)), batches)
 
 
 def load(

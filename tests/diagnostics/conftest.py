@@ -1,6 +1,5 @@
 """A small trained VJE with embeddings, and a model whose posterior is known, for all the tests."""
 
-from collections import namedtuple
 from functools import partial
 
 import pyro
@@ -11,7 +10,10 @@ from torch import nn
 
 from vje_pyro.diagnostics import Pairs, view_pairs
 from vje_pyro.distributions import RadialStudentT, SphericalStudentT
+from vje_pyro.encoders import Identity
 from vje_pyro.guides import DiagonalNormal
+from vje_pyro.inference import EmbeddingModel
+from vje_pyro.method import Inferred
 from vje_pyro.models import VJE
 
 D = 8
@@ -116,17 +118,15 @@ def untrained_pairs():
     return make
 
 
-class Conjugate(nn.Module):
+class Conjugate(EmbeddingModel):
     """z ~ N(0, I), x | z ~ N(z, noise² I): posterior and evidence are Gaussian.
 
     Its guide is that posterior, moved by ``shift`` of its standard deviations and wider by
     ``widen``. Both views are to be the same, as the guide reads one and the model scores the other.
     """
 
-    reference_radius = 1.0
-
     def __init__(self, dim, noise, shift, widen):
-        super().__init__()
+        super().__init__(Identity(dim), embedding_norm=False)
         self.noise, self.shift, self.widen = noise, shift, widen
         self.register_buffer("zero", torch.zeros(dim))
 
@@ -142,17 +142,17 @@ class Conjugate(nn.Module):
         exact = self.exact_posterior(source)
         mean = exact.mean + self.shift * exact.stddev
         posterior = Normal(mean, self.widen * exact.stddev).to_event(1)
-        return namedtuple("Inferred", "posterior scale")(posterior, torch.ones_like(source))
+        return Inferred(posterior, torch.ones_like(source))
 
     def prior_distribution(self):
         return Normal(self.zero, 1.0).to_event(1)
 
-    def model(self, posterior, scale, target=None):
+    def generate(self, posterior, scale, target=None):
         with pyro.plate("data", len(scale), dim=-1):
             z = pyro.sample("z", self.prior_distribution())
             pyro.sample("direction", Normal(z, self.noise).to_event(1), obs=target)
 
-    def guide(self, posterior, scale, target=None):
+    def approximate(self, posterior, scale, target=None):
         with pyro.plate("data", len(scale), dim=-1):
             return pyro.sample("z", posterior)
 

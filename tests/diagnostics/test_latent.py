@@ -73,7 +73,7 @@ def test_a_model_that_listens_to_the_scale_alone(conjugate_pairs):
         def infer(self, source):
             return super().infer(source)._replace(scale=0.5 + source.abs())
 
-        def model(self, posterior, scale, target=None):
+        def generate(self, posterior, scale, target=None):
             with pyro.plate("data", len(scale), dim=-1):
                 pyro.sample("z", self.prior_distribution())
                 pyro.sample("direction", Normal(0.0, scale).to_event(1), obs=target)

@@ -290,5 +290,5 @@ def test_bad_arguments(pairs, arguments, message):
 def test_a_method_without_factors_is_refused(conjugate_pairs):
     pairs = conjugate_pairs()
     candidates = {"one": POWER, "two": POWER}
-    with pytest.raises(VJEError, match="Conjugate has no inference"):
+    with pytest.raises(VJEError, match="Conjugate has no law of the direction"):
         compare_likelihoods(pairs, pairs, candidates, GUIDE)

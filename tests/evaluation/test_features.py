@@ -6,20 +6,20 @@ from torch import nn
 
 from vje_pyro.data.arrays import ImageArray
 from vje_pyro.data.files import ImageFiles
-from vje_pyro.errors import DataError, NonFiniteError
+from vje_pyro.errors import DataError, NonFiniteError, VJEError
 from vje_pyro.evaluation import Features, extract, pixels
+from vje_pyro.method import Method, ProbabilisticMethod
 
 
-class Net(nn.Module):
+class Net(ProbabilisticMethod):
     """A method with everything that behaves differently in training."""
 
-    num_features = 5
+    infer = log_likelihood = loss = None
 
     def __init__(self):
-        super().__init__()
-        self.encoder = nn.Sequential(
-            nn.Conv2d(3, 5, 3), nn.BatchNorm2d(5), nn.ReLU(), nn.Dropout(0.5)
-        )
+        encoder = nn.Sequential(nn.Conv2d(3, 5, 3), nn.BatchNorm2d(5), nn.ReLU(), nn.Dropout(0.5))
+        encoder.num_features = 5
+        super().__init__(encoder)
         self.norm = nn.BatchNorm1d(5, affine=False)
         self.teacher = nn.Sequential(nn.BatchNorm1d(5))
         self.teacher.eval()  # frozen while the rest trains
@@ -98,7 +98,7 @@ def test_before_and_after_the_batch_norm(method, split):
 def test_features_that_the_method_does_not_offer(method, split):
     with pytest.raises(ValueError, match=r"Net has no features 'z'.*'encoder', 'batch-norm'"):
         extract(method, split, normalize, features="z")
-    method.__class__ = type("Plain", (nn.Module,), {"embed": Net.embed})
+    method.__class__ = type("Plain", (Method,), {"embed": Net.embed, "loss": None})
     with pytest.raises(ValueError, match=r"Plain has no features 'batch-norm'.*\['encoder'\]"):
         extract(method, split, normalize, features="batch-norm")
 
@@ -170,12 +170,13 @@ def test_features_must_fit_labels():
 
 
 def test_posteriors_on_request(method, split):
-    class Probabilistic(type(method)):
+    class Probabilistic(Net):
         def posterior(self, images):
             loc = self.embed(images)
             return Independent(Normal(loc, loc.abs() + 1), 1)
 
-    with pytest.raises(ValueError, match="has no posterior"):
+    method.__class__ = type("Plain", (Method,), {"embed": Net.embed, "loss": None})
+    with pytest.raises(VJEError, match="Plain has no posterior"):
         extract(method, split, normalize, posterior=True)
     plain = extract(method, split, normalize)
     method.__class__ = Probabilistic

@@ -219,6 +219,18 @@ def test_a_guide_with_a_full_covariance(example):
     assert encoder_gradient(method, page.views).abs().max() > 0
 
 
+def test_a_method_of_ones_own(example):
+    page = example("A method of your own")
+    method, views = page.agreement, page.views
+    norm = torch.nn.BatchNorm1d(D, affine=False)
+    one, other = (norm(method.embed(view)) for view in views)
+    # The page's standard deviation is that of N - 1.
+    torch.testing.assert_close(
+        method.loss(views).total, (one - other).square().mean() * (N - 1) / N, rtol=2e-3, atol=0
+    )
+    assert encoder_gradient(method, views).abs().max() > 0
+
+
 @pytest.mark.parametrize(
     ("returned", "got"),
     [

@@ -8,6 +8,7 @@ from pyro.infer import SVI, Trace_ELBO
 from pyro.nn import PyroModule, PyroParam
 from torch import nn
 
+from vje_pyro.encoders import Identity
 from vje_pyro.inference import LocalParams, SymmetricELBO, ViewPrograms
 
 N = 5
@@ -16,8 +17,10 @@ N = 5
 class Programs(ViewPrograms):
     """z ~ N(rate, 1), x | z ~ N(z, 1); q(z) = N(loc, scale) for each datum."""
 
+    infer = log_likelihood = loss = None
+
     def __init__(self, rate=1.0, prior=None):
-        super().__init__()
+        super().__init__(Identity(N))
         self.rate = rate
         self.prior = prior
 

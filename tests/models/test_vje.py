@@ -183,7 +183,7 @@ def test_a_teacher_gives_the_targets(views):
     with torch.no_grad():
         taught.encoder.linear.weight.add_(torch.randn_like(taught.encoder.linear.weight))
     before = taught.teacher.module.linear.weight.clone()
-    source, target = taught._sources_and_targets(views)
+    source, target = taught.sources_and_targets(views)
     expected = torch.stack([view.flatten(1) @ before.T for view in views])
     expected = expected + taught.teacher.module.linear.bias
     expected = (expected - expected.mean(1, keepdim=True)) / (

@@ -15,8 +15,11 @@ from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
 from torch import Tensor, nn
 
+from vje_pyro.encoders import Identity
 from vje_pyro.errors import DataError
 from vje_pyro.evaluation.result import Figure, Result
+from vje_pyro.inference import EmbeddingModel
+from vje_pyro.method import Method
 from vje_pyro.report import write_report
 
 FEATURES = 24
@@ -47,26 +50,29 @@ class FakeSource:
         return self.splits[name]
 
 
-class Baseline(nn.Module):
+class Baseline(Method):
     """Principal components with a fixed nonlinearity: an embedding without a posterior."""
 
+    loss = None
+
     def __init__(self, images: Tensor) -> None:
-        super().__init__()
+        super().__init__(Identity(FEATURES))
         flat = images.flatten(1).double().numpy() / 255
         pca = PCA(FEATURES, random_state=0).fit(flat)
         self.encoder = nn.Linear(flat.shape[1], FEATURES)
         with torch.no_grad():
             self.encoder.weight.copy_(torch.from_numpy(pca.components_))
             self.encoder.bias.copy_(-torch.from_numpy(pca.components_ @ pca.mean_))
-        self.num_features = FEATURES
 
     def embed(self, images: Tensor) -> Tensor:
         assert not self.training
         return torch.tanh(1.5 * self.encoder(images.flatten(1)))
 
 
-class Probabilistic(Baseline):
+class Probabilistic(Baseline, EmbeddingModel):
     """The same with a posterior whose scale grows where an image is far from the components."""
+
+    infer = generate = approximate = None
 
     def posterior(self, images: Tensor) -> dist.Independent:
         embedding = self.embed(images)

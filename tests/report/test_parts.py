@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -181,9 +180,11 @@ def test_command_is_shown_as_it_can_be_typed() -> None:
     ],
     ids=["standard", "scaled", "heavy-tailed", "none"],
 )
-def test_kl_is_shown_for_the_standard_prior_only(full: Any, prior: Any, expected: bool) -> None:
-    members = {} if prior is None else {"prior_distribution": lambda: prior}
-    assert has_standard_prior(SimpleNamespace(**members)) is expected
+def test_kl_is_shown_for_the_standard_prior_only(
+    full: Any, prior: Any, expected: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(full.method, "prior_distribution", lambda: prior)
+    assert has_standard_prior(torch.nn.Identity() if prior is None else full.method) is expected
     sample = measure(full, ("train",), 50)
     shown = _scale(sample, expected)
     assert bool(shown["kl"]) is expected

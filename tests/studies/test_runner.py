@@ -179,7 +179,7 @@ def test_features_are_read_where_they_say(tmp_path, place):
     runner.do(place, study, "centre", 3, None)
     run = load(place.runs / "recipe" / "centre" / "seed3")
     images = torch.randn(4, 1, 8, 8)
-    read = {n: evaluations.Reading(run.method, n).embed(images) for n in evaluations.FEATURES}
+    read = {n: function(run.method, images) for n, function in evaluations.FEATURES.items()}
     assert torch.equal(read["encoder"], run.method.embed(images))
     assert torch.equal(read["batch-norm"], run.method.norm(read["encoder"]))
     assert torch.equal(read["posterior-mean"], run.method.posterior(images).mean)

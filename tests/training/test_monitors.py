@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from vje_pyro.method import ProbabilisticMethod
 from vje_pyro.training.collapse import CollapseAlarm, Thresholds, collapse_alarms
 from vje_pyro.training.monitors import (
     Monitor,
@@ -142,13 +143,15 @@ def test_unlabelled_data_has_no_knn(toy):
 
 
 def test_active_units_of_a_probabilistic_method(toy):
-    method = toy.make_method()
     scale = torch.tensor([1e4, 0.0, 0.0, 0.0])
 
-    def posterior(images):
-        return SimpleNamespace(mean=method.embed(images) * scale, stddev=scale)
+    class Probabilistic(toy.ToyMethod, ProbabilisticMethod):
+        infer = log_likelihood = None
 
-    method.posterior = posterior
+        def posterior(self, images):
+            return SimpleNamespace(mean=self.embed(images) * scale, stddev=scale)
+
+    method = Probabilistic()
     assert Monitor(toy.ToyLoader(), toy.normalize).measure(method)["active_units"] == 0.25
 
 

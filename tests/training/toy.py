@@ -8,7 +8,8 @@ import torch
 from lightning_fabric import Fabric
 from torch import nn
 
-from vje_pyro.method import Loss
+from vje_pyro.encoders import Identity
+from vje_pyro.method import Loss, Method
 from vje_pyro.training.loop import Trainer
 from vje_pyro.training.optim import LARS
 
@@ -19,13 +20,11 @@ OPTIMISERS = {
 }
 
 
-class ToyMethod(nn.Module):
+class ToyMethod(Method):
     """Conv + batch norm; the loss draws noise, so that randomness matters."""
 
-    num_features = 4
-
     def __init__(self, noise=0.1, batch_norm=True):
-        super().__init__()
+        super().__init__(Identity(4))  # the whole method embeds
         self.noise = noise
         self.conv = nn.Conv2d(1, 6, 3)
         self.norm = nn.BatchNorm2d(6) if batch_norm else nn.Identity()

@@ -22,6 +22,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from vje_pyro.distributions.moments import moments
+from vje_pyro.inference import EmbeddingModel
 from vje_pyro.scores import OutlierScores
 
 BANK = 1000
@@ -29,16 +30,6 @@ BANK = 1000
 
 _ELEMENTS_CPU, _ELEMENTS = 1 << 20, 1 << 26
 """Of an intermediate tensor, which sets the chunk of queries: on a CPU it must fit the cache."""
-
-
-def has_programs(method: Any) -> bool:
-    """Whether a method has what the densities need: Pyro programs as those of VJE.
-
-    That is ``model(posterior, scale, target)`` on what ``infer`` gives, with the observed sites
-    ``direction`` and, maybe, ``radius``.
-    """
-    needed = ("encode", "infer", "model", "prior_distribution", "direction")
-    return all(callable(getattr(method, name, None)) for name in needed)
 
 
 class AggregatePosterior:
@@ -52,12 +43,12 @@ class AggregatePosterior:
       the aggregate posterior.
 
     Args:
-        method: A method with programs (:func:`has_programs`), in evaluation mode.
+        method: In evaluation mode; its observed sites are ``direction`` and, maybe, ``radius``.
         bank: Embeddings of training images (``method.encode``), ``(N, D)``, on its device.
         held_out: Embeddings of other training images, ``(M, D)``.
     """
 
-    def __init__(self, method: Any, bank: Tensor, held_out: Tensor) -> None:
+    def __init__(self, method: EmbeddingModel, bank: Tensor, held_out: Tensor) -> None:
         self.method = method
         with torch.no_grad():
             self.posterior, self.scale = method.infer(bank)

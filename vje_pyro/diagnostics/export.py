@@ -108,7 +108,7 @@ def to_arviz(pairs: Pairs, num_samples: int = 100, seed: int = 0) -> Any:
         "inference_library": "vje-pyro",
         "inference_library_version": __version__,
         "method": type(pairs.method).__name__,
-        "guide": type(getattr(pairs.method, "inference", pairs.posterior)).__name__,
+        "guide": type(pairs.method.inference).__name__,
         "posterior": "all views" if pairs.joint else "one view",
         "split": pairs.split,
         "seed": seed,

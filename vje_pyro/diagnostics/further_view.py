@@ -10,7 +10,6 @@ from torch import Tensor
 
 from vje_pyro.diagnostics._programs import hold_globals
 from vje_pyro.diagnostics.pairs import require_posterior
-from vje_pyro.errors import VJEError
 
 
 @dataclass(frozen=True)
@@ -21,14 +20,13 @@ class FurtherView:
     datum.
 
     Args:
-        method: A probabilistic method in evaluation mode that infers from several views
-            (``infer_views``). Global latents are held at the means that its guide gives them.
+        method: In evaluation mode. Global latents are held at the means that its guide gives them.
         embeddings: Of the views that are seen, ``(k, N, D)``.
         target: Of the further view, ``(N, D)``.
         images: Which image each is of, ``(N,)``.
 
     Raises:
-        VJEError: If the method has no posterior, or none of several views.
+        VJEError: If the method is no :class:`~vje_pyro.inference.EmbeddingModel`.
         ValueError: If the shapes do not fit together.
     """
 
@@ -39,8 +37,6 @@ class FurtherView:
 
     def __post_init__(self) -> None:
         require_posterior(self.method)
-        if not callable(getattr(self.method, "infer_views", None)):
-            raise VJEError(f"{type(self.method).__name__} has no posterior of several views.")
         shape = tuple(self.embeddings.shape)
         if len(shape) != 3 or 0 in shape or tuple(self.target.shape) != shape[1:]:
             raise ValueError(

@@ -49,11 +49,10 @@ from vje_pyro.diagnostics import arviz_adapter
 from vje_pyro.diagnostics._images import per_image
 from vje_pyro.diagnostics._programs import chunks, draw_latents, given, seeded
 from vje_pyro.diagnostics.pairs import Pairs
+from vje_pyro.distributions._common import is_subdensity
 from vje_pyro.errors import VJEError
 from vje_pyro.inference import SymmetricELBO
 from vje_pyro.statistics import bootstrap_mean
-
-_NEEDED = ("inference", "elbo", "direction", "radius", "reference_radius")
 
 
 class Likelihood(NamedTuple):
@@ -323,11 +322,10 @@ def refit(
 
 def _with(pairs: Pairs, likelihood: Likelihood) -> Pairs:
     """The same data with a method of another likelihood."""
-    missing = [name for name in _NEEDED if not hasattr(pairs.method, name)]
-    if missing:
+    if pairs.method.direction is None:
         raise VJEError(
-            f"{type(pairs.method).__name__} has no {', '.join(missing)}: likelihoods are compared "
-            f"for methods whose factors can be exchanged, such as VJE."
+            f"{type(pairs.method).__name__} has no law of the direction to exchange: likelihoods "
+            f"are compared for methods such as VJE."
         )
     method = copy.deepcopy(pairs.method)
     method.direction, method.radius = likelihood.direction, likelihood.radius
@@ -349,11 +347,7 @@ def _subdensities(pairs: Pairs) -> tuple[str, ...]:
     one = pairs.subset(slice(1))
     latents = draw_latents(one.method.guide, one.arguments(), 1)
     sites = _observed_sites(one.method, one.arguments(), latents)
-    return tuple(name for name, site in sites.items() if _is_subdensity(site["fn"]))
-
-
-def _is_subdensity(law: Any) -> bool:
-    return bool(getattr(law, "is_subdensity", not getattr(law, "normalized", True)))
+    return tuple(name for name, site in sites.items() if is_subdensity(site["fn"]))
 
 
 def _refuse_subdensity(name: str, sites: tuple[str, ...]) -> None:

@@ -12,11 +12,9 @@ from torch import Tensor, nn
 
 from vje_pyro.diagnostics._programs import hold_globals
 from vje_pyro.distributions.moments import moments
+from vje_pyro.embedding import embed_views
 from vje_pyro.errors import VJEError
-from vje_pyro.inference import Conditional, Evidence, Joint
-from vje_pyro.method import evaluating
-
-_NEEDED = ("infer", "model", "guide", "prior_distribution")
+from vje_pyro.inference import Conditional, EmbeddingModel, Evidence, Joint
 
 
 @dataclass(frozen=True)
@@ -67,14 +65,14 @@ class Pairs:
                     f"{name} must have shape ({shape[1]},) for embeddings {shape}, got "
                     f"{tuple(getattr(self, name).shape)}."
                 )
-        if getattr(self.method, "training", False):
+        if self.method.training:
             raise ValueError(
                 f"the {type(self.method).__name__} is in training mode, where its batch norms "
                 f"change with every use: call method.eval() first."
             )
         if self.joint is None:
-            objective = getattr(self.method, "objective", Conditional())
-            object.__setattr__(self, "joint", not isinstance(objective, Conditional))
+            joint = not isinstance(self.method.objective, Conditional)
+            object.__setattr__(self, "joint", joint)
         held = hold_globals(self.method, self.evidence(torch.zeros(1, dtype=torch.long)))
         object.__setattr__(self, "method", held)
 
@@ -191,25 +189,24 @@ def view_pairs(
         VJEError: If the method has no posterior.
         ValueError: If there are no images, or other than two views are made.
     """
-    require_posterior(method)
+    method = require_posterior(method)
     if len(images) == 0:
         raise ValueError("there are no images to make pairs of views from.")
-    device = next(method.parameters()).device
-    encode: Callable[[Tensor], Tensor] = method.encode  # type: ignore[assignment]
-    parts = []
-    with torch.random.fork_rng(), evaluating(method), torch.no_grad():
-        torch.manual_seed(seed)
-        for batch in images.split(batch_size):
-            views = make_views(batch.to(device))
-            if len(views) != 2:
-                raise ValueError(
-                    f"the diagnostics need two views of each image, but {len(views)} were made: "
-                    f"set num_views to 2."
-                )
-            parts.append(torch.stack([encode(view).float().cpu() for view in views]))
+
+    def two_views(images: Tensor) -> Tensor:
+        views = make_views(images)
+        if len(views) != 2:
+            raise ValueError(
+                f"the diagnostics need two views of each image, but {len(views)} were made: "
+                f"set num_views to 2."
+            )
+        return views
+
+    batches = images.split(batch_size)
+    embeddings = embed_views(method, method.encode, batches, two_views, 2, seed)
     return Pairs(
         method=copy.deepcopy(method).cpu().eval().requires_grad_(False),
-        embeddings=torch.cat(parts, dim=1),
+        embeddings=embeddings,
         labels=torch.full((len(images),), -1) if labels is None else labels.cpu(),
         classes=tuple(classes),
         indices=torch.arange(len(images)) if indices is None else indices.cpu(),
@@ -217,16 +214,15 @@ def view_pairs(
     )
 
 
-def require_posterior(method: Any) -> None:
+def require_posterior(method: object) -> EmbeddingModel:
     """Refuse a method that the diagnostics of inference make no sense for.
 
     Raises:
-        VJEError: If the method has no posterior, or no Pyro programs; it says which are missing.
+        VJEError: If the method is no model of embeddings.
     """
-    missing = [name for name in _NEEDED if not callable(getattr(method, name, None))]
-    if missing:
-        raise VJEError(
-            f"{type(method).__name__} cannot be diagnosed: it has no {', '.join(missing)}. The "
-            f"diagnostics check a posterior against its model: use a probabilistic method, such "
-            f"as VJE."
-        )
+    if isinstance(method, EmbeddingModel):
+        return method
+    raise VJEError(
+        f"{type(method).__name__} cannot be diagnosed: it is no EmbeddingModel. The diagnostics "
+        f"check a posterior against its model: use a method such as VJE."
+    )

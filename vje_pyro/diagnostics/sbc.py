@@ -16,6 +16,7 @@ from vje_pyro.diagnostics._ranks import discoveries, rank_histogram, uniform_p_v
 from vje_pyro.diagnostics.nuts import run_nuts, starts
 from vje_pyro.diagnostics.pairs import Pairs
 from vje_pyro.diagnostics.verdict import Verdict
+from vje_pyro.distributions._common import is_subdensity
 from vje_pyro.errors import VJEError
 from vje_pyro.inference import Evidence
 
@@ -238,12 +239,12 @@ def normalized_method(method: nn.Module) -> nn.Module:
 
 def _is_subdensity(method: Any, name: str) -> bool:
     """Whether a factor of the likelihood has a mass below one."""
-    factor: Callable[..., TorchDistribution] | None = getattr(method, name, None)
+    factor: Callable[..., TorchDistribution] | None = getattr(method, name)
     if factor is None:
         return False
     unit = torch.eye(3)[0]
-    law: Any = factor(loc=unit, scale=unit + 1) if name == "direction" else factor(loc=unit[0])
-    return bool(getattr(law, "is_subdensity", not getattr(law, "normalized", True)))
+    scale = {"scale": unit + 1} if name == "direction" else {}
+    return is_subdensity(factor(loc=unit if scale else unit[0], **scale))
 
 
 @torch.no_grad()

@@ -141,3 +141,8 @@ def check_on_sphere(value: Tensor, name: str) -> None:
         f"{tolerance:.2g} for {value.dtype} in {value.shape[-1]} dimensions. Normalise them with "
         f"torch.nn.functional.normalize(value, dim=-1), in the dtype of the distribution."
     )
+
+
+def is_subdensity(law: object) -> bool:
+    """Whether the mass of a law is below one, as far as it says."""
+    return bool(getattr(law, "is_subdensity", not getattr(law, "normalized", True)))

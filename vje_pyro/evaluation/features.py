@@ -1,6 +1,6 @@
 """Features of a whole split: what every evaluation protocol starts from."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,12 +12,13 @@ from vje_pyro.data.arrays import ImageArray
 from vje_pyro.data.batches import batches
 from vje_pyro.data.files import ImageFiles
 from vje_pyro.distributions.moments import moments
+from vje_pyro.embedding import map_batches
 from vje_pyro.errors import DataError, NonFiniteError
-from vje_pyro.method import evaluating
+from vje_pyro.method import Method, ProbabilisticMethod, require
 
-EMBEDDINGS = {"encoder": "embed", "batch-norm": "encode"}
-"""The features a method offers, and the method of it that computes them: the encoder's output,
-and that after the batch norm where the method has one."""
+FEATURES = ("encoder", "batch-norm")
+"""The features of a method: the encoder's output, and what a posterior is inferred from, which is
+after the batch norm where the method has one."""
 
 
 @dataclass(frozen=True)
@@ -65,13 +66,13 @@ class Features:
 
 
 def extract(
-    method: nn.Module,
+    method: Method,
     split: ImageArray | ImageFiles,
     normalize: Callable[[Tensor], Tensor],
     batch_size: int = 512,
     device: torch.device | str | None = None,
     *,
-    features: str = "encoder",
+    features: str | Callable[[Tensor], Tensor] = "encoder",
     num_workers: int = 0,
     posterior: bool = False,
 ) -> Features:
@@ -86,12 +87,13 @@ def extract(
         normalize: From uint8 images ``(B, C, H, W)`` to the method's input.
         batch_size: Images a batch; changes speed and memory, not the features (but for rounding).
         device: Where to compute; the method is moved there and stays. Where it is when None.
-        features: One of :data:`EMBEDDINGS`.
+        features: One of :data:`FEATURES`, or a function of normalised images ``(B, C, H, W)``.
         num_workers: Processes that decode, for a split that is not in memory.
         posterior: Also compute the posterior's mean and standard deviation.
 
     Raises:
-        ValueError: If the method has no such features, or no posterior that was asked for.
+        ValueError: If the method has no such features.
+        VJEError: If it has no posterior that was asked for.
         DataError: If the split is empty, or has too many damaged files.
         NonFiniteError: If a feature is NaN or infinite.
     """
@@ -100,25 +102,30 @@ def extract(
     method.to(device)
     if isinstance(normalize, nn.Module):
         normalize.to(device)
-    if posterior and not hasattr(method, "posterior"):
-        raise ValueError(f"{type(method).__name__} has no posterior: it is not probabilistic")
-    parts, labels, locs, scales = [], [], [], []
-    with evaluating(method), torch.inference_mode():
-        for images, classes in batches(split, batch_size, num_workers):
-            inputs = normalize(images.to(device))
-            parts.append(embed(inputs).float().cpu())
-            labels.append(classes.cpu())
-            if posterior:
-                loc, scale = moments(method.posterior(inputs))  # type: ignore[operator]
-                locs.append(loc.float().cpu())
-                scales.append(scale.float().cpu())
-    if not parts:
+    of_posterior = require(method, ProbabilisticMethod).posterior if posterior else None
+    labels: list[Tensor] = []
+
+    def images() -> Iterator[Tensor]:
+        for batch, classes in batches(split, batch_size, num_workers):
+            labels.append(classes)
+            yield batch
+
+    def read(batch: Tensor) -> dict[str, Tensor]:
+        inputs = normalize(batch)
+        found = {"x": embed(inputs).float()}
+        if of_posterior:
+            loc, scale = moments(of_posterior(inputs))
+            found |= {"loc": loc.float(), "scale": scale.float()}
+        return found
+
+    found = {name: values.numpy() for name, values in map_batches(method, read, images()).items()}
+    if not found:
         raise DataError("there are no images to embed: the split is empty or all are damaged")
     return Features(
-        torch.cat(parts).numpy(),
-        torch.cat(labels).numpy(),
+        found["x"],
+        torch.cat(labels).cpu().numpy(),
         split.digest(),
-        (torch.cat(locs).numpy(), torch.cat(scales).numpy()) if posterior else None,
+        (found["loc"], found["scale"]) if posterior else None,
     )
 
 
@@ -128,12 +135,16 @@ def pixels(split: ImageArray) -> Features:
     return Features(x.cpu().numpy(), split.labels.cpu().numpy(), split.digest())
 
 
-def _embedding(method: nn.Module, features: str) -> Callable[[Tensor], Tensor]:
-    embed = getattr(method, EMBEDDINGS.get(features, ""), None)
-    if embed is None:
-        offered = [name for name, attribute in EMBEDDINGS.items() if hasattr(method, attribute)]
+def _embedding(
+    method: Method, features: str | Callable[[Tensor], Tensor]
+) -> Callable[[Tensor], Tensor]:
+    if callable(features):
+        return features
+    offered = {"encoder": method.embed}
+    if isinstance(method, ProbabilisticMethod):
+        offered["batch-norm"] = method.encode
+    if features not in offered:
         raise ValueError(
-            f"{type(method).__name__} has no features {features!r}; choose from {offered}"
+            f"{type(method).__name__} has no features {features!r}; choose from {list(offered)}"
         )
-    result: Callable[[Tensor], Tensor] = embed
-    return result
+    return offered[features]

@@ -2,21 +2,21 @@
 
 import logging
 import math
-from collections import defaultdict
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from vje_pyro.data.arrays import ImageArray
 from vje_pyro.data.batches import batches
 from vje_pyro.data.files import ImageFiles
 from vje_pyro.data.views import random_views
-from vje_pyro.diagnostics.aggregate_posterior import BANK, AggregatePosterior, has_programs
+from vje_pyro.diagnostics.aggregate_posterior import BANK, AggregatePosterior
 from vje_pyro.diagnostics.likelihood_scores import between_scores, likelihood_scores
 from vje_pyro.diagnostics.posterior_gaussian import PosteriorGaussian
+from vje_pyro.embedding import map_batches
 from vje_pyro.errors import first_line
 from vje_pyro.evaluation.density_of_states import DENSITY_OF_STATES, DensityOfStates, states
 from vje_pyro.evaluation.detectors import FEATURE_DETECTORS, Detector
@@ -30,7 +30,8 @@ from vje_pyro.evaluation.labelled_detectors import (
 from vje_pyro.evaluation.linear import fit_linear
 from vje_pyro.evaluation.p_values import ConformalPValue
 from vje_pyro.evaluation.predictive_density import LatentDensity, PredictiveDensity
-from vje_pyro.method import evaluating
+from vje_pyro.inference import EmbeddingModel
+from vje_pyro.method import Method, ProbabilisticMethod, evaluating, require
 from vje_pyro.scores import OutlierScores, check_scores
 
 logger = logging.getLogger(__name__)
@@ -78,7 +79,7 @@ class Scorer:
 
     def __init__(
         self,
-        method: nn.Module,
+        method: Method,
         train: Split,
         normalize: Transform,
         make_views: Transform | None = None,
@@ -96,10 +97,12 @@ class Scorer:
         )
         self.densities: list[Density] = []
         self.dose: DensityOfStates | None = None
-        if hasattr(method, "infer"):
-            self._fit_densities(train, calibration)
+        if isinstance(method, ProbabilisticMethod):
+            self._fit_densities(method, train, calibration)
 
-    def _fit_densities(self, train: Split, calibration: Split | None) -> None:
+    def _fit_densities(
+        self, method: ProbabilisticMethod, train: Split, calibration: Split | None
+    ) -> None:
         order = np.random.default_rng(self.seed).permutation(len(train))
         count = min(BANK, math.ceil(HELD_OUT * len(train)))
         held_out, bank = (
@@ -108,19 +111,18 @@ class Scorer:
         )
         embeddings = self._encode(bank)
         makers: dict[str, Callable[[], Density]] = {
-            "posterior-gaussian": lambda: PosteriorGaussian(self.method, embeddings),
-            "latent density": lambda: LatentDensity(self.method, embeddings),
+            "posterior-gaussian": lambda: PosteriorGaussian(method, embeddings),
+            "latent density": lambda: LatentDensity(method, embeddings),
         }
-        if has_programs(self.method):
+        if isinstance(method, EmbeddingModel):
             others = self._encode(held_out)
-            makers["population"] = lambda: AggregatePosterior(self.method, embeddings, others)
-        with evaluating(self.method):
+            makers["population"] = lambda: AggregatePosterior(method, embeddings, others)
+        with evaluating(method):
             self.densities = list(_fitted(makers, self.left_out).values())
-        if hasattr(self.method, "log_likelihood"):
-            judged = held_out if calibration is None else calibration
-            known, new = self._over(bank, self._states), self._over(judged, self._states)
-            made = _fitted({DENSITY_OF_STATES: lambda: DensityOfStates(known, new)}, self.left_out)
-            self.dose = made.get(DENSITY_OF_STATES)
+        judged = held_out if calibration is None else calibration
+        known, new = self._over(bank, self._states), self._over(judged, self._states)
+        made = _fitted({DENSITY_OF_STATES: lambda: DensityOfStates(known, new)}, self.left_out)
+        self.dose = made.get(DENSITY_OF_STATES)
 
     def _encode(self, split: Split) -> Tensor:
         features = extract(self.method, split, self.normalize, features="batch-norm")
@@ -129,7 +131,7 @@ class Scorer:
     def _states(self, images: Tensor) -> dict[str, Any]:
         inputs = self.normalize(images)
         scores = likelihood_scores(self.method, inputs)
-        return states(self.method, self.method.encode(inputs), scores)  # type: ignore[operator]
+        return states(self.method, require(self.method, ProbabilisticMethod).encode(inputs), scores)
 
     @property
     def p_values(self) -> dict[str, ConformalPValue]:
@@ -145,7 +147,7 @@ class Scorer:
         """
         features = extract(self.method, split, self.normalize, batch_size)
         scores = {name: detect(features.x) for name, detect in self.detectors.items()}
-        if hasattr(self.method, "log_likelihood"):
+        if isinstance(self.method, ProbabilisticMethod):
             scores |= self._over(split, self._batch_scores, batch_size)
         return {name: check_scores(values, f"images ({name})") for name, values in scores.items()}
 
@@ -153,13 +155,11 @@ class Scorer:
         self, split: Split, function: Callable[[Tensor], dict[str, Any]], batch_size: int = 512
     ) -> OutlierScores:
         """What a function says of all images of a split, with the random state that seeds give."""
-        parts = defaultdict(list)
-        with torch.random.fork_rng(), evaluating(self.method), torch.inference_mode():
+        images = (images for images, _ in batches(split, batch_size))
+        with torch.random.fork_rng():
             torch.manual_seed(self.seed)
-            for images, _ in batches(split, batch_size):
-                for name, values in function(images.to(self.device)).items():
-                    parts[name].append(np.asarray(torch.as_tensor(values).cpu()))
-        return {name: np.concatenate(values) for name, values in parts.items()}
+            found = map_batches(self.method, function, images)
+        return {name: values.numpy() for name, values in found.items()}
 
     def _batch_scores(self, images: Tensor) -> dict[str, Any]:
         scores = self._image_scores(self.normalize(images))
@@ -173,7 +173,7 @@ class Scorer:
     def _image_scores(self, images: Tensor) -> dict[str, Any]:
         scores: dict[str, Any] = likelihood_scores(self.method, images)
         if self.densities:
-            embeddings = self.method.encode(images)  # type: ignore[operator]
+            embeddings = require(self.method, ProbabilisticMethod).encode(images)
             if self.dose is not None:
                 scores[DENSITY_OF_STATES] = self.dose(states(self.method, embeddings, scores))
             for density in self.densities:

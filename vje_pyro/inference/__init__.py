@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
+from vje_pyro.inference.embedding_model import EmbeddingModel
 from vje_pyro.inference.epps_pulley import SlicedEppsPulley
 from vje_pyro.inference.experts import product_of_experts, stack_views
 from vje_pyro.inference.importance_weighted import ImportanceWeightedELBO
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = [
     "CanonicalCoordinates",
     "Conditional",
+    "EmbeddingModel",
     "Evidence",
     "ImportanceWeightedELBO",
     "Joint",

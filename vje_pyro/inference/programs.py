@@ -8,9 +8,10 @@ from torch import Tensor, nn
 
 from vje_pyro.inference.local_params import LocalParams
 from vje_pyro.inference.registering import listener, register
+from vje_pyro.method import ProbabilisticMethod
 
 
-class ViewPrograms(nn.Module):
+class ViewPrograms(ProbabilisticMethod):
     """A method's model and guide, as Pyro programs on *views* or on what is read from them.
 
     Given views ``(V, B, C, H, W)``, each program runs the encoder first, so that any inference of
@@ -25,10 +26,13 @@ class ViewPrograms(nn.Module):
     A subclass says what is read from views (:meth:`pairs`), and how the data are generated and the
     latents are drawn from that (:meth:`generate`, :meth:`approximate`). What these make by
     ``pyro.param`` are parameters of the method (:class:`~vje_pyro.inference.LocalParams`).
+
+    Args:
+        encoder: As of :class:`~vje_pyro.method.Method`.
     """
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, encoder: nn.Module) -> None:
+        super().__init__(encoder)
         self.params = LocalParams()
         self._read: tuple[Tensor, tuple[Any, ...]] | None = None
 

@@ -1,6 +1,6 @@
 """What a report needs from a run: its logs, its results and what the method says about images."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -12,9 +12,10 @@ from torch import Tensor
 
 from vje_pyro.data.batches import select_images
 from vje_pyro.distributions.moments import moments
+from vje_pyro.embedding import map_batches
 from vje_pyro.errors import CheckpointError, DataError
 from vje_pyro.evaluation.result import Result
-from vje_pyro.method import evaluating
+from vje_pyro.method import ProbabilisticMethod
 from vje_pyro.reading import damaged, read_csv, validate
 
 SEED = 0
@@ -172,14 +173,18 @@ def measure(run: Run, names: tuple[str, ...], limit: int, batch_size: int = 256)
     if len(data) > limit:
         indices = np.sort(np.random.default_rng(SEED).choice(len(data), limit, replace=False))
     shape = int(run.source.channels), int(run.source.image_size)
-    parts: list[tuple[Floats, Floats | None, Floats | None]] = []
     readable: list[Tensor] = []
-    with evaluating(run.method), torch.inference_mode():
+
+    def batches() -> Iterator[Tensor]:
         for start in range(0, len(indices), batch_size):
             images, kept = select_images(data, indices[start : start + batch_size], *shape)
             readable.append(kept)
-            parts.append(_describe(run, run.normalize(images.to(run.device))))
-    embeddings, loc, scale = (_join(column) for column in zip(*parts, strict=True))
+            yield images
+
+    found = map_batches(run.method, lambda images: _describe(run, images), batches())
+    embeddings, loc, scale = (
+        found[name].numpy() if name in found else None for name in ("embeddings", "loc", "scale")
+    )
     assert embeddings is not None
     indices = torch.cat(readable).numpy()
     labels = np.asarray(torch.as_tensor(data.labels).cpu(), dtype=np.int64)[indices]
@@ -199,15 +204,16 @@ def split_sizes(source: Any, names: tuple[str, ...]) -> dict[str, int]:
     return sizes
 
 
-def _describe(run: Run, images: Tensor) -> tuple[Floats, Floats | None, Floats | None]:
-    embeddings = _numpy(run.method.embed(images))
-    if not callable(getattr(run.method, "posterior", None)):
-        return embeddings, None, None
-    if not np.isfinite(embeddings).all():  # distributions refuse such parameters
-        nothing = np.full_like(embeddings, np.nan)
-        return embeddings, nothing, nothing
-    loc, scale = moments(run.method.posterior(images))
-    return embeddings, _numpy(loc), _numpy(scale)
+def _describe(run: Run, images: Tensor) -> dict[str, Tensor]:
+    inputs = run.normalize(images)
+    embeddings = run.method.embed(inputs)
+    if not isinstance(run.method, ProbabilisticMethod):
+        return {"embeddings": embeddings}
+    if embeddings.isfinite().all():
+        loc, scale = moments(run.method.posterior(inputs))
+    else:  # distributions refuse such parameters
+        loc = scale = torch.full_like(embeddings, torch.nan)
+    return {"embeddings": embeddings, "loc": loc.float(), "scale": scale.float()}
 
 
 def _first_split(source: Any, names: tuple[str, ...]) -> tuple[str, Any]:
@@ -222,11 +228,3 @@ def _first_split(source: Any, names: tuple[str, ...]) -> tuple[str, Any]:
             return name, data
         reasons.append(f"the split {name!r} is empty")
     raise DataError("; ".join(dict.fromkeys(reasons)))
-
-
-def _numpy(tensor: Tensor) -> Floats:
-    return tensor.detach().float().cpu().numpy()
-
-
-def _join(parts: tuple[Any, ...]) -> Floats | None:
-    return None if parts[0] is None else np.concatenate(parts)

@@ -95,14 +95,14 @@ def training_facts(
 ) -> dict[str, str]:
     """Rows of the table "what was trained"; what is not recorded is left out."""
     config, info, source = run.config, run.info, run.source
-    encoder = getattr(run.method, "encoder", None)
+    encoder = run.method.encoder
     weights = parameters(encoder)
     side, channels = source.image_size, source.channels
     facts: dict[str, Any] = {
         "Method": type(run.method).__name__,
         "Likelihoods": _likelihoods(config),
         "Guide": _named(config, "guide", "posterior"),
-        "Encoder": None if encoder is None else type(encoder).__name__,
+        "Encoder": type(encoder).__name__,
         "Embedding": f"D = {run.method.num_features}",
         "Parameters": (f"{weights:,} of the encoder, " if weights else "")
         + f"{parameters(run.method) or 0:,} in all",

@@ -14,6 +14,7 @@ from torch.distributions import Normal
 
 from vje_pyro.errors import DataError
 from vje_pyro.evaluation.result import Result
+from vje_pyro.inference import EmbeddingModel
 from vje_pyro.report import charts, curves, diagnostics, facts, gallery, projection, several_views
 from vje_pyro.report.collect import (
     Floats,
@@ -371,7 +372,7 @@ def _scale(sample: Sample, standard_prior: bool) -> dict[str, Any]:
 
 def has_standard_prior(method: Any) -> bool:
     """Whether the method's latent has the standard normal prior."""
-    if not hasattr(method, "prior_distribution"):
+    if not isinstance(method, EmbeddingModel):
         return False
     law = getattr(method.prior_distribution(), "base_dist", None)
     return isinstance(law, Normal) and bool((law.loc == 0).all() and (law.scale == 1).all())

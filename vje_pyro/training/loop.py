@@ -20,7 +20,7 @@ from lightning_fabric import Fabric
 from torch import Tensor
 from torch.optim import Optimizer
 
-from vje_pyro.method import SteppedMethod
+from vje_pyro.method import Method, require
 from vje_pyro.ranges import PositiveFloat, PositiveInt
 from vje_pyro.training.checkpointing import Checkpointing, Plan
 from vje_pyro.training.clock import Clock
@@ -84,8 +84,7 @@ class Trainer:
     """Trains a method and keeps everything about it in a run directory.
 
     Args:
-        method: Obeys :class:`vje_pyro.method.Method`; moved to the device and trained in place.
-            Its ``after_step(progress)``, if it has one, is called after every step.
+        method: Moved to the device and trained in place.
         loader: Gives the batches.
         views: Makes ``(V, B, C, H, W)`` floats of a batch, on the batch's device.
         fabric: Launched; decides device, precision and processes.
@@ -112,10 +111,11 @@ class Trainer:
 
     Raises:
         DataError: The method learns from labels, and the images have none.
+        VJEError: It is no :class:`~vje_pyro.method.Method`.
         ValueError: A count below one.
     """
 
-    method: Any
+    method: Method
     loader: Loader
     views: Callable[[Tensor], Tensor]
     _: KW_ONLY
@@ -150,7 +150,7 @@ class Trainer:
         self._rate = 0.0
         self._means = StepMeans(self._mean_over_processes)
         self._clock = Clock()
-        self._is_stepped = isinstance(self.method, SteppedMethod)
+        require(self.method, Method)
         self._labels = labels_for(self.method, self.loader, self.fabric.device)
         self._logs: RunLogs | None = None
 
@@ -236,8 +236,7 @@ class Trainer:
             views = self.views(images.to(self.fabric.device, non_blocking=True))
         terms, monitors = self._stepper.step(views, *(x[indices] for x in self._labels))
         self.step += 1
-        if self._is_stepped:
-            self.method.after_step(self.step / self.total)
+        self.method.after_step(self.step / self.total)
         self._images += len(images) * self.fabric.world_size
         self._means.add(self.step, terms, monitors)
         self._shown.step()

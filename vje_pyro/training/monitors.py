@@ -16,11 +16,12 @@ from typing import Annotated, Any, Protocol
 import torch
 import torch.nn.functional as F
 from annotated_types import Ge
-from torch import Tensor, nn
+from torch import Tensor
 
 from vje_pyro.distributions._common import Directional
 from vje_pyro.distributions.moments import moments
-from vje_pyro.method import evaluating
+from vje_pyro.embedding import map_batches
+from vje_pyro.method import Method, ProbabilisticMethod
 from vje_pyro.ranges import PositiveInt, Seed
 from vje_pyro.training.collapse import CollapseAlarm
 
@@ -153,7 +154,7 @@ class Monitor:
         """Whether ``knn`` is among the figures."""
         return self._score is not None
 
-    def measure(self, method: Any) -> dict[str, float]:
+    def measure(self, method: Method) -> dict[str, float]:
         """Figures of ``method`` as it is now; its modes and buffers are left as they were.
 
         Returns:
@@ -161,16 +162,15 @@ class Monitor:
             for probabilistic methods, ``active_units``.
         """
         cut = len(self.bank)
-        with evaluating(method), torch.no_grad():
-            x = self._collect(method, method.embed, self._images)
-            figures = {"rankme": rankme(x), "embedding_std": embedding_std(x)}
-            if self._score is not None:
-                y = self._labels
-                figures["knn"] = float(self._score(x[:cut], y[:cut], x[cut:], y[cut:]))
-            if hasattr(method, "posterior"):
-                queries = self._images[cut:]
-                means = self._collect(method, lambda i: _means(method.posterior(i)), queries)
-                figures["active_units"] = active_units(means)
+        x = self._collect(method, method.embed, self._images)
+        figures = {"rankme": rankme(x), "embedding_std": embedding_std(x)}
+        if self._score is not None:
+            y = self._labels
+            figures["knn"] = float(self._score(x[:cut], y[:cut], x[cut:], y[cut:]))
+        if isinstance(method, ProbabilisticMethod):
+            queries = self._images[cut:]
+            means = self._collect(method, lambda i: _means(method.posterior(i)), queries)
+            figures["active_units"] = active_units(means)
         return figures
 
     def check(self, figures: Mapping[str, float], epoch: int, num_features: int) -> list[str]:
@@ -178,15 +178,12 @@ class Monitor:
         return self.alarm.check(figures, epoch, num_features, len(self._labels))
 
     def _collect(
-        self, method: nn.Module, function: Callable[[Tensor], Tensor], images: Tensor
+        self, method: Method, function: Callable[[Tensor], Tensor], images: Tensor
     ) -> Tensor:
-        device = next(method.parameters()).device
-        return torch.cat(
-            [
-                function(self._normalize(batch.to(device))).float().cpu()
-                for batch in images.split(self._batch_size)
-            ]
-        )
+        batches = images.split(self._batch_size)
+        return map_batches(
+            method, lambda batch: {"x": function(self._normalize(batch)).float()}, batches
+        )["x"]
 
 
 def _means(posterior: Any) -> Tensor:

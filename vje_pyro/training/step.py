@@ -5,10 +5,11 @@ from typing import Any
 
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Optimizer
 
 from vje_pyro.errors import VJEError
+from vje_pyro.method import Method
 from vje_pyro.training.optim import param_groups
 
 Scalars = dict[str, Tensor]
@@ -18,7 +19,7 @@ class Stepper:
     """Moves a method's weights by one step; nothing here waits for the device.
 
     Args:
-        method: An ``nn.Module`` that obeys :class:`vje_pyro.method.Method`.
+        method: What is trained.
         optimizer: Makes the optimiser from parameter groups.
         fabric: Gives device, precision and processes.
         clip_grad_norm: Largest norm of the whole gradient; None does not clip.
@@ -33,7 +34,7 @@ class Stepper:
 
     def __init__(
         self,
-        method: Any,
+        method: Method,
         optimizer: Callable[[list[dict[str, Any]]], Optimizer],
         fabric: Fabric,
         clip_grad_norm: float | None = None,
@@ -131,17 +132,16 @@ def _check(fabric: Fabric, clip_grad_norm: float | None, accumulate: int) -> Non
         raise ValueError("strategy=dp does not work with Pyro plates; use strategy=ddp")
 
 
-def compile_encoder(method: Any, mode: str = "default", backend: str = "inductor") -> None:
+def compile_encoder(method: Method, mode: str = "default", backend: str = "inductor") -> None:
     """Compile the encoder by ``torch.compile``, in place.
 
     Names, weights and buffers stay what they are, so checkpoints fit with and without.
 
     Args:
-        method: Has an ``encoder``.
+        method: Whose encoder it is.
         mode: Of ``torch.compile``; ``reduce-overhead`` takes CUDA graphs.
         backend: Of ``torch.compile``.
     """
-    encoder: nn.Module = method.encoder
     # aot_eager and its like have no modes.
     options = {"mode": mode} if backend == "inductor" else {}
-    encoder.compile(backend=backend, dynamic=False, **options)
+    method.encoder.compile(backend=backend, dynamic=False, **options)

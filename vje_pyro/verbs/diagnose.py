@@ -48,6 +48,7 @@ from vje_pyro.distributions import (
     SphericalStudentT,
     VonMisesFisher,
 )
+from vje_pyro.distributions._common import is_subdensity
 from vje_pyro.errors import DataError, VJEError
 from vje_pyro.provenance import origin
 from vje_pyro.run import Representation
@@ -116,7 +117,7 @@ def _compare(data: Data) -> Any:
     """The run's radius with every direction that is a density."""
     config = data.run.config["method"]
     guide = build(config["guide"])
-    radius = getattr(data.run.method, "radius", None)
+    radius = require_posterior(data.run.method).radius
     if radius is not None:
         radius = normalized(radius, loc=torch.ones(()))
     student_t = partial(SphericalStudentT, df=1.0)
@@ -133,8 +134,7 @@ def _compare(data: Data) -> Any:
 
 def normalized(factor: Callable[..., Any], **arguments: Tensor) -> Callable[..., Any]:
     """A likelihood factor, or its normalised twin where it is a subdensity."""
-    subdensity = getattr(factor(**arguments), "is_subdensity", False)
-    return partial(factor, normalized=True) if subdensity else factor
+    return partial(factor, normalized=True) if is_subdensity(factor(**arguments)) else factor
 
 
 CHECKS: dict[str, Callable[[Data], Any]] = {

@@ -10,6 +10,7 @@ from vje_pyro.data import load_images
 from vje_pyro.data.decoding import printable
 from vje_pyro.distributions.moments import moments
 from vje_pyro.errors import VJEError
+from vje_pyro.method import ProbabilisticMethod
 from vje_pyro.run import Representation
 
 _FORMATS = (".npz", ".parquet")
@@ -47,7 +48,7 @@ def embed(
     size, channels = run.source.image_size, run.source.channels
     data, names = load_images(images, size, channels, max_corrupt, run.source.value_range)
     columns = {"name": np.asarray(names), "embedding": run.embed(data.images).numpy()}
-    if hasattr(run.method, "posterior"):
+    if isinstance(run.method, ProbabilisticMethod):
         loc, scale = moments(run.posterior(data.images))
         columns |= {"posterior_loc": loc.cpu().numpy(), "posterior_scale": scale.cpu().numpy()}
     make_folder(out.parent)

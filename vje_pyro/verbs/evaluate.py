@@ -8,6 +8,7 @@ from vje_pyro.errors import DataError
 from vje_pyro.evaluation import Features, Result, extract, pixels
 from vje_pyro.evaluation import evaluate as measure
 from vje_pyro.evaluation.protocols import usable
+from vje_pyro.method import ProbabilisticMethod
 from vje_pyro.names import DEFAULT_PROTOCOLS
 from vje_pyro.run import Representation
 from vje_pyro.verbs.partial import Parts, output_folder
@@ -42,7 +43,7 @@ def evaluate(
         0.97
     """
     out = output_folder(run.directory.results, folder)
-    needs_posterior = "bayes-heads-v1" in protocols and hasattr(run.method, "posterior")
+    needs_posterior = "bayes-heads-v1" in protocols and isinstance(run.method, ProbabilisticMethod)
     train, test = _features(run, features, needs_posterior)
     usable(train, test)
     parts, results = Parts(), []

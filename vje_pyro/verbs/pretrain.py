@@ -29,6 +29,7 @@ from vje_pyro.data import (
 from vje_pyro.encoders.pointwise import gather_before_pointwise
 from vje_pyro.errors import DataError, VJEError, explained, first_line, for_users
 from vje_pyro.evaluation import knn_accuracy
+from vje_pyro.method import ProbabilisticMethod
 from vje_pyro.reading import read_csv
 from vje_pyro.training.activation_checkpointing import checkpoint_activations
 from vje_pyro.training.checkpoint import load_weights
@@ -356,7 +357,7 @@ def _log_outcome(method: torch.nn.Module, directory: RunDir) -> None:
     logger.info("alarms  %s", f"in {len(alarmed)} epochs, last {said}" if alarmed else "none")
     logger.info("saved   %s", directory.last)
     verbs = ["evaluate", "report", "posterior"]
-    if hasattr(method, "posterior"):
+    if isinstance(method, ProbabilisticMethod):
         verbs[1:1] = ["diagnose --quick"]
     for verb in verbs:
         command, *options = verb.split()

@@ -8,12 +8,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vje_pyro.data import random_views
 from vje_pyro.diagnostics import FurtherView, Replicates, expected_coverage, predictive_check
 from vje_pyro.diagnostics.contraction import contraction_figures
 from vje_pyro.diagnostics.uncertainty_protocol import r_auroc_figures
+from vje_pyro.embedding import BATCH_SIZE, embed_views
 from vje_pyro.evaluation import Figure
-from vje_pyro.method import evaluating
+from vje_pyro.inference import EmbeddingModel
+from vje_pyro.method import require
 from vje_pyro.run import Representation
 from vje_pyro.scores import aurc_figure
 
@@ -22,9 +23,6 @@ VIEWS = (1, 2, 4, 8)
 
 COVERAGE = (0.5, 0.8, 0.95)
 """Nominal levels of the intervals of angle and radius."""
-
-_BATCH = 512
-
 
 Errors = Mapping[str, tuple[NDArray[np.intp], NDArray[np.bool_]]]
 """By classifier: which of the images have a label that counts, and whether each was wrong."""
@@ -53,8 +51,10 @@ def view_figures(
         VJEError: If the method has no posterior of several views.
         ValueError: If guide or prior are not diagonal normal.
     """
-    embeddings = _embed(run, images, max(VIEWS) + 1, seed)
-    method = copy.deepcopy(run.method).cpu()
+    method = require(run.method, EmbeddingModel)
+    batches, make_views = images.split(BATCH_SIZE), run.views.to(run.device)
+    embeddings = embed_views(method, method.encode, batches, make_views, max(VIEWS) + 1, seed)
+    method = copy.deepcopy(method).cpu()
     place = torch.arange(len(images))
     seen = {k: FurtherView(method, embeddings[:k], embeddings[-1], place) for k in VIEWS}
     scales = {k: view.posterior.stddev.numpy() for k, view in seen.items()}
@@ -69,18 +69,6 @@ def view_figures(
         found |= {} if check.radius is None else _coverage("radius", check.radius)
         figures |= {f"views-{k}_{name}": figure for name, figure in found.items()}
     return figures
-
-
-@torch.no_grad()
-def _embed(run: Representation, images: Tensor, num_views: int, seed: int) -> Tensor:
-    """Embeddings of random views, ``(num_views, N, D)``, on the CPU."""
-    make_views, parts = run.views.to(run.device), []
-    with torch.random.fork_rng(), evaluating(run.method):
-        torch.manual_seed(seed)
-        for batch in images.split(_BATCH):
-            views = random_views(make_views, batch.to(run.device), num_views)
-            parts.append(torch.stack([run.method.encode(view).cpu() for view in views]))
-    return torch.cat(parts, dim=1)
 
 
 def _error_figures(uncertainty: NDArray[np.float64], errors: Errors) -> dict[str, Figure]:

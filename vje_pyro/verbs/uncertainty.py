@@ -27,6 +27,7 @@ from vje_pyro.evaluation.labelled_detectors import probe_entropy
 from vje_pyro.evaluation.linear import fit_linear
 from vje_pyro.evaluation.protocols import usable
 from vje_pyro.evaluation.random_crops import SIDES, random_crops
+from vje_pyro.method import ProbabilisticMethod, require
 from vje_pyro.models import ManyViews
 from vje_pyro.run import Representation
 from vje_pyro.scores import OutlierScores, aurc_figure, spearman_figure
@@ -198,25 +199,17 @@ def _errors(
 
 def posterior_spread(run: Representation, split: Split) -> OutlierScores:
     """``method.uncertainty`` of every image of a split, named ``posterior``."""
-    values = _Uncertainty(run.method)
-    spread = extract(values, split, run.normalize, device=run.device).x[:, 0]
+    uncertainty = require(run.method, ProbabilisticMethod).uncertainty
+
+    def column(images: Tensor) -> Tensor:
+        return uncertainty(images)[:, None]
+
+    spread = extract(run.method, split, run.normalize, device=run.device, features=column).x[:, 0]
     return {"posterior": spread.astype(np.float64)}
 
 
-class _Uncertainty(torch.nn.Module):
-    """A method whose features are its uncertainty: it goes through the one path of features."""
-
-    def __init__(self, method: Any) -> None:
-        super().__init__()
-        self.method = method
-
-    def embed(self, images: Tensor) -> Tensor:
-        values: Tensor = self.method.uncertainty(images)
-        return values[:, None]
-
-
 def _has_posterior(run: Representation) -> bool:
-    return hasattr(run.method, "uncertainty")
+    return isinstance(run.method, ProbabilisticMethod)
 
 
 def _human_figures(
