@@ -51,7 +51,7 @@ def test_peers(measured):
     figures = measured("peers")
     assert [figures[f"8px_{name}_to_bound"] for name in tables.CONTENDERS] == [2, 3, 4]
     assert figures["8px_vje_speed_over_lightly_simsiam"] == 1.5
-    rows = tables.peers_table(measured.results).splitlines()
+    rows = tables.TABLES["docs/explanation/performance.md", "peers"](measured.results).splitlines()
     assert rows[3] == "| 8 | lightly, SimSiam | 3.00 [3.00, 3.00] | 1.50 [1.50, 1.50] |"
     shares = [value for name, value in figures.items() if name.startswith("8px_share_")]
     assert len(shares) == len(tables.PIECES)
@@ -63,7 +63,9 @@ def test_aggregate_terms(measured):
     for name in parts.AGGREGATES:
         assert figures[f"8px_{name}_alone_to_none"] == 0.25
         assert figures[f"8px_{name}_to_none"] == 1.25
-    row = tables.aggregate_table(measured.results).splitlines()[2]
+    row = tables.TABLES["docs/appendix/performance.md", "aggregate"](measured.results).splitlines()[
+        2
+    ]
     assert row.startswith("| 8 | `sigreg` | 1.250 [1.250, 1.250] | 25.00 [")
 
 

@@ -13,7 +13,7 @@ from commandline import TINY
 
 from vje_pyro.configuration import CONFIG_DIR
 
-PAGE = Path(__file__).parents[2] / "docs" / "swapping.md"
+PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "swapping.md"
 
 
 def blocks(language):

@@ -55,6 +55,7 @@ def test_a_run_leaves_what_it_should(tmp_path, toy):
     assert record["resumed"] == []
     assert set(record) == {
         "data_digest", "config", "seed", "versions", "commit", "command", "created", "resumed",
+        "precision",
     }  # fmt: skip
 
 
