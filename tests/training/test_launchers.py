@@ -1,8 +1,10 @@
 """Every launcher's processes are counted, by the variables that it sets."""
 
 import os
+from datetime import timedelta
 
 import pytest
+import torch.distributed as dist
 from lightning_fabric.plugins.environments import (
     KubeflowEnvironment,
     LightningEnvironment,
@@ -16,6 +18,7 @@ from vje_pyro.errors import VJEError
 from vje_pyro.training import launchers
 from vje_pyro.training.devices import make_fabric, processes_to_start
 from vje_pyro.training.launchers import cluster_environment, launch
+from vje_pyro.training.processes import meet_again
 
 SLURM = {
     "SLURM_JOB_ID": "7",
@@ -137,3 +140,22 @@ def test_a_variable_without_a_number(environment):
 def test_several_machines_need_a_launcher():
     with pytest.raises(VJEError, match=r"num_nodes=2, but nothing has started .* torchrun or srun"):
         fabric(1, 2)
+
+
+def test_processes_started_again_meet_under_keys_of_their_own(monkeypatch):
+    """torchrun keeps its store: what it holds of an earlier attempt stays unread."""
+    store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    earlier = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(store.port), "RANK": "0"}
+    again = {"TORCHELASTIC_RESTART_COUNT": "2", "TORCHELASTIC_USE_AGENT_STORE": "True"}
+    for name, value in (earlier | again | {"WORLD_SIZE": "1"}).items():
+        monkeypatch.setenv(name, value)
+    before = set(store.list_keys())
+    meet_again("gloo", timedelta(seconds=60))
+    try:
+        dist.barrier()
+        written = set(store.list_keys()) - before
+    finally:
+        dist.destroy_process_group()
+    own = {key for key in written if "attempt_2/" in key}
+    assert own
+    assert not any("default_pg" in key for key in written - own)

@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from multiprocessing import active_children, parent_process
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
@@ -207,6 +208,21 @@ def is_lost_connection(error: Exception) -> bool:
 def is_restart() -> bool:
     """Whether torchrun has started this process again, after one of the run died."""
     return os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0"
+
+
+def meet_again(backend: str, timeout: timedelta) -> None:
+    """Join the processes that torchrun has started with this one, after one of the run died.
+
+    torchrun keeps one store over all its attempts. Without a prefix of this attempt, a process can
+    find there the address of one that has ended.
+
+    Args:
+        backend: ``nccl`` or ``gloo``.
+        timeout: Of every collective.
+    """
+    store, rank, world_size = next(dist.rendezvous("env://", timeout=timeout))
+    store = dist.PrefixStore(f"attempt_{os.environ['TORCHELASTIC_RESTART_COUNT']}", store)
+    dist.init_process_group(backend, store=store, rank=rank, world_size=world_size, timeout=timeout)
 
 
 def _connection_lost(error: Exception) -> str:

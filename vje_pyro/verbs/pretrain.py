@@ -4,6 +4,7 @@ import logging
 import shlex
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
@@ -34,6 +35,7 @@ from vje_pyro.reading import read_csv
 from vje_pyro.training.activation_checkpointing import checkpoint_activations
 from vje_pyro.training.checkpoint import load_weights
 from vje_pyro.training.devices import (
+    TIMEOUT_S,
     check_batch,
     check_cores,
     make_fabric,
@@ -45,7 +47,13 @@ from vje_pyro.training.launchers import launch
 from vje_pyro.training.loop import FitResult, Loader, Trainer
 from vje_pyro.training.monitors import Monitor
 from vje_pyro.training.optim import param_groups
-from vje_pyro.training.processes import MAX_RESTARTS, is_lost_connection, is_restart, run_together
+from vje_pyro.training.processes import (
+    MAX_RESTARTS,
+    is_lost_connection,
+    is_restart,
+    meet_again,
+    run_together,
+)
 from vje_pyro.training.run_dir import RunDir
 from vje_pyro.training.run_json import read_run_json
 from vje_pyro.training.seeding import seed_step
@@ -105,7 +113,7 @@ def _train(config: DictConfig, run_dir: str, data_digest: str | None, resume: bo
     """Train in this process, which may be one of several."""
     with explained("training cannot start"):
         fabric = make_fabric(config.device)
-    _launch(fabric)
+    _launch(fabric, config.device.get("timeout_s") or TIMEOUT_S)
     # The processes of a launcher have each dated a directory of their own: the first one's counts.
     directory = RunDir(fabric.broadcast(run_dir))
     config = _merged(config, {"run_dir": str(directory.path)})
@@ -162,8 +170,11 @@ def _fit(
     return result
 
 
-def _launch(fabric: Fabric) -> None:
+def _launch(fabric: Fabric, timeout_s: float) -> None:
     try:
+        if is_restart() and fabric.world_size > 1:
+            backend = "nccl" if fabric.device.type == "cuda" else "gloo"
+            meet_again(backend, timedelta(seconds=timeout_s))
         fabric.launch()
     except (ValueError, RuntimeError) as error:
         raise VJEError(
