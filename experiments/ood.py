@@ -26,7 +26,8 @@ def main(
     """Tell other data sets from the run's own: every score, with its interval.
 
     Writes RUN/results/ood-v1-NAME.json for every set, with AUROC, AUPR and FPR at 95 % TPR of every
-    score. Scores are higher for what is more outlying. A set that cannot be used is left out by
+    score, and ood-v1-NAME.csv with the scores of every image. Scores are higher for what is more
+    outlying. A set that cannot be used is left out by
     name, and the exit code is then 3.
 
     Examples::

@@ -35,9 +35,9 @@ def main(*overrides: Words, help_keys: bool = False, trust: Packages = ()) -> No
 
     Examples::
 
+        vje train data.root=PHOTOS
         vje train experiment=digits
         vje train experiment=cifar10 data.root=DIR data.download=true encoder=resnet18
-        vje train data=folder data.root=PHOTOS views=imagenet name=photos
         vje train -m experiment=cifar10_small seed=0,1,2
         vje train resume=RUN
         vje train experiment=digits --help-keys
@@ -74,10 +74,11 @@ def _run_hydra(words: Sequence[str]) -> None:
     from hydra.types import RunMode
     from omegaconf.errors import OmegaConfBaseException
 
+    from vje_pyro.configuration.choosing import with_choices
     from vje_pyro.configuration.overrides import readable, swept_keys
     from vje_pyro.configuration.sweeps import Sweep
 
-    words = readable(words)
+    words = with_choices(readable(words))
     _check(words)
     sweep = Sweep()
 

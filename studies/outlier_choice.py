@@ -6,8 +6,7 @@ a say:
 
 - *a class left out* (ten tasks on CIFAR-10): detectors are fitted without a class, whose images
   then are the outliers. The encoder has seen the class, without its label.
-- *images spoiled* (four tasks): blurred to a smear, contrast almost gone (both simpler than any
-  image), drowned in noise, and cut into 16 patches in random order.
+- *images spoiled* (four tasks): :mod:`vje_pyro.evaluation.pseudo_outliers`.
 
 A score's merit is the mean of its two mean AUROCs.
 """
@@ -16,50 +15,16 @@ from functools import partial
 
 import numpy as np
 import torch
-from torch import Tensor
-from torchvision.transforms.functional import gaussian_blur
 
 from vje_pyro.data import ImageArray
 from vje_pyro.errors import DataError
 from vje_pyro.evaluation import Figure, Result
+from vje_pyro.evaluation.pseudo_outliers import SPOILED, spoiled
 from vje_pyro.evaluation.scorer import Scorer
 from vje_pyro.run import Representation
 from vje_pyro.scores import OutlierScores, detection_metrics
 
 NUM_VIEWS, NUM_IMAGES, SEED = 2, 500, 0
-
-
-def smeared(images: Tensor) -> Tensor:
-    """Blurred with a fifth of the side."""
-    reach = images.shape[-1] // 2
-    return gaussian_blur(images.float(), [2 * reach + 1] * 2, [images.shape[-1] / 5] * 2)
-
-
-def faded(images: Tensor) -> Tensor:
-    """A tenth of the contrast."""
-    values = images.float()
-    mean = values.mean(dim=(1, 2, 3), keepdim=True)
-    return mean + (values - mean) / 10
-
-
-def drowned(images: Tensor) -> Tensor:
-    """Noise of half the range."""
-    noise = torch.randn(images.shape, generator=torch.Generator().manual_seed(SEED))
-    return images.float() + 127.5 * noise
-
-
-def shuffled(images: Tensor) -> Tensor:
-    """Sixteen patches in an order of the image's own."""
-    side = images.shape[-1] // 4
-    patches = images.unfold(2, side, side).unfold(3, side, side).flatten(2, 3)
-    generator = torch.Generator().manual_seed(SEED)
-    order = torch.rand(len(images), 16, generator=generator).argsort(1)
-    patches = patches.gather(2, order[:, None, :, None, None].expand_as(patches))
-    rows = patches.unflatten(2, (4, 4)).permute(0, 1, 2, 4, 3, 5)
-    return rows.flatten(4, 5).flatten(2, 3).float()
-
-
-SPOILED = {f.__name__: f for f in (smeared, faded, drowned, shuffled)}
 
 
 def outlier_choice(run: Representation, num_images: int = NUM_IMAGES) -> Result:
@@ -80,8 +45,8 @@ def outlier_choice(run: Representation, num_images: int = NUM_IMAGES) -> Result:
     score = make(fitted_on)
     inliers = score(judged)
     tasks = {}
-    for name, spoil in SPOILED.items():
-        images = spoil(judged.images).round().clamp(0, 255).to(torch.uint8)
+    for name in SPOILED:
+        images = spoiled(judged.images, name)
         tasks[name] = inliers, score(ImageArray(images, judged.labels))
     for label in judged.labels.unique().tolist():
         scores = make(fitted_on.subset(torch.nonzero(fitted_on.labels != label)[:, 0]))(judged)

@@ -11,11 +11,16 @@ import numpy as np
 import pytest
 import torch
 from pyro.distributions.torch_distribution import TorchDistributionMixin
+from sklearn import config_context
+from sklearn.base import clone
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
+from sklearn.utils import estimator_checks
 
 import vje_pyro
+from vje_pyro import Representation
 from vje_pyro.errors import CheckpointError, VJEError
 from vje_pyro.method import Method
 from vje_pyro.training.checkpoint import Checkpoint, save_checkpoint
@@ -245,3 +250,64 @@ def test_a_url_of_the_data_is_given_again(tmp_path):
 def test_a_part_that_is_another_component_is_refused(tmp_path, part, stored):
     with pytest.raises(CheckpointError, match=f"{part} (cannot be made|makes a )"):
         vje_pyro.load(write_run(tmp_path / "run", {**CONFIG, part: stored}))
+
+
+# ---------------------------------------------------------------------------- scikit-learn
+
+APPLY = (
+    "check_estimator_cloneable",
+    "check_no_attributes_set_in_init", "check_get_params_invariance", "check_set_params",
+    "check_estimator_repr", "check_valid_tag_types",
+)  # fmt: skip
+"""The checks that need no data. The others fit on points of any number of features, which are no
+images (docs/how-to/pipelines.md)."""
+
+
+@pytest.mark.parametrize("name", APPLY)
+def test_scikit_learns_checks_pass(run, name):
+    getattr(estimator_checks, name)("Representation", clone(run))
+
+
+def test_nothing_is_loaded_before_it_is_used():
+    run = Representation("/no/such/run")
+    assert run.get_params()["run"] == "/no/such/run"
+    assert clone(run).set_params(device="cpu") is not run
+    with pytest.raises(CheckpointError, match="/no/such/run"):
+        _ = run.method
+    with pytest.raises(ValueError, match="no parameter 'runs'"):
+        run.set_params(runs="x")
+
+
+def test_other_parameters_load_anew(run, tmp_path, digits):
+    other = clone(run)
+    before = other.transform(digits)
+    other.set_params(run=tmp_path)
+    with pytest.raises(CheckpointError):
+        other.transform(digits)
+    assert np.array_equal(other.set_params(run=run.run).transform(digits), before)
+
+
+def test_features_have_names_and_tables_have_them_as_columns(run, digits):
+    pandas = pytest.importorskip("pandas")
+    names = [f"representation{i}" for i in range(16)]
+    assert run.get_feature_names_out().tolist() == names
+    table = clone(run).set_output(transform="pandas").transform(digits)
+    assert isinstance(table, pandas.DataFrame)
+    assert list(table.columns) == names
+    assert np.array_equal(table.to_numpy(), run.transform(digits))
+    assert isinstance(clone(clone(run).set_output(transform="pandas")).transform(digits),
+                      pandas.DataFrame)  # fmt: skip
+    with config_context(transform_output="pandas"):
+        assert isinstance(run.transform(digits), pandas.DataFrame)
+        assert isinstance(clone(run).set_output(transform="default").transform(digits), np.ndarray)
+    with pytest.raises(ValueError, match="transform must be one of"):
+        run.set_output(transform="excel")
+
+
+def test_a_pipeline_is_searched(run, digits):
+    pipeline = make_pipeline(run, LogisticRegression(max_iter=500))
+    search = GridSearchCV(pipeline, {"logisticregression__C": [0.1, 1.0]}, cv=2)
+    search.fit(digits, load_digits().target[:40])
+    assert search.best_params_["logisticregression__C"] in (0.1, 1.0)
+    names = pipeline.set_output(transform="pandas")[:1].get_feature_names_out()
+    assert len(names) == 16

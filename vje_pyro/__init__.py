@@ -14,7 +14,11 @@ if TYPE_CHECKING:
     from vje_pyro.verbs.diagnose import diagnose
     from vje_pyro.verbs.embed import embed
     from vje_pyro.verbs.evaluate import evaluate
+    from vje_pyro.verbs.export import export
+    from vje_pyro.verbs.hub import from_pretrained, push_to_hub, save_pretrained
+    from vje_pyro.verbs.neighbours import neighbours
     from vje_pyro.verbs.one_class import one_class
+    from vje_pyro.verbs.outliers import outliers
     from vje_pyro.verbs.train import resume, train
     from vje_pyro.verbs.uncertainty import uncertainty
 
@@ -27,16 +31,25 @@ __all__ = [
     "diagnose",
     "embed",
     "evaluate",
+    "export",
     "fit_joint_posterior",
+    "from_pretrained",
     "load",
+    "neighbours",
     "one_class",
+    "outliers",
+    "push_to_hub",
     "resume",
+    "save_pretrained",
     "train",
     "uncertainty",
     "write_report",
 ]
 
 _ELSEWHERE = {
+    "from_pretrained": "verbs.hub",
+    "push_to_hub": "verbs.hub",
+    "save_pretrained": "verbs.hub",
     "Representation": "run",
     "load": "run",
     "resume": "verbs.train",

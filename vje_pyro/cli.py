@@ -18,8 +18,11 @@ from vje_pyro.experiments import (
     diagnose,
     embed,
     evaluate,
+    export,
+    neighbours,
     one_class,
     ood,
+    outliers,
     posterior,
     report,
     shards,
@@ -48,7 +51,14 @@ app.register_install_completion_command(help="Complete commands and options in y
 
 _COMMANDS = {
     "Train": {"train": train, "one-class": one_class, "demo": demo},
-    "Use a run": {"embed": embed, "report": report, "posterior": posterior},
+    "Use a run": {
+        "neighbours": neighbours,
+        "outliers": outliers,
+        "embed": embed,
+        "export": export,
+        "report": report,
+        "posterior": posterior,
+    },
     "Judge a run": {
         "evaluate": evaluate,
         "diagnose": diagnose,

@@ -1,6 +1,8 @@
 """A finished run, loaded: embeddings, posteriors and likelihoods of any images."""
 
+import sys
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -8,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from pyro.distributions import Independent, Normal, TorchDistribution
-from torch import Tensor
+from torch import Tensor, nn
 
 from vje_pyro.building import build, checked
 from vje_pyro.data import DataSource, Normalize, Views, images_to_uint8
@@ -30,7 +32,8 @@ class Representation:
     Images may be uint8 or floats in [0, 1], arrays ``(N, H, W)`` or ``(N, H, W, C)`` or tensors
     ``(N, C, H, W)``, or a single one (:func:`~vje_pyro.data.images_to_uint8`), of any size: they
     are brought to the run's size and normalised as in training.
-    It is a scikit-learn transformer, so it fits in a pipeline before any classifier.
+    It is a scikit-learn transformer, so it fits in a pipeline before any classifier. It loads what
+    it needs when it is first used, and raises its errors then.
 
     Args:
         run: Run directory.
@@ -47,8 +50,6 @@ class Representation:
         VJEError: If a part of the run cannot be made, or its data set has no root.
     """
 
-    _PARAMS = ("run", "checkpoint", "device", "trust", "data_root")
-
     def __init__(
         self,
         run: str | Path,
@@ -62,18 +63,44 @@ class Representation:
         self.device = device
         self.trust = trust
         self.data_root = data_root
-        self.directory = RunDir(run)
-        self.path = self.directory.path
-        self.info = read_run_json(self.path)
-        replaced = () if data_root is None else ("data.root", "data.source.root")
-        self.config: dict[str, Any] = checked(self.info["config"], trust, replaced)
-        if data_root is not None:
-            self._use_data_root(str(data_root))
-        self.method = require(self._part("method", has="embed"), Method)
-        load_weights(self.directory.checkpoint(checkpoint), self.method)
-        self.method.to(memory_format=torch.channels_last).to(device).eval().requires_grad_(False)
+
+    @cached_property
+    def directory(self) -> RunDir:
+        """The files of the run."""
+        return RunDir(self.run)
+
+    @property
+    def path(self) -> Path:
+        """The run directory."""
+        return self.directory.path
+
+    @cached_property
+    def info(self) -> dict[str, Any]:
+        """What ``run.json`` holds."""
+        return read_run_json(self.path)
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        """The configuration of the run."""
+        replaced = () if self.data_root is None else ("data.root", "data.source.root")
+        config: dict[str, Any] = checked(self.info["config"], self.trust, replaced)
+        if self.data_root is not None:
+            _use_data_root(config, str(self.data_root))
+        return config
+
+    @cached_property
+    def method(self) -> Method:
+        """The method with its weights, in evaluation mode, which takes no gradient."""
+        method = require(self._part("method", has="embed"), Method)
+        load_weights(self.directory.checkpoint(self.checkpoint), method)
+        method.to(memory_format=torch.channels_last).to(self.device).eval().requires_grad_(False)
+        return method
+
+    @cached_property
+    def normalize(self) -> Normalize:
+        """From uint8 images ``(N, C, H, W)`` to the method's input."""
         with explained("the run's data cannot be used"):
-            self.normalize = Normalize(self.source.mean, self.source.std).to(device)
+            return Normalize(self.source.mean, self.source.std).to(self.device)
 
     @cached_property
     def source(self) -> DataSource:
@@ -104,13 +131,20 @@ class Representation:
             )
         return part
 
-    def _use_data_root(self, root: str) -> None:
-        data = self.config.get("data")
-        if isinstance(data, dict) and isinstance(data.get("source"), dict):
-            data = data["source"]  # of one class, where the run was trained on that
-        if not isinstance(data, dict) or "root" not in data:
-            raise VJEError(f"the run's data are not read from a folder: {data} has no root.")
-        data["root"] = root
+    def encoder(self) -> nn.Module:
+        """A trainable copy of the encoder, with weights of its own, in training mode.
+
+        It takes what :attr:`normalize` makes of uint8 images, ``(N, C, S, S)``, and gives
+        embeddings ``(N, D)``; D is its ``num_features``.
+
+        Example:
+            >>> encoder = run.encoder()  # doctest: +SKIP
+            >>> classifier = nn.Sequential(
+            ...     encoder, nn.Linear(encoder.num_features, 10)
+            ... )  # doctest: +SKIP
+        """
+        encoder: nn.Module = deepcopy(self.method.encoder)
+        return encoder.train().requires_grad_()
 
     def embed(self, images: Any) -> Tensor:
         """Embeddings ``(N, D)``, float32, on the CPU."""
@@ -243,22 +277,71 @@ class Representation:
         """Nothing to fit: the representation is trained already."""
         return self
 
-    def transform(self, X: Any) -> np.ndarray:
-        """Embeddings as a float32 array ``(N, D)``."""
-        return self.embed(X).numpy()
+    def transform(self, X: Any) -> Any:
+        """Embeddings: a float32 array ``(N, D)``, or the table that :meth:`set_output` asks for."""
+        values = self.embed(X).numpy()
+        if self._output == "pandas":
+            import pandas
 
-    def fit_transform(self, X: Any, y: Any = None) -> np.ndarray:
+            columns = self.get_feature_names_out()
+            return pandas.DataFrame(values, index=getattr(X, "index", None), columns=columns)
+        if self._output == "polars":
+            import polars
+
+            return polars.DataFrame(values, schema=self.get_feature_names_out().tolist())
+        return values
+
+    def fit_transform(self, X: Any, y: Any = None) -> Any:
         """The same as :meth:`transform`."""
         return self.transform(X)
 
+    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
+        """Names of the features of an embedding, ``representation0`` and so on: ``(D,)``, text."""
+        return np.array([f"representation{i}" for i in range(self.method.num_features)], object)
+
+    def set_output(self, *, transform: str | None = None) -> "Representation":
+        """What :meth:`transform` gives: ``"default"`` (an array), ``"pandas"`` or ``"polars"``.
+
+        None changes nothing. Without this call scikit-learn's ``transform_output`` decides.
+
+        Raises:
+            ValueError: There is no such output.
+        """
+        if transform not in (None, *_OUTPUTS):
+            raise ValueError(f"transform must be one of {_OUTPUTS}, got {transform!r}.")
+        if transform is not None:
+            self._sklearn_output_config = {"transform": transform}  # clone() copies it
+        return self
+
+    @property
+    def _output(self) -> str:
+        own = getattr(self, "_sklearn_output_config", None)
+        if own is not None:
+            return own["transform"]
+        sklearn = sys.modules.get("sklearn")
+        return sklearn.get_config()["transform_output"] if sklearn else "default"
+
     def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """The arguments that it was made with."""
-        return {name: getattr(self, name) for name in self._PARAMS}
+        """The arguments that it was made with; nothing is loaded."""
+        return {name: getattr(self, name) for name in _PARAMS}
 
     def set_params(self, **params: Any) -> "Representation":
-        """Load anew with other arguments."""
-        self.__init__(**self.get_params() | params)  # type: ignore[misc]
+        """Other arguments; what depends on them is loaded anew when it is used.
+
+        Raises:
+            ValueError: There is no such argument.
+        """
+        for name, value in params.items():
+            if name not in _PARAMS:
+                raise ValueError(f"no parameter {name!r}: there are {', '.join(_PARAMS)}.")
+            setattr(self, name, value)
+        for name in params and _LOADED:
+            vars(self).pop(name, None)
         return self
+
+    def __repr__(self) -> str:
+        given = ", ".join(f"{name}={value!r}" for name, value in self.get_params().items())
+        return f"Representation({given})"
 
     def __sklearn_is_fitted__(self) -> bool:
         return True
@@ -281,6 +364,21 @@ class Representation:
         return map_batches(self.method, lambda batch: function(self.normalize(batch)), batches)
 
 
+_PARAMS = ("run", "checkpoint", "device", "trust", "data_root")
+_OUTPUTS = ("default", "pandas", "polars")
+_LOADED = [n for n, value in vars(Representation).items() if isinstance(value, cached_property)]
+"""What is made of the arguments when it is first used."""
+
+
+def _use_data_root(config: dict[str, Any], root: str) -> None:
+    data = config.get("data")
+    if isinstance(data, dict) and isinstance(data.get("source"), dict):
+        data = data["source"]  # of one class, where the run was trained on that
+    if not isinstance(data, dict) or "root" not in data:
+        raise VJEError(f"the run's data are not read from a folder: {data} has no root.")
+    data["root"] = root
+
+
 def load(
     run: str | Path,
     checkpoint: str | Path = "last",
@@ -288,5 +386,7 @@ def load(
     trust: Sequence[str] = (),
     data_root: str | Path | None = None,
 ) -> Representation:
-    """Load a trained run; arguments and errors are those of :class:`Representation`."""
-    return Representation(run, checkpoint, device, trust, data_root)
+    """Load a trained run, at once; arguments and errors are those of :class:`Representation`."""
+    representation = Representation(run, checkpoint, device, trust, data_root)
+    _ = representation.method, representation.normalize
+    return representation

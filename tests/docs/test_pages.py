@@ -13,6 +13,7 @@ from sklearn.datasets import load_digits
 import vje_pyro
 from vje_pyro.cli import app
 from vje_pyro.configuration import CONFIG_DIR
+from vje_pyro.configuration.choosing import with_experiment
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -81,7 +82,8 @@ def test_commands_are_understood(name):
             continue  # what is resumed or of one's own is on pages with a test of their own
         overrides = [word for word in words if "=" in word]
         with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
-            compose("train", [o.split(",")[0] if "-m" in words else o for o in overrides])
+            first = [o.split(",")[0] if "-m" in words else o for o in overrides]
+            compose("train", with_experiment(first))
 
 
 # ----------------------------------------------------------------------------------- Python

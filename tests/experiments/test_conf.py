@@ -67,7 +67,8 @@ def test_what_is_recommended_can_be_swapped(swap):
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_every_experiment_makes_its_method(experiment):
-    config = composed(f"experiment={experiment}")
+    folder = ["data.root=nowhere"] if experiment == "my_images" else []
+    config = composed(f"experiment={experiment}", *folder)
     assert config.name == experiment
     method = build(config.method)
     assert isinstance(method, Method)

@@ -59,6 +59,7 @@ def test_a_value_of_another_type_is_refused_at_every_key(configurations):
         ("optimizer.fused", "None"),
         ("training.checkpoint_every_steps", "None"),
         ("trust", "['abc']"),
+        ("chosen", "['abc']"),
         ("device.timeout_s", "1.5"),
         *((f"monitor.alarm.thresholds.{name}", "None") for name in thresholds.split()),
     }

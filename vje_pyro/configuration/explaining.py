@@ -9,6 +9,7 @@ from docstring_parser import parse
 from omegaconf import OmegaConf
 
 from vje_pyro.configuration import CONFIG_DIR, groups
+from vje_pyro.configuration.choosing import with_experiment
 from vje_pyro.configuration.overrides import composed, readable
 
 _LINE = re.compile(r"^( *)(?:- )?([\w/]+):(?: (.*?))?(?: *# ?(.*))?$")
@@ -23,7 +24,7 @@ def explained_keys(words: Sequence[str]) -> list[str]:
     Raises:
         VJEError: They do not compose.
     """
-    words = readable(words)
+    words = with_experiment(readable(words))
     config = composed(words)
     choices = composed(words, with_hydra=True).hydra.runtime.choices
     meanings = _comments("train.yaml", "")

@@ -58,6 +58,7 @@ class Config(TypedDict):
     run_dir: str
     init_from: str | None
     trust: NotRequired[Sequence[str]]
+    chosen: NotRequired[Sequence[str]]
     data: Component
     views: Annotated[Component, Arguments(given=("image_size", "mean", "std"))]
     image: Image

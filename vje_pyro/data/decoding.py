@@ -88,6 +88,21 @@ def read_file(path: str | Path) -> bytes:
         return file.read()
 
 
+def picture_size(path: str | Path) -> tuple[int, int]:
+    """Width and height by the header of a file; no pixel is decoded.
+
+    Raises:
+        CorruptImage: If it cannot be read.
+    """
+    with (
+        _damaging(),
+        warnings.catch_warnings(action="ignore"),
+        open_file(path) as file,
+        Image.open(file, formats=image_formats()) as image,
+    ):
+        return image.size
+
+
 def decode(
     file: str | Path | bytes, channels: int = 3, value_range: ValueRange | None = None
 ) -> Image.Image:

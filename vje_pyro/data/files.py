@@ -22,6 +22,7 @@ from vje_pyro.data.decoding import (
     decode,
     extent,
     leaves_upper_bits,
+    picture_size,
     printable,
     read_file,
 )
@@ -93,6 +94,12 @@ class ImageFiles(Dataset[tuple[Tensor, Tensor]]):
                     yield decode(content, self.channels, self.value_range)
                 except CorruptImage as error:
                     yield error
+
+    def sizes(self) -> Iterator[tuple[int, int]]:
+        """Width and height of the images whose header can be read."""
+        for index in range(len(self)):
+            with suppress(CorruptImage):
+                yield picture_size(self.location(index))
 
     def image(self, index: int) -> Image.Image:
         """The whole image, upright, in mode RGB (or L).

@@ -147,7 +147,12 @@ class ImageFolder(FileSource):
         return files.load() if self.in_memory else files
 
     def _names(self, stored: str) -> list[str]:
-        return self._found.images() if stored.startswith(".") else below(self._found.names, stored)
+        if not stored.startswith("."):
+            return below(self._found.names, stored)
+        try:
+            return self._found.images()
+        except DataError as error:
+            raise DataError(f"{error}; set data.root=FOLDER") from None
 
     def _files(self, stored: str) -> ImageFiles:
         """Images of a stored split, labelled by the first subfolder."""

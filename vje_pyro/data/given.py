@@ -47,6 +47,19 @@ def load_images(
     Raises:
         DataError: If there is nothing to read, or too much of it is damaged.
     """
+    split, names = open_images(path, image_size, channels, max_corrupt, value_range)
+    return split.load_named() if isinstance(split, ImageFiles) else (split, names)
+
+
+def open_images(
+    path: str | Path,
+    image_size: int,
+    channels: int = 3,
+    max_corrupt: int = 10,
+    value_range: ValueRange | None = None,
+    crop_fraction: float = 1.0,
+) -> tuple[ImageArray | ImageFiles, list[str]]:
+    """As :func:`load_images`, but files stay on the disk until they are asked for."""
     path = Path(path)
     if os.path.isdir(path):
         names, root = search_folder(path, max_corrupt).images(), path
@@ -57,8 +70,11 @@ def load_images(
         return array, [f"{path.name}[{i}]" for i in range(len(array))]
     else:
         names, root, max_corrupt = [path.name], path.parent, 0
-    decoding = {"image_size": image_size, "channels": channels, "max_corrupt": max_corrupt}
-    return folder_files(root, names, value_range=value_range, **decoding).load_named()
+    files = folder_files(
+        root, names, image_size=image_size, channels=channels, max_corrupt=max_corrupt,
+        value_range=value_range, crop_fraction=crop_fraction,
+    )  # fmt: skip
+    return files, names
 
 
 def folder_files(root: str | Path, names: Sequence[str], **decoding: Any) -> ImageFiles:

@@ -58,8 +58,8 @@ class _Loader:
             )
         if count < batch_size:
             raise DataError(
-                f"{count} images are fewer than one batch of {batch_size}: lower the batch size or "
-                "use more images"
+                f"{count} images are fewer than one batch of {batch_size}: lower "
+                "loader.batch_size, or use more images"
             )
         self._count, self._batch_size, self._seed = count, batch_size, seed
         self._mine = slice(rank * batch_size // world_size, (rank + 1) * batch_size // world_size)

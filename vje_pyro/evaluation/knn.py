@@ -21,6 +21,43 @@ def default_k(num_train: int) -> int:
 
 
 @torch.no_grad()
+def nearest(queries: Tensor, bank: Tensor, k: int, same: bool = False) -> tuple[Tensor, Tensor]:
+    """The k images of a bank with the greatest cosine similarity to each query.
+
+    Args:
+        queries: Features, float, ``(M, D)``.
+        bank: Features, float, ``(N, D)``.
+        k: Neighbours, 1 to N (N − 1 where ``same``).
+        same: The queries are the bank: an image is no neighbour of itself.
+
+    Returns:
+        Similarities and places in the bank (int64), each ``(M, k)``, nearest first.
+
+    Raises:
+        ValueError: If ``k`` does not fit.
+
+    Example:
+        >>> x = torch.tensor([[1.0, 0.0], [0.8, 0.6], [0.0, 1.0]])
+        >>> nearest(x, x, 1, same=True)[1]
+        tensor([[1],
+                [0],
+                [1]])
+    """
+    if not 1 <= k <= len(bank) - same:
+        raise ValueError(f"k must be between 1 and {len(bank) - same}, got {k}.")
+    units = normalize(bank.float(), dim=1)
+    found, start = [], 0
+    for part in queries.split(max(1, _SIMILARITIES // len(bank))):
+        similarity = normalize(part.float(), dim=1) @ units.T
+        if same:
+            similarity.diagonal(start).fill_(-torch.inf)
+        start += len(part)
+        found.append(similarity.topk(k, dim=1))
+    values, places = (torch.cat(parts) for parts in zip(*found, strict=True))
+    return values, places
+
+
+@torch.no_grad()
 def knn_predict(
     train_x: Tensor,
     train_y: Tensor,

@@ -51,6 +51,8 @@ class OutOfDistribution:
         self.dataset, self.seed, self.config = dataset, seed, dict(config or {})
         self.known = _pixel_digests(train) | _pixel_digests(test)
         self.inliers = scorer(test)
+        self.scores: dict[str, OutlierScores] = {}
+        """Scores of every image of the sets that were judged, by the set's name."""
         self.false_alarms = _alarms(scorer, self.inliers)
 
     def __call__(self, name: str, split: Split) -> Result:
@@ -66,7 +68,7 @@ class OutOfDistribution:
         """
         start = time.perf_counter()
         shared = check_foreign(name, split, self.known)
-        scores = self.scorer(split)
+        scores = self.scores[name] = self.scorer(split)
         parts = {"train": self.train, "test": self.test, "out": split}
         return Result(
             protocol="ood-v1",

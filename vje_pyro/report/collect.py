@@ -27,12 +27,27 @@ Floats = NDArray[np.floating[Any]]
 class Run(Protocol):
     """What :func:`vje_pyro.report.write_report` reads of a run; ``vje_pyro.load`` returns one."""
 
-    path: Path
-    config: dict[str, Any]
-    info: dict[str, Any]
-    method: Any
-    normalize: Any
     device: Any
+
+    @property
+    def path(self) -> Path:
+        """The run directory."""
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The configuration."""
+
+    @property
+    def info(self) -> dict[str, Any]:
+        """What ``run.json`` holds."""
+
+    @property
+    def method(self) -> Any:
+        """The method."""
+
+    @property
+    def normalize(self) -> Any:
+        """From uint8 images to its input."""
 
     @property
     def source(self) -> Any:

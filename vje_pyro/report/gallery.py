@@ -60,6 +60,12 @@ class Thumbnails:
     columns: int
 
 
+def photograph(image: Image.Image, label: str, note: str = "") -> Picture:
+    """An image of any size, ready to show; it is made smaller in place."""
+    image.thumbnail((2 * THUMBNAIL, 2 * THUMBNAIL))
+    return Picture(_uri(image, "WEBP", quality=80), image.width, image.height, label, note)
+
+
 def picture(sample: Sample, row: int, note: str = "", right: bool | None = None) -> Picture:
     """The image of a row of the sample, ready to show."""
     image = _image(sample.pictures([row])[0])

@@ -123,6 +123,11 @@ def _devices(chosen: Any, accelerator: str) -> int | list[int]:
     )
 
 
+def cores() -> int | None:
+    """CPU cores that this process may use; None where the system does not say."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+
+
 def check_cores(processes: int, accelerator: str) -> None:
     """Say that processes on a CPU share its cores; refuse far too many, before any is started.
 
@@ -133,20 +138,20 @@ def check_cores(processes: int, accelerator: str) -> None:
     Raises:
         VJEError: More than :data:`MAX_PROCESSES_PER_CORE` of them have to share a core.
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    if accelerator != "cpu" or cores is None or processes <= cores:
+    here = cores()
+    if accelerator != "cpu" or here is None or processes <= here:
         return
-    if processes > MAX_PROCESSES_PER_CORE * cores:
+    if processes > MAX_PROCESSES_PER_CORE * here:
         raise VJEError(
-            f"device.devices={processes}, but this machine has {cores} CPU core(s) for them: set "
-            f"device.devices={cores} or less."
+            f"device.devices={processes}, but this machine has {here} CPU core(s) for them: set "
+            f"device.devices={here} or less."
         )
     logger.warning(
         "%d processes share %d CPU core(s): starting them and every step take longer than with "
         "device.devices=%d.",
         processes,
-        cores,
-        cores,
+        here,
+        here,
     )
 
 

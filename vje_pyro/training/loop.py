@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import KW_ONLY, dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Protocol, cast
 
@@ -147,6 +148,7 @@ class Trainer:
         self.step = 0  # steps done
         self.total = min(self.epochs * self.loader.steps_per_epoch, self.max_steps or sys.maxsize)
         self._images = 0  # seen since the last log row
+        self._begun: int | None = 0  # step that this process began at, until the first log row
         self._rate = 0.0
         self._means = StepMeans(self._mean_over_processes)
         self._clock = Clock()
@@ -218,6 +220,7 @@ class Trainer:
 
     def _train(self) -> None:
         self.method.train()
+        self._begun = self.step
         per_epoch = self.loader.steps_per_epoch
         self._clock.lap()
         for epoch in range(self.step // per_epoch, self._epoch(self.total)):
@@ -258,11 +261,15 @@ class Trainer:
     def _log(self) -> None:
         self._fetch()
         images, self._images = self._images, 0
+        seconds = max(self._clock.lap(), 1e-9)
+        if self._begun is not None and self.progress and self.fabric.is_global_zero:
+            _log_estimate(seconds, self.step - self._begun, self.total - self.step)
+        self._begun = None
         row = {
             "step": self.step,
             "epoch": self._epoch(self.step),
             "time": round(self._clock.seconds(), 3),
-            "images_per_second": round(images / max(self._clock.lap(), 1e-9), 3),
+            "images_per_second": round(images / seconds, 3),
             "lr": self._rate,
             **self._means.take("interval"),
         }
@@ -357,3 +364,14 @@ class Trainer:
 
     def _mean_over_processes(self, rows: Tensor) -> Tensor:
         return cast(Tensor, self.fabric.all_reduce(rows))
+
+
+def _log_estimate(seconds: float, steps: int, left: int) -> None:
+    """Tell how long a training takes, once a few steps are done."""
+    if left:
+        duration = timedelta(seconds=round(seconds / steps * left))
+        logger.info(
+            "time    about %s for the %s steps that are left (training.epochs changes it)",
+            duration,
+            f"{left:,}",
+        )

@@ -4,11 +4,15 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from vje_pyro.data import list_outliers, read_outliers
+import numpy as np
+
+from vje_pyro.data import ImageArray, list_outliers, read_outliers
 from vje_pyro.data.decoding import printable
 from vje_pyro.evaluation import OutOfDistribution, Result, Scorer
-from vje_pyro.evaluation.scorer import NUM_VIEWS
+from vje_pyro.evaluation.scorer import NUM_VIEWS, Split
 from vje_pyro.run import Representation
+from vje_pyro.scores import OutlierScores
+from vje_pyro.verbs.columns import write_columns
 from vje_pyro.verbs.partial import Parts, output_folder
 
 
@@ -24,7 +28,8 @@ def detect(
     """Tell other data sets from a run's test split, by every score.
 
     Writes a result file for each set when it is ready, with AUROC, AUPR and FPR at 95 % TPR of
-    every score. Scores are higher for what is more outlying.
+    every score, and beside it a CSV with the scores of every image. Scores are higher for what is
+    more outlying.
 
     Args:
         run: As :func:`vje_pyro.load` returns it.
@@ -64,10 +69,34 @@ def detect(
     parts.left_out |= scorer.left_out
     for name, path in outliers.items():
         with parts.part(name):
-            results[name] = detector(name, read_outliers(path, root, run.source))
+            split = read_outliers(path, root, run.source)
+            results[name] = detector(name, split)
             results[name].write(out / f"ood-v1-{name}.json")
+            inside, outside = ("test", test, detector.inliers), (name, split, detector.scores[name])
+            write_columns(out / f"ood-v1-{name}.csv", _columns(inside, outside))
     parts.finish(results)
     return results
+
+
+def _columns(*sets: tuple[str, Split, OutlierScores]) -> dict[str, np.ndarray]:
+    """Scores of every image, with its set and its name."""
+    columns = np.array([(name, image) for name, split, _ in sets for image in names_of(split)])
+    scores = {k: np.concatenate([scores[k] for *_, scores in sets]) for k in sets[0][2]}
+    return {"set": columns[:, 0], "image": columns[:, 1]} | scores
+
+
+def readable(split: Split) -> list[int]:
+    """Indices of the images of a split that could be decoded."""
+    if isinstance(split, ImageArray):
+        return list(range(len(split)))
+    return [index for index in range(len(split)) if split.name(index) not in split.corrupt]
+
+
+def names_of(split: Split) -> list[str]:
+    """Names of the images of a split that could be decoded; their numbers, of arrays."""
+    if isinstance(split, ImageArray):
+        return [str(index) for index in range(len(split))]
+    return [split.name(index) for index in readable(split)]
 
 
 def distinct_names(paths: Sequence[str]) -> dict[str, str]:

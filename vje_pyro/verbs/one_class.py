@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from vje_pyro.atomic import make_folder, write_atomic
 from vje_pyro.building import build
+from vje_pyro.configuration.choosing import batch_size
 from vje_pyro.configuration.overrides import Overrides, as_words, composed, readable
 from vje_pyro.configuration.schema import check
 from vje_pyro.data import DataSource
@@ -30,9 +31,6 @@ from vje_pyro.verbs.partial import Parts
 from vje_pyro.verbs.pretrain import pretrain, resume
 
 logger = logging.getLogger(__name__)
-
-_STEPS = 4
-"""Steps of an epoch, at least: the batch is cut for that."""
 
 
 def one_class(
@@ -180,13 +178,3 @@ def _train(path: Path, config: DictConfig, label: int, count: int) -> None:
     own.data = OmegaConf.create(data)
     own.loader.batch_size = batch_size(count, config.loader.batch_size)
     pretrain(own, path)
-
-
-def batch_size(count: int, most: int) -> int:
-    """The largest power of two that gives an epoch four steps, up to the experiment's batch.
-
-    Example:
-        >>> batch_size(143, 256), batch_size(1000, 256), batch_size(5000, 256)
-        (32, 128, 256)
-    """
-    return min(most, 1 << max(1, (count // _STEPS).bit_length() - 1))

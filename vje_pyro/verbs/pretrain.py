@@ -22,6 +22,7 @@ from vje_pyro.data import (
     DataSource,
     ImageArray,
     ImageFiles,
+    ImageFolder,
     Normalize,
     ResidentLoader,
     StreamingLoader,
@@ -166,7 +167,7 @@ def _fit(
             **config.training,
         ).fit()
     if fabric.is_global_zero:
-        _log_outcome(method, run_dir)
+        _log_outcome(source, method, run_dir)
     return result
 
 
@@ -341,6 +342,8 @@ def _log_summary(
     logger.info("data    %s, %d images to train on", source, len(source.split("pretrain")))
     for line in source.describe():
         logger.info("data    %s", line)
+    for line in config.get("chosen", ()):
+        logger.info("chosen  %s", line)
     logger.info("method  %s, %s parameters", type(method).__name__, f"{parameters:,}")
     logger.info(
         "steps   %d epochs of %d steps of %d images on %d × %s, precision %s",
@@ -353,7 +356,7 @@ def _log_summary(
     )
 
 
-def _log_outcome(method: torch.nn.Module, directory: RunDir) -> None:
+def _log_outcome(source: DataSource, method: torch.nn.Module, directory: RunDir) -> None:
     """What came of a training, and the commands that come next."""
     rows = read_csv(directory.epochs) if directory.epochs.is_file() else []
     if measured := [row for row in rows if row.get("knn")]:
@@ -367,12 +370,22 @@ def _log_outcome(method: torch.nn.Module, directory: RunDir) -> None:
     said = "; ".join(f"epoch {epoch}: {words}" for epoch, words in list(alarmed.items())[-3:])
     logger.info("alarms  %s", f"in {len(alarmed)} epochs, last {said}" if alarmed else "none")
     logger.info("saved   %s", directory.last)
-    verbs = ["evaluate", "report", "posterior"]
+    for verb, *options in _next_commands(source, method):
+        logger.info("next    %s", shlex.join(["vje", verb, str(directory.path), *options]))
+
+
+def _next_commands(source: DataSource, method: torch.nn.Module) -> Iterator[list[str]]:
+    """Verbs that have something to say of a run, with their options."""
+    if isinstance(source, ImageFolder):
+        folder = str(source.root)
+        yield ["outliers", folder]
+        yield ["neighbours", folder]
+    if source.num_classes > 1 and "test" in source.splits:
+        yield ["evaluate"]
     if isinstance(method, ProbabilisticMethod):
-        verbs[1:1] = ["diagnose --quick"]
-    for verb in verbs:
-        command, *options = verb.split()
-        logger.info("next    %s", shlex.join(["vje", command, str(directory.path), *options]))
+        yield ["diagnose", "--quick"]
+    yield ["report"]
+    yield ["posterior"]
 
 
 def resume(run: str | Path, overrides: Sequence[str] = (), trust: Sequence[str] = ()) -> FitResult:

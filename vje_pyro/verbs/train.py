@@ -4,6 +4,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
+from vje_pyro.configuration.choosing import with_choices
 from vje_pyro.configuration.overrides import Overrides, as_words, composed, parsed, readable
 from vje_pyro.run import Representation, load
 from vje_pyro.verbs import pretrain
@@ -21,9 +22,9 @@ def train(
     Progress is logged (``logging.basicConfig(level="INFO")`` shows it).
 
     Args:
-        experiment: Name of an experiment, ``"digits"``, ``"cifar10"`` and so on (``vje train
-            --help`` lists them); or a configuration that Hydra composed from
-            ``experiments/conf/train.yaml``.
+        experiment: Name of an experiment, ``"my_images"`` (with ``data.root`` among the
+            overrides), ``"digits"`` and so on (``vje train --help`` lists them); or a
+            configuration that Hydra composed from ``experiments/conf/train.yaml``.
         run_dir: Directory of the run, which must not hold one; ``runs/NAME/TIME`` when None.
         overrides: Values by their keys, ``{"training.epochs": 3, "encoder": "resnet18"}``, or words
             as on the command line, ``["training.epochs=3", "encoder=resnet18"]``.
@@ -46,7 +47,7 @@ def train(
     """
     words = readable(as_words(overrides))
     if isinstance(experiment, str):
-        config = composed([f"experiment={experiment}", *words])
+        config = composed(with_choices([f"experiment={experiment}", *words]))
     else:
         merged = OmegaConf.merge(experiment, parsed(words))
         assert isinstance(merged, DictConfig)
