@@ -124,7 +124,7 @@ def test_bad_requests_are_refused(run_dir, capsys):
     with pytest.raises(VJEError, match="needs two images or more, got 1 and 40"):
         diagnose.diagnose(run, ["latent"], num_images=1, num_train=40)
     run.method = run.method.encoder
-    with pytest.raises(VJEError, match="SmallResNet is no method: it must inherit"):
+    with pytest.raises(VJEError, match="SmallResNet cannot be diagnosed: it is no EmbeddingModel"):
         diagnose.diagnose(run, ["latent"])
     assert run_cli("diagnose", run_dir / "nowhere") == 2
     assert "no run at" in capsys.readouterr().err

@@ -9,13 +9,17 @@ from sklearn.metrics import roc_auc_score
 
 from studies.view_spread import NUM_VIEWS, view_spread
 from vje_pyro.data import ImageArray
+from vje_pyro.encoders import Identity
+from vje_pyro.method import ProbabilisticMethod
 
 
-class Method(torch.nn.Module):
+class Method(ProbabilisticMethod):
     """The embedding of an image is its first two pixels, less their middle."""
 
+    loss = infer = log_likelihood = None
+
     def __init__(self):
-        super().__init__()
+        super().__init__(Identity(2))
         self.unused = torch.nn.Parameter(torch.zeros(1))
 
     def embed(self, images):
@@ -38,6 +42,7 @@ def test_auroc_for_errors():
     run = SimpleNamespace(
         method=method, normalize=lambda x: x, device=torch.device("cpu"), config={},
         info={"seed": 3}, embed=method.embed, embed_views=lambda images, number, seed: views,
+        uncertainty=method.uncertainty,
         source=SimpleNamespace(name="made-up", channels=3, image_size=2,
                                split={"train": ImageArray(pixels, labels),
                                       "validation": split}.__getitem__),
