@@ -111,8 +111,9 @@ class MCInfoNCE(DirectionalMethod, JointEmbedding):
     def compare(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """See the class; the outputs are natural parameters κ times the location."""
         samples = self._posterior(outputs).rsample((self.num_particles,))  # (S, V, B, P)
-        pairs = combinations(range(len(outputs)), 2)
-        return mean([self._contrast(samples[:, pair].flatten(1, 2)) for pair in pairs]), {}
+        # By a list of indices, each pair would be copied from the host.
+        pairs = combinations(samples.unbind(1), 2)
+        return mean([self._contrast(torch.cat(pair, dim=1)) for pair in pairs]), {}
 
     def _contrast(self, samples: Tensor) -> Tensor:
         """The loss of samples ``(S, 2B, P)`` of both views of each image, one view after the other.

@@ -4,6 +4,7 @@ from itertools import combinations
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import mse_loss
 
 from vje_pyro.models._joint_embedding import JointEmbedding, lightly, mean
 from vje_pyro.ranges import Depth, NonNegativeFloat, Width
@@ -14,10 +15,10 @@ class VICReg(JointEmbedding):
 
     .. math:: \lambda\, inv(a, b) + \mu\, \tfrac12 (var(a) + var(b)) + \nu\, (cov(a) + cov(b))
 
-    It is symmetric in its views; of more than two, the mean is over every pair. Loss and head are
-    lightly's, with the ½ of the authors' program; over several processes variance and covariance
-    are those of the whole batch. Parts: ``invariance`` and ``variance`` with their weights (those
-    of this process), and ``covariance``, the rest of the loss.
+    It is symmetric in its views; of more than two, the mean is over every pair. The head is
+    lightly's, and the ½ that of the authors' program; over several processes variance and
+    covariance are those of the whole batch. lightly picks the covariances by a mask of booleans,
+    for whose count a GPU has to be waited for. Parts: the three terms with their weights.
 
     Source: Bardes, Ponce & LeCun, "VICReg" (arXiv 2105.04906), equations 1 to 6.
 
@@ -49,25 +50,27 @@ class VICReg(JointEmbedding):
             encoder,
             heads.VICRegProjectionHead(encoder.num_features, hidden_dim, output_dim, num_layers),
         )
-        self.criterion = lightly("loss").VICRegLoss(
-            invariance_weight,
-            variance_weight,
-            covariance_weight,
-            gather_distributed=torch.distributed.is_available(),
-        )
+        self.weights = invariance_weight, variance_weight, covariance_weight
 
     def compare(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """See the class."""
-        total = mean([self.criterion(a, b) for a, b in combinations(outputs, 2)])
-        return total, self._parts(total.detach(), outputs.detach())
-
-    def _parts(self, total: Tensor, outputs: Tensor) -> dict[str, Tensor]:
-        terms = lightly("loss.vicreg_loss")
-        distances = [terms.invariance_loss(a, b) for a, b in combinations(outputs, 2)]
-        invariance = self.criterion.lambda_param * mean(distances)
-        variance = self.criterion.mu_param * mean([terms.variance_loss(view) for view in outputs])
-        return {
-            "invariance": invariance,
-            "variance": variance,
-            "covariance": total - invariance - variance,
+        dist, (lambda_, mu, nu) = lightly("utils.dist"), self.weights
+        distances = [mse_loss(a, b) for a, b in combinations(outputs, 2)]
+        views = list(outputs)
+        if dist.world_size() > 1:
+            views = [torch.cat(dist.gather(view)) for view in views]
+        spread = [lightly("loss.vicreg_loss").variance_loss(view) for view in views]
+        parts = {
+            "invariance": lambda_ * mean(distances),
+            "variance": mu * mean(spread),
+            "covariance": 2 * nu * mean([_covariance(view) for view in views]),
         }
+        total = torch.stack(list(parts.values())).sum()
+        return total, {name: part.detach() for name, part in parts.items()}
+
+
+def _covariance(x: Tensor) -> Tensor:
+    """Squares of the off-diagonal covariances of ``(N, P)`` over P; a scalar."""
+    centred = x - x.mean(0)
+    covariance = centred.T @ centred / (len(x) - 1)  # torch.cov waits for the GPU
+    return (covariance.square().sum() - covariance.diagonal().square().sum()) / x.shape[-1]

@@ -17,7 +17,7 @@ from vje_pyro.evaluation.knn import knn_accuracy
 from vje_pyro.method import evaluating
 from vje_pyro.training.loop import Trainer
 
-collect_ignore = ["several.py", "small.py"]  # no doctests in there
+collect_ignore = ["fake_gpu.py", "several.py", "small.py"]  # no doctests in there
 
 SOURCE = Digits()
 IMAGES = partial(Views, 8, SOURCE.mean, SOURCE.std, flip=0, jitter=0, grayscale=0)

@@ -48,7 +48,8 @@ def _expansion(order: float, kappa: Tensor) -> tuple[Tensor, Tensor]:
     root = torch.sqrt(kappa.square() + order**2)
     excess = kappa.square() / (root + order)  # root − order
     p = order / root
-    series, slope, quotient = (torch.as_tensor(x).to(p) for x in _series(order))
+    # A few numbers, whose copy nothing has to wait for.
+    series, slope, quotient = (torch.as_tensor(x).to(p, non_blocking=True) for x in _series(order))
     powers = p[..., None] ** torch.arange(len(series), dtype=p.dtype, device=p.device)
     log_f = (
         excess - order * torch.log1p(excess / (2 * order))

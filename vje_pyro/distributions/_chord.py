@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid, normalize, softplus
 
 from vje_pyro.distributions._ball_probability import log_ball_probability
-from vje_pyro.distributions._common import Directional, Shape
+from vje_pyro.distributions._common import Directional, Shape, tensor_like
 
 # A sampler that rejects more often than this is of no use to anyone: it says so and stops.
 _MAX_REJECTION_ROUNDS = 1000
@@ -60,7 +60,7 @@ class ChordDirection(Directional):
     @property
     def log_acceptance(self) -> Tensor:
         r""":math:`\log P(\|w\| \le 2)`, shape ``batch_shape``: how often the sampler accepts."""
-        return self._log_ball(self.scale.new_tensor(2.0)).to(self.loc.dtype)
+        return self._log_ball(tensor_like(2.0, self.scale)).to(self.loc.dtype)
 
     @property
     def log_mass(self) -> Tensor:
@@ -80,7 +80,7 @@ class ChordDirection(Directional):
 
         It is negative for scales so large that most draws come near the antipode.
         """
-        inside = self._log_ball(self.scale.new_tensor(2.0))
+        inside = self._log_ball(tensor_like(2.0, self.scale))
         return (2 * torch.exp(self._log_moment(1.0) - inside) - 1).to(self.loc.dtype)
 
     @property
@@ -147,7 +147,7 @@ class ChordDirection(Directional):
         at the leftmost of the two and spread as sinh from there.
         """
         if power == 0:
-            return self._log_ball(self.scale.new_tensor(2.0))
+            return self._log_ball(tensor_like(2.0, self.scale))
         with torch.no_grad():
             centre, width, left, right = self._layout(power)
         v = _grid(torch.asinh((left - centre) / width), torch.asinh((right - centre) / width), 240)

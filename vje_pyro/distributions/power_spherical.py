@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from vje_pyro.distributions._common import Shape
+from vje_pyro.distributions._common import Shape, tensor_like
 from vje_pyro.distributions._gamma_ratio import log_gamma_ratio
 from vje_pyro.distributions._isotropic import Isotropic
 
@@ -59,7 +59,7 @@ class PowerSpherical(Isotropic):
     def _log_partition(self, kappa: Tensor) -> tuple[Tensor, Tensor]:
         beta = (self.event_shape[0] - 1) / 2
         log_ratio, slope = log_gamma_ratio(beta + kappa, beta)
-        at_zero, _ = log_gamma_ratio(kappa.new_tensor(beta), beta)
+        at_zero, _ = log_gamma_ratio(tensor_like(beta, kappa), beta)
         return at_zero - log_ratio, -slope
 
     def _mean_cosine(self, kappa: Tensor) -> Tensor:
