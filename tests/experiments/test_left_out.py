@@ -61,7 +61,7 @@ def test_a_rare_class_leaves_out_the_shots_that_it_has_not(rare, tmp_path, capfd
     line = said(capfd)
     assert line.startswith("error: left out: few-label-v1 accuracy_5, few-label-v1 accuracy_10: ")
     assert "has 3 training images" in line
-    results = {p.stem: Result.read(p) for p in (tmp_path / "out").iterdir()}
+    results = {p.stem: Result.read(p) for p in (tmp_path / "out").glob("*.json")}
     assert sorted(results) == ["few-label-v1-encoder", "knn-v1-encoder", "linear-v1-encoder"]
     assert list(results["few-label-v1-encoder"].figures) == ["accuracy_1"]
     assert not (rare / "results").exists()  # it was written elsewhere
@@ -97,7 +97,7 @@ def test_two_outlier_sets_of_one_name_and_one_that_is_none(rare, tmp_path, capfd
     sets = [tmp_path / "a" / "noise", tmp_path / "b" / "noise", tmp_path / "nothing"]
     assert run_cli("ood", rare, "--out", *sets, "--views", 2, "--results", tmp_path / "out") == 3
     assert said(capfd).startswith("error: left out: nothing: ")
-    found = {p.stem: Result.read(p).dataset["outliers"] for p in (tmp_path / "out").iterdir()}
+    found = {p.stem: Result.read(p).dataset["outliers"] for p in (tmp_path / "out").glob("*.json")}
     assert found == {"ood-v1-a-noise": 4, "ood-v1-b-noise": 5}
 
 

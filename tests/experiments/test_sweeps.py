@@ -71,7 +71,7 @@ def test_processes_of_a_launcher_agree_on_the_directory(monkeypatch, tmp_path):
     fabric = SimpleNamespace(is_global_zero=False, broadcast=lambda own: first)
     fitted, launched = [], []
     monkeypatch.setattr(pretrain, "make_fabric", lambda device: fabric)
-    monkeypatch.setattr(pretrain, "_launch", launched.append)
+    monkeypatch.setattr(pretrain, "_launch", lambda fabric, timeout_s: launched.append(fabric))
     monkeypatch.setattr(pretrain, "_fit", lambda *arguments: fitted.append(arguments))
     config = OmegaConf.create({"device": {}, "run_dir": "x"})
     pretrain._train(config, str(tmp_path / "own"), None, resume=False)

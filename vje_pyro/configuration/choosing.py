@@ -158,6 +158,9 @@ def _chosen(pictures: Pictures, config: "DictConfig", given: dict[str, str]) -> 
     for choice in choices(pictures, size):
         groups = {key.partition(".")[0] for key in given} if choice.key == "encoder" else given
         beside = choice.key.startswith("encoder.") and "encoder" in given
+        group = choice.key.partition(".")[0]
+        if given.get(group) == "none":
+            continue
         if choice.key not in groups and not beside:
             yield choice
 
