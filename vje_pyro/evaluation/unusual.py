@@ -4,8 +4,9 @@ Which score: detectors are fitted on half of the training images and judged on t
 which spoiled copies are the outliers (:mod:`~vje_pyro.evaluation.pseudo_outliers`). The score with
 the greatest mean AUROC is taken. Three scores are distances to the training images. One,
 ``spoiled``, is a linear probe that tells images from spoiled copies of others: it has seen the ways
-of spoiling that it is judged by, and it is the one that finds noise in a folder of few pictures,
-where a density has too little to go by.
+of spoiling that it is judged by, so its merit is not comparable with that of the others. It was
+designed while looking at where noise pictures landed in made-up folders, and in a folder of few
+pictures it does not place them first reliably.
 
 No detector has seen the image that it scores: training images are cut into folds by their pixels,
 and an image is scored by the detector that its fold was left out of. A detector that has been
