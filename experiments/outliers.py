@@ -14,7 +14,7 @@ def main(
     images: Place,
     /,
     *,
-    detector: Literal["spoiled", "mahalanobis", "posterior-gaussian", "knn"] | None = None,
+    detector: Literal["mahalanobis", "posterior-gaussian", "knn"] | None = None,
     count: int = 48,
     out: File = None,
     scores: File = None,

@@ -265,7 +265,9 @@ images (docs/how-to/pipelines.md)."""
 
 @pytest.mark.parametrize("name", APPLY)
 def test_scikit_learns_checks_pass(run, name):
-    getattr(estimator_checks, name)("Representation", clone(run))
+    estimator = clone(run)
+    getattr(estimator_checks, name)("Representation", estimator)  # raises where it fails
+    assert estimator.get_params() == run.get_params()
 
 
 def test_nothing_is_loaded_before_it_is_used():

@@ -76,14 +76,15 @@ def commands(text):
 @pytest.mark.parametrize("name", [name for name in PAGES if commands(PAGES[name])])
 def test_commands_are_understood(name):
     for words in commands(PAGES[name]):
-        app.parse_args(words, exit_on_error=False, print_error=False)
+        command, *_ = app.parse_args(words, exit_on_error=False, print_error=False)
+        assert command.__module__ == f"vje_pyro.experiments.{words[0].replace('-', '_')}"
         line = " ".join(words)
         if words[0] != "train" or re.search(r"resume=|--config-dir|method\._target_", line):
             continue  # what is resumed or of one's own is on pages with a test of their own
         overrides = [word for word in words if "=" in word]
         with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
             first = [o.split(",")[0] if "-m" in words else o for o in overrides]
-            compose("train", with_experiment(first))
+            assert compose("train", with_experiment(first)).name
 
 
 # ----------------------------------------------------------------------------------- Python

@@ -2,17 +2,13 @@
 
 Which score: detectors are fitted on half of the training images and judged on the other half, of
 which spoiled copies are the outliers (:mod:`~vje_pyro.evaluation.pseudo_outliers`). The score with
-the greatest mean AUROC is taken. Three scores are distances to the training images. One,
-``spoiled``, is a linear probe that tells images from spoiled copies of others: it has seen the ways
-of spoiling that it is judged by, so its merit is not comparable with that of the others. It was
-designed while looking at where noise pictures landed in made-up folders, and in a folder of few
-pictures it does not place them first reliably.
+the greatest mean AUROC is taken.
 
 No detector has seen the image that it scores: training images are cut into folds by their pixels,
 and an image is scored by the detector that its fold was left out of. A detector that has been
 fitted on an outlier finds it less unusual.
 
-Source: this project; learning from synthetic outliers as in Li et al., "CutPaste" (CVPR 2021).
+Source: this project.
 """
 
 import hashlib
@@ -22,10 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
-from torch import Tensor, nn
+from torch import Tensor
 
 from vje_pyro.data.arrays import UNLABELLED, ImageArray
 from vje_pyro.data.batches import batches
@@ -49,7 +42,6 @@ def _per_feature(bank: Array) -> Detector:
     return lambda x: distance(x) / bank.shape[1]
 
 
-SPOILED_PROBE = "spoiled"
 DETECTORS: dict[str, Callable[[Array], Detector]] = {
     "mahalanobis": _per_feature,
     RECOMMENDED: _per_feature,
@@ -95,32 +87,14 @@ def describe(method: Method, split: Split, normalize: Transform) -> Described:
         DataError: The split is empty, or too much of it is damaged.
     """
     digests: list[bytes] = []
-    batch_starts: list[int] = []
-    responses: list[Tensor] = []
 
     def noted(images: Tensor) -> Tensor:
-        batch_starts.append(len(digests))
         pixels = images.cpu().numpy()
         digests.extend(hashlib.sha256(image.tobytes()).digest() for image in pixels)
         return normalize(images)
 
-    def keep(_: nn.Module, __: object, maps: Tensor) -> None:
-        if len(responses) < len(batch_starts):  # the posterior encodes a batch once more
-            responses.append(maps.float().flatten(2).std(2).clamp_min(1e-6).log().cpu())
-
-    convolution = next((m for m in method.modules() if isinstance(m, nn.Conv2d)), None)
-    hook = convolution.register_forward_hook(keep) if convolution else None
-    try:
-        found = extract(method, split, noted, posterior=isinstance(method, ProbabilisticMethod))
-    finally:
-        if hook:
-            hook.remove()
-    textures = torch.cat(responses).numpy() if responses else found.x[:, :0]
-    features = {
-        SPOILED_PROBE: np.concatenate([textures, found.x], axis=1),
-        "mahalanobis": found.x,
-        "knn": found.x,
-    }
+    found = extract(method, split, noted, posterior=isinstance(method, ProbabilisticMethod))
+    features = {"mahalanobis": found.x, "knn": found.x}
     if found.posterior is not None:
         loc, scale = found.posterior
         features[RECOMMENDED] = np.concatenate([loc, np.log(scale)], axis=1)
@@ -135,15 +109,6 @@ def _joined(parts: Sequence[Described]) -> Described:
 
 def _array(images: Tensor) -> ImageArray:
     return ImageArray(images, torch.full((len(images),), UNLABELLED))
-
-
-def _probe(images: Array, spoiled_images: Sequence[Array]) -> Detector:
-    """Log-odds that an image is a spoiled copy, by a linear probe on standardised features."""
-    x = np.concatenate([images, *spoiled_images])
-    y = np.arange(len(x)) >= len(images)
-    probe = LogisticRegression(C=0.01, class_weight="balanced", max_iter=5000)
-    detector: Detector = make_pipeline(StandardScaler(), probe).fit(x, y).decision_function
-    return detector
 
 
 class Unusual:
@@ -174,12 +139,9 @@ class Unusual:
         some, others = order[:NUM_SPOILED], order[NUM_SPOILED:]
         images = torch.cat([pixels for pixels, _ in batches(train.subset(some), 512)]).cpu()
         copies = [spoiled(images, how) for how in SPOILED]
-        # Two ways in turn, such as noise and then fading: for the probe to learn from.
-        twice = [spoiled(copies[i], how) for i, how in enumerate(SPOILED, start=1 - len(SPOILED))]
-        self.sample, *described = (
-            describe(method, _array(x), normalize) for x in (images, *copies, *twice)
+        self.sample, *self.spoiled = (
+            describe(method, _array(x), normalize) for x in (images, *copies)
         )
-        self.spoiled, self.twice = described[: len(copies)], described[len(copies) :]
         rest = [describe(method, train.subset(others), normalize)] if len(others) else []
         self.train = _joined([self.sample, *rest])
         self.folds = {d: i % FOLDS for i, d in enumerate(sorted(set(self.train.digests)))}
@@ -197,10 +159,6 @@ class Unusual:
 
     def _fit(self, name: str, known: NDArray[np.bool_]) -> Detector:
         """A detector fitted on the training images where ``known`` is true."""
-        chosen = known[: len(self.sample)]
-        if name == SPOILED_PROBE:
-            ruined = [part.features[name][chosen] for part in (*self.spoiled, *self.twice)]
-            return _probe(self.sample.features[name][chosen], ruined)
         return DETECTORS[name](self.train.features[name][known])
 
     def _merit(self, name: str) -> float:

@@ -55,7 +55,7 @@ def outliers(
         run: As :func:`vje_pyro.load` returns it.
         images: A folder (searched recursively), an image file, or an .npy or .npz of arrays; it may
             be what the run was trained on.
-        detector: ``spoiled``, ``mahalanobis``, ``posterior-gaussian`` or ``knn``; chosen when None.
+        detector: ``mahalanobis``, ``posterior-gaussian`` or ``knn``; chosen when None.
         count: Images of each end that the gallery shows.
         out: The gallery; ``RUN/results/outliers-FOLDER.html`` when None.
         scores: The table, .csv or .parquet; beside the gallery when None.
