@@ -2,7 +2,9 @@
 
 Which score: detectors are fitted on half of the training images and judged on the other half, of
 which spoiled copies are the outliers (:mod:`~vje_pyro.evaluation.pseudo_outliers`). The score with
-the greatest mean AUROC is taken.
+the greatest mean AUROC is taken. The first half holds a few copies that are spoiled in the same
+way, since a folder holds its own outliers: a covariance that is fitted on them hides them. Where a
+half has fewer images than features, a covariance is not determined, and ``knn`` is taken.
 
 No detector has seen the image that it scores: training images are cut into folds by their pixels,
 and an image is scored by the detector that its fold was left out of. A detector that has been
@@ -12,6 +14,7 @@ Source: this project.
 """
 
 import hashlib
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -48,6 +51,9 @@ DETECTORS: dict[str, Callable[[Array], Detector]] = {
     "knn": FEATURE_DETECTORS["knn"],
 }
 """From features of training images to a detector, by the name of the score."""
+
+CONTAMINATION = 0.02
+"""Share of outliers of one kind among the images that a detector is fitted on to be judged."""
 
 FOLDS = 5
 MAX_IMAGES = 20_000
@@ -154,27 +160,33 @@ class Unusual:
             raise VJEError(
                 f"there is no score {detector!r}: choose from {', '.join(self.train.features)}."
             )
-        self.merits = {} if detector else {n: self._merit(n) for n in self.train.features}
+        self.merits = {} if detector else {n: self._merit(n) for n in self._determined()}
         self.detector = detector or max(self.merits, key=self.merits.__getitem__)
 
-    def _fit(self, name: str, known: NDArray[np.bool_]) -> Detector:
-        """A detector fitted on the training images where ``known`` is true."""
-        return DETECTORS[name](self.train.features[name][known])
+    def _determined(self) -> list[str]:
+        """Scores that half of the training images determine."""
+        features = self.train.features.items()
+        return [name for name, x in features if name == "knn" or x.shape[1] < len(x) / 2]
 
     def _merit(self, name: str) -> float:
-        """Mean AUROC on spoiled images over all ways: fitted on one half, judged on the other."""
+        """Mean AUROC over all ways of spoiling: fitted on one half, judged on the other."""
         known = np.arange(len(self.train)) % 2 == 0
-        judged, score = ~known[: len(self.sample)], self._fit(name, known)
-        low = score(self.sample.features[name][judged])
-        found = [detection_metrics(low, score(p.features[name][judged])) for p in self.spoiled]
-        return float(np.mean([metrics["auroc"] for metrics in found]))
+        judged = ~known[: len(self.sample)]
+        few = math.ceil(CONTAMINATION * known.sum())
+        found = []
+        for copies in (part.features[name] for part in self.spoiled):
+            bank = np.concatenate([self.train.features[name][known], copies[~judged][:few]])
+            score = DETECTORS[name](bank)
+            inside, outside = score(self.sample.features[name][judged]), score(copies[judged])
+            found.append(detection_metrics(inside, outside)["auroc"])
+        return float(np.mean(found))
 
     def __call__(self, images: Described) -> NDArray[np.float64]:
         """Scores ``(N,)`` of described images; higher is more unusual."""
         known = np.array([self.folds[digest] for digest in self.train.digests])
         fold = np.array([self.folds.get(digest, 0) for digest in images.digests])
-        scores = np.empty(len(images))
+        bank, scores = self.train.features[self.detector], np.empty(len(images))
         for number in np.unique(fold).tolist():
-            score, chosen = self._fit(self.detector, known != number), fold == number
+            score, chosen = DETECTORS[self.detector](bank[known != number]), fold == number
             scores[chosen] = score(images.features[self.detector][chosen])
         return scores
