@@ -3,7 +3,7 @@
     python -m pytest -m slow tests/campaigns/first_hour.py -s
 
 The repository is cloned, and every command runs from the clone in a process of its own. Packages
-are those of this environment. Wall and CPU times go to ``docs/results/campaigns/first_hour.json``.
+are those of this environment. Wall and CPU times go to ``docs/results/first_hour.json``.
 """
 
 import csv
@@ -21,7 +21,7 @@ from pictures import make_pictures
 from vje_pyro.provenance import git_commit
 
 ROOT = Path(__file__).parents[2]
-RESULT = ROOT / "docs/results/campaigns/first_hour.json"
+RESULT = ROOT / "docs/results/first_hour.json"
 COMMANDS = {
     "help": ("--help",),
     "train": ("train", "data.root=pictures", "run_dir=runs/pictures"),
