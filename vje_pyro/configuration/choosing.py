@@ -103,17 +103,18 @@ def _shorter_sides(files: "ImageFiles") -> list[int]:
 
 
 def with_experiment(words: Sequence[str]) -> list[str]:
-    """The words; a folder without an experiment is ``experiment=my_images``.
+    """The words; a folder alone, without ``data`` or ``experiment``, is ``experiment=my_images``.
 
     Example:
         >>> with_experiment(["data.root='photos'", "seed=1"])
         ['experiment=my_images', "data.root='photos'", 'seed=1']
         >>> with_experiment(["experiment=cifar10", "data.root='data'"])
         ['experiment=cifar10', "data.root='data'"]
+        >>> with_experiment(["data=folder", "data.root=a,b", "-m"])
+        ['data=folder', 'data.root=a,b', '-m']
     """
     given = _given(words)
-    data = given.get("data", "folder")
-    if "experiment" not in given and "data.root" in given and data == "folder":
+    if "data.root" in given and not {"data", "experiment"} & given.keys():
         return [f"experiment={EXPERIMENT}", *words]
     return list(words)
 
