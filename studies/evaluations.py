@@ -46,6 +46,7 @@ from vje_pyro.verbs.uncertainty import uncertainty
 
 FEATURES: dict[str, Callable[[Any, Tensor], Tensor]] = {
     "encoder": lambda method, images: method.embed(images),
+    "backbone": lambda method, images: method.encoder.backbone(images).float(),
     "batch-norm": lambda method, images: method.encode(images),
     "posterior-mean": lambda method, images: moments(method.posterior(images))[0],
 }

@@ -112,6 +112,7 @@ def do(place: Place, study: Study, variant: str, seed: int, rate: float | None) 
     searched = [] if rate is None else [f"optimizer.lr={rate:g}"]
     where = [f"device.accelerator={place.device}", "training.progress=false", *place.overrides]
     os.environ["VJE_DATA"] = str(place.data_root)
+    os.environ["VJE_TRUST"] = "studies"  # studies/levers.py, of this process and its training's
     trained = Trained(
         _run_dir(place, study, Job(variant, seed, rate, ())), seed,
         study.overrides_of(variant, [*searched, *where]), place.device, place.data_root,
