@@ -179,7 +179,8 @@ def test_features_are_read_where_they_say(tmp_path, place):
     runner.do(place, study, "centre", 3, None)
     run = load(place.runs / "recipe" / "centre" / "seed3")
     images = torch.randn(4, 1, 8, 8)
-    read = {n: function(run.method, images) for n, function in evaluations.FEATURES.items()}
+    names = ("encoder", "batch-norm", "posterior-mean")
+    read = {n: evaluations.FEATURES[n](run.method, images) for n in names}
     assert torch.equal(read["encoder"], run.method.embed(images))
     assert torch.equal(read["batch-norm"], run.method.norm(read["encoder"]))
     assert torch.equal(read["posterior-mean"], run.method.posterior(images).mean)
