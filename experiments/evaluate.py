@@ -29,7 +29,8 @@ def main(
         vje evaluate runs/digits --protocols knn-v1 --features pixels
 
     Args:
-        features: The encoder's output, that after the batch norm, or the raw pixels.
+        features: The encoder's output, that after the batch norm, that after whitening by what
+            differs between views of an image, or the raw pixels.
         protocols: What is measured.
     """
     loaded = where.load(run)

@@ -28,6 +28,7 @@ from vje_pyro.training.run_json import write_run_json
 
 CONFIG = {
     "data": {"_target_": "vje_pyro.data.Digits"},
+    "views": {"_target_": "vje_pyro.data.Views", "crop_scale": [0.4, 1.0]},
     "method": {
         "_target_": "vje_pyro.models.VJE",
         "encoder": {
@@ -131,6 +132,20 @@ def test_it_is_a_scikit_learn_transformer(run, digits):
     assert run.fit(digits) is run
     assert run.transform(digits).dtype == np.float32
     assert set(run.get_params()) == {"run", "checkpoint", "device", "trust", "data_root"}
+
+
+def test_whitened_embeddings_of_a_run_are_white_within_images(run, digits):
+    whitened = run.whitened(num_images=200)
+    x = whitened[-1].transform(run.embed_split("train", 200, 4))
+    differences = (x - x.mean(0)).flatten(0, 1)
+    within = differences.T @ differences / (3 * 200)
+    torch.testing.assert_close(within, torch.eye(x.shape[-1]), atol=1e-3, rtol=0)
+    assert torch.equal(whitened.transform(digits), whitened[-1].transform(run.embed(digits)))
+    results = vje_pyro.evaluate(run, ["knn-v1"], features="whitened")
+    assert [r.features for r in results] == ["whitened"]
+    labels = load_digits().target[:40]
+    classifier = make_pipeline(whitened, LogisticRegression(max_iter=1000)).fit(digits, labels)
+    assert classifier.predict(digits).shape == (40,)
 
 
 def test_a_method_without_posterior_says_so(run, digits, monkeypatch):

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from vje_pyro.atomic import make_folder
-from vje_pyro.data import select_images
 from vje_pyro.diagnostics import expected_coverage
 from vje_pyro.diagnostics.many_views import (
     further_view_check,
@@ -63,7 +62,7 @@ def fit_joint_posterior(
         ValueError: If the embeddings vary in fewer directions than ``num_latents``.
         WriteError: If the file cannot be written.
     """
-    embeddings = _embed(run, "train", num_images, _VIEWS_TO_FIT, seed)
+    embeddings = run.embed_split("train", num_images, _VIEWS_TO_FIT, seed)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = ManyViews(embeddings.shape[-1], min(num_latents, embeddings.shape[-1]))
@@ -93,7 +92,7 @@ def check_joint_posterior(
         DataError: If the split cannot be read.
     """
     start, model = time.perf_counter(), run.joint_posterior_model
-    views = model.coordinates(_embed(run, split, num_images, max(VIEWS) + 1, seed))
+    views = model.coordinates(run.embed_split(split, num_images, max(VIEWS) + 1, seed))
     figures: dict[str, Figure] = {}
     for k in VIEWS:
         found = _coverage_figures(model, views[:k], views[-1], seed)
@@ -120,14 +119,6 @@ def check_joint_posterior(
         device=run.device,
         wall_time_s=time.perf_counter() - start,
     )
-
-
-def _embed(run: Representation, split: str, num_images: int, num_views: int, seed: int) -> Tensor:
-    """Embeddings of random views of random images of a split, ``(num_views, N, D)``."""
-    data = run.source.split(split)
-    chosen = np.sort(np.random.default_rng(seed).permutation(len(data))[:num_images])
-    images, _ = select_images(data, chosen, run.source.channels, run.source.image_size)
-    return run.embed_views(images, num_views, seed)
 
 
 def _coverage_figures(

@@ -2,8 +2,9 @@
 
 from typing import Literal, get_args
 
-Features = Literal["encoder", "batch-norm", "pixels"]
-"""The encoder's output, that after the batch norm of the embedding, or the raw pixels."""
+Features = Literal["encoder", "batch-norm", "whitened", "pixels"]
+"""The encoder's output, that after the batch norm of the embedding, that after whitening by what
+differs between views of an image, or the raw pixels."""
 
 Protocol = Literal["knn-v1", "linear-v1", "linear-sgd-v1", "few-label-v1", "bayes-heads-v1"]
 """Protocols of :mod:`vje_pyro.evaluation`."""

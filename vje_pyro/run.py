@@ -13,7 +13,7 @@ from pyro.distributions import Independent, Normal, TorchDistribution
 from torch import Tensor, nn
 
 from vje_pyro.building import build, checked
-from vje_pyro.data import DataSource, Normalize, Views, images_to_uint8
+from vje_pyro.data import DataSource, Normalize, Views, images_to_uint8, select_images
 from vje_pyro.embedding import BATCH_SIZE, embed_views, map_batches, map_views
 from vje_pyro.errors import CheckpointError, VJEError, explained, first_line
 from vje_pyro.inference import EmbeddingModel
@@ -23,6 +23,8 @@ from vje_pyro.training.run_dir import RunDir
 from vje_pyro.training.run_json import read_run_json
 
 if TYPE_CHECKING:
+    from sklearn.pipeline import Pipeline
+
     from vje_pyro.models import ManyViews
 
 
@@ -199,6 +201,49 @@ class Representation:
         """
         batches, make_views = self._uint8(images).split(BATCH_SIZE), self.views.to(self.device)
         return embed_views(self.method, self.method.embed, batches, make_views, num_views, seed)
+
+    def embed_split(self, split: str, num_images: int, num_views: int, seed: int = 0) -> Tensor:
+        """Embeddings of random views of random images of a split: ``(num_views, N, D)``, CPU.
+
+        Args:
+            split: ``"train"``, ``"test"`` …
+            num_images: N; all images of the split, if there are fewer.
+            num_views: Of each image.
+            seed: Of images and views.
+
+        Raises:
+            DataError: If the split cannot be read.
+        """
+        data = self.source.split(split)
+        chosen = np.sort(np.random.default_rng(seed).permutation(len(data))[:num_images])
+        images, _ = select_images(data, chosen, self.source.channels, self.source.image_size)
+        return self.embed_views(images, num_views, seed)
+
+    def whitened(self, num_images: int = 10_000, num_views: int = 4, seed: int = 0) -> "Pipeline":
+        """A transformer of images: their embeddings, white in what differs between views of one.
+
+        It is fitted to random views of training images and reads no label; any method's run will
+        do. Its last step, a :class:`~vje_pyro.inference.WithinImageWhitening`, takes embeddings.
+
+        Args:
+            num_images: Training images, at most.
+            num_views: Random views of each, as in training; at least two.
+            seed: Of images and views.
+
+        Raises:
+            DataError: If the run's data cannot be read.
+            ValueError: If the images are too few for the covariance of their views.
+
+        Example:
+            >>> x = run.whitened().transform(images)  # doctest: +SKIP
+        """
+        from sklearn.frozen import FrozenEstimator
+        from sklearn.pipeline import make_pipeline
+
+        from vje_pyro.inference import WithinImageWhitening
+
+        embeddings = self.embed_split("train", num_images, num_views, seed)
+        return make_pipeline(self, FrozenEstimator(WithinImageWhitening().fit(embeddings)))
 
     @cached_property
     def joint_posterior_model(self) -> "ManyViews":

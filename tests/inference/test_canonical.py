@@ -5,7 +5,8 @@ from scipy.linalg import eigh
 from sklearn.base import clone
 
 from vje_pyro.errors import NonFiniteError
-from vje_pyro.inference import CanonicalCoordinates
+from vje_pyro.evaluation import knn_predict
+from vje_pyro.inference import CanonicalCoordinates, WithinImageWhitening
 
 RHO = torch.tensor([0.9, 0.6, 0.3, 0.1], dtype=torch.double)
 
@@ -59,6 +60,48 @@ def test_an_affine_map_of_the_embeddings_changes_nothing(views):
 
 def test_it_is_a_transformer_of_scikit_learn():
     assert clone(CanonicalCoordinates(3)).num_features == 3
+
+
+def known_covariances(num_images):
+    """Embeddings of 4 views with covariance within, ``L L'``, and between images; with L."""
+    g = torch.Generator().manual_seed(2)
+    within = torch.randn(3, 3, generator=g, dtype=torch.double)
+    between = torch.randn(3, 3, generator=g, dtype=torch.double)
+    image = torch.randn(1, num_images, 3, generator=g, dtype=torch.double)
+    noise = torch.randn(4, num_images, 3, generator=g, dtype=torch.double)
+    return image @ between.T + noise @ within.T + 1.0, within, between
+
+
+def test_whitening_is_the_map_that_the_covariances_say():
+    r"""With B the map and W within: B'WB = I; with T total, B'TB is diagonal: 1/(1 - rho)."""
+    views, within, between = known_covariances(200_000)
+    whitening = WithinImageWhitening().fit(views)
+    found, w = whitening.components_, within @ within.T
+    torch.testing.assert_close(found.T @ w @ found, torch.eye(3).double(), atol=0.02, rtol=0)
+    noise, axes = eigh(w, w + between @ between.T)  # axes' total covariance is I
+    expected = torch.from_numpy(axes / noise**0.5)
+    signs = (found * expected).sum(0).sign()
+    torch.testing.assert_close(found, expected * signs, atol=0.02, rtol=0.02)
+    torch.testing.assert_close(whitening.mean_, torch.ones(3).double(), atol=0.02, rtol=0)
+
+
+def test_neighbours_after_whitening_do_not_depend_on_a_map_of_the_features():
+    views, *_ = known_covariances(300)
+    labels = (views.mean((0, 2)) > 1).long()
+    mixing = torch.tensor([[5.0, 1.0, 0.0], [0.0, 0.1, 0.3], [1.0, 0.0, 1.0]]).double()
+    predicted, raw = [], []
+    for x in (views, views @ mixing + 2.0):
+        bank = WithinImageWhitening().fit(x[:2]).transform(x[2:])
+        predicted.append(knn_predict(bank[0], labels, bank[1], 5))
+        raw.append(knn_predict(x[2].float(), labels, x[3].float(), 5))
+    assert torch.equal(*predicted)
+    assert not torch.equal(*raw)
+
+
+def test_whitening_needs_more_images_than_directions():
+    views = torch.randn(2, 5, 8, generator=torch.Generator().manual_seed(0))
+    with pytest.raises(ValueError, match=r"equal in . of 8 directions .* fit on more images"):
+        WithinImageWhitening().fit(views)
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from vje_pyro.inference.symmetric_elbo import SymmetricELBO, ordered_pairs
 from vje_pyro.inference.variance_covariance import VarianceCovariance
 
 if TYPE_CHECKING:
-    from vje_pyro.inference.canonical import CanonicalCoordinates
+    from vje_pyro.inference.canonical import CanonicalCoordinates, WithinImageWhitening
 
 __all__ = [
     "CanonicalCoordinates",
@@ -41,6 +41,7 @@ __all__ = [
     "SymmetricELBO",
     "VarianceCovariance",
     "ViewPrograms",
+    "WithinImageWhitening",
     "ordered_pairs",
     "product_of_experts",
     "stack_views",
@@ -48,8 +49,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name == "CanonicalCoordinates":  # scikit-learn is imported where it is used
-        from vje_pyro.inference.canonical import CanonicalCoordinates
+    if name in ("CanonicalCoordinates", "WithinImageWhitening"):
+        from vje_pyro.inference import canonical  # scikit-learn is imported where it is used
 
-        return CanonicalCoordinates
+        return getattr(canonical, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -33,7 +33,8 @@ class CanonicalCoordinates(TransformerMixin, BaseEstimator):
     Attributes:
         mean_: Of all views' embeddings, ``(D,)`` float64.
         components_: The matrix A, ``(D, d)`` float64.
-        correlation_: The features' ρ, ``(d,)`` in (0, 1), float64.
+        within_variance_: The features' variance within an image, ``(d,)``, float64.
+        correlation_: The features' ρ, one less that, ``(d,)`` in (0, 1), float64.
 
     Raises:
         ValueError: If ``num_features`` is below 1.
@@ -79,12 +80,52 @@ class CanonicalCoordinates(TransformerMixin, BaseEstimator):
         white = axes[:, varies] * variance[varies].rsqrt()
         noise, rotation = torch.linalg.eigh(white.T @ within @ white)
         self.components_ = (white @ rotation)[:, : self.num_features]
+        self.within_variance_ = noise[: self.num_features]
         # Of few images, an estimate can leave the range of a correlation.
         eps = torch.finfo(torch.float32).eps
-        self.correlation_ = (1 - noise)[: self.num_features].clamp(eps, 1 - eps)
+        self.correlation_ = (1 - self.within_variance_).clamp(eps, 1 - eps)
         return self
 
     def transform(self, X: Tensor | np.ndarray) -> Tensor:
         """Coordinates ``(..., d)`` float32 of embeddings ``(..., D)``."""
-        embeddings = torch.as_tensor(X).double()
+        embeddings = torch.as_tensor(X if isinstance(X, Tensor) else np.asarray(X)).double()
         return ((embeddings - self.mean_) @ self.components_).float()
+
+
+class WithinImageWhitening(CanonicalCoordinates):
+    r"""Coordinates in which what differs between views of an image is white.
+
+    The features of :class:`CanonicalCoordinates`, each divided by the scale of the views'
+    differences, :math:`\sqrt{1 - \rho}`: with :math:`W` the covariance within an image,
+    :math:`B^\top W B = I`. Squared distances are then Mahalanobis distances by :math:`W`, and do
+    not depend on an invertible linear map of the embeddings.
+
+    Source: within-class whitening (Hatch & Stolcke, ICASSP 2006), where an image takes the place of
+    a class.
+
+    Example:
+        >>> image = torch.randn(500, 2, generator=torch.Generator().manual_seed(0))
+        >>> noise = torch.randn(2, 500, 2, generator=torch.Generator().manual_seed(1))
+        >>> views = image + torch.tensor([0.1, 3.0]) * noise
+        >>> x = WithinImageWhitening().fit(views).transform(views)
+        >>> ((x[0] - x[1]) / 2**0.5).std(0).round(decimals=1)
+        tensor([1., 1.])
+    """
+
+    def fit(self, X: Tensor | np.ndarray, y: object = None) -> "WithinImageWhitening":
+        """From embeddings of at least two views of every image, ``(V, N, D)``.
+
+        Raises:
+            ValueError: As in :class:`CanonicalCoordinates`, or if views of the same image are equal
+                in some direction in which images differ: then there are too few images.
+            NonFiniteError: If an embedding is not finite.
+        """
+        super().fit(X)
+        variance = self.within_variance_
+        if equal := int((variance <= torch.finfo(torch.float32).eps).sum()):
+            raise ValueError(
+                f"the views of each image are equal in {equal} of {len(variance)} directions in "
+                f"which images differ: fit on more images, or on more views of each."
+            )
+        self.components_ = self.components_ * variance.rsqrt()
+        return self

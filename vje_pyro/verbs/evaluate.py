@@ -1,6 +1,7 @@
 """Is the embedding useful? Protocols of :mod:`vje_pyro.evaluation` on a run."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from vje_pyro.data import ImageArray
@@ -26,7 +27,9 @@ def evaluate(
     Args:
         run: As :func:`vje_pyro.load` returns it.
         protocols: What is measured (:data:`vje_pyro.names.Protocol`).
-        features: ``"encoder"``, ``"batch-norm"`` (see ``evaluation.features``) or ``"pixels"``.
+        features: ``"encoder"``, ``"batch-norm"`` (see ``evaluation.features``), ``"whitened"``
+            (the encoder's after :meth:`Representation.whitened <vje_pyro.Representation.whitened>`)
+            or ``"pixels"``.
         folder: Where to write; ``RUN/results`` when None.
 
     Returns:
@@ -72,17 +75,22 @@ def _features(run: Representation, features: str, posterior: bool) -> list[Featu
     """Of the train and the test split."""
     splits = [run.source.split(name) for name in ("train", "test")]
     if features != "pixels":
-        return [
+        read = "encoder" if features == "whitened" else features
+        found = [
             extract(
                 run.method,
                 split,
                 run.normalize,
                 device=run.device,
-                features=features,
+                features=read,
                 posterior=posterior,
             )
             for split in splits
         ]
+        if features != "whitened":
+            return found
+        whitening = run.whitened()[-1]
+        return [replace(each, x=whitening.transform(each.x).numpy()) for each in found]
     if not all(isinstance(split, ImageArray) for split in splits):
         raise DataError("the raw-pixel baseline needs a data set that is held in memory.")
     return [pixels(split) for split in splits if isinstance(split, ImageArray)]
