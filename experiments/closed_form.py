@@ -35,7 +35,7 @@ def main(
         irrelevant: Irrelevant features.
         alphas: Alignments of the views with the irrelevant features.
         seeds: Of the noise.
-        out: Folder of the result and its picture.
+        out: Folder for the result and its figure.
     """
     from vje_pyro.atomic import make_folder
     from vje_pyro.closed_form.experiment import (
@@ -68,7 +68,7 @@ def main(
     path = write_result(folder, source, settings, measured)
     draw(measured, path.with_suffix(".svg"))
     _print(measured)
-    print(f"result and picture in {path.with_suffix('')}.{{json,svg}}")
+    print(f"result and figure in {path.with_suffix('')}.{{json,svg}}")
 
 
 def _print(measured: dict[str, Any]) -> None:

@@ -31,7 +31,7 @@ Results = Annotated[
     str | None,
     Parameter(
         converter=_home,
-        help="Folder to write to, where the run's own cannot be written (RUN/results).",
+        help="Folder for results, if RUN/results cannot be written.",
     ),
 ]
 

@@ -128,7 +128,7 @@ def test_what_does_not_fit_is_one_line_with_key_value_and_rule(arguments, line):
         ({"net": 3}, "net=3: must be a component"),
         ({"net": {"widths": [1]}}, "must be a component"),
         ({"net": {"_target_": "users_own.Nothing"}}, 'net._target_="users_own.Nothing": cannot be'),
-        ({"net": {"_target_": "users_own.number"}}, "it is no class or function"),
+        ({"net": {"_target_": "users_own.number"}}, "it is not a class or function"),
         ({"net": {"_target_": 5}}, "net._target_=5: cannot be used"),
         ({"net": {"_target_": "users_own.Needy"}}, "net.wanted is missing"),
         ({"views": {"_target_": "users_own.Needy", "wanted": 3}}, "there is no key views.wanted"),

@@ -33,7 +33,7 @@ def test_what_is_missing_is_named():
 def test_an_encoder_says_its_dimension(num_features, got):
     encoder = nn.Linear(3, 3)
     encoder.num_features = num_features
-    with pytest.raises(ValueError, match=f"Linear must say .* num_features, .* got {got}"):
+    with pytest.raises(ValueError, match=f"Linear must give .* num_features, .* got {got}"):
         Plain(encoder)
 
 
@@ -43,6 +43,6 @@ def test_a_kind_of_method_is_required():
     with pytest.raises(VJEError, match="Plain has no posterior: it is not probabilistic"):
         require(method, ProbabilisticMethod)
     with pytest.raises(
-        VJEError, match=r"Linear is no method: it must inherit from vje_pyro\.method"
+        VJEError, match=r"Linear is not a method: it must inherit from vje_pyro\.method"
     ):
         require(nn.Linear(3, 3), Method)

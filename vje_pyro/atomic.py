@@ -59,8 +59,8 @@ def replacing(path: Path, size: int | None = None) -> Iterator[tuple[BinaryIO, P
         bytes_ = "" if size is None else f" ({size:,} bytes)"
         raise WriteError(
             f"Cannot write {path}{bytes_}: {error.strerror or error}. "
-            "What was there before is untouched. Free some space or make the directory writable, "
-            "then resume the run or give the command again."
+            "The old content is untouched. Free some space or make the directory writable, "
+            "then resume the run or repeat the command."
         ) from error
     except BaseException:
         _remove_quietly(partial)

@@ -154,7 +154,7 @@ class _Walk:
         if _TARGET in component:
             component[_TARGET] = self.target(group[_TARGET], f"{prefix}{_TARGET}")
         if type(group.get(_PARTIAL, False)) is not bool or list(component) == [_PARTIAL]:
-            _refuse(f"{prefix}{_PARTIAL}", "must be true or false, beside a _target_")
+            _refuse(f"{prefix}{_PARTIAL}", "must be true or false, and needs a _target_ beside it")
         for key in group:
             if type(key) is not str or "${" in key or (key[:1] == "_" and key not in component):
                 _refuse(where, f"has the key {str(key)[:80]!r}, which no component takes")
@@ -185,7 +185,7 @@ class _Walk:
 
     def target(self, name: Any, where: str) -> str:
         if type(name) is not str or not _is_dotted(name):
-            _refuse(where, f"is {str(name)[:80]!r}, which is no name of a class")
+            _refuse(where, f"is {str(name)[:80]!r}, which is not the name of a class")
         name = _RENAMED.get(name, name)
         if name in components():
             return name
@@ -227,7 +227,7 @@ def _require_class(name: str, package: str, where: str) -> None:
         ) from error
     home = str(getattr(found, "__module__", ""))
     if not inspect.isclass(found) or not f"{home}.".startswith(f"{package}."):
-        _refuse(where, f"is {name!r}, which is no class that {package} itself defines")
+        _refuse(where, f"is {name!r}, which is not a class that {package} itself defines")
 
 
 @cache

@@ -175,7 +175,7 @@ class _Checker:
         try:
             constructor = target if callable(target) else resolve_name(str(target))
             if not callable(constructor):
-                raise TypeError("it is no class or function")
+                raise TypeError("it is not a class or function")
         except Exception as error:  # what importing a module can raise
             yield f"{name}._target_={_shown(target)}: cannot be used ({first_line(error)})"
             return

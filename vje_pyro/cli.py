@@ -38,8 +38,8 @@ def _words(default: object) -> object:
 
 app = App(
     name="vje",
-    help="Variational Joint Embedding: image representations with honest uncertainty.",
-    help_epilogue="vje COMMAND --help tells more, with examples. vje demo shows all of it.",
+    help="Variational Joint Embedding: image representations with a posterior.",
+    help_epilogue="vje COMMAND --help gives details and examples. vje demo shows all of it.",
     help_format="plaintext",
     version=__version__,
     version_flags=("--version", "-V"),

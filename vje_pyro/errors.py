@@ -116,5 +116,5 @@ def _is_shortage(error: Exception) -> bool:
 def _refusal(error: Exception) -> str:
     lines = str(error).strip().splitlines() or [type(error).__name__]
     if isinstance(error, OSError):
-        return f"the system refuses: {lines[0]}"
-    return f"this machine has not enough memory or files for it: {lines[0]}"
+        return f"the operating system refuses: {lines[0]}"
+    return f"this machine does not have enough memory or file handles for it: {lines[0]}"

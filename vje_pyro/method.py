@@ -131,7 +131,7 @@ def num_features_of(encoder: nn.Module) -> int:
     number: Any = getattr(encoder, "num_features", None)
     if not isinstance(number, int) or number < 1:
         raise ValueError(
-            f"the encoder {type(encoder).__name__} must say its embedding dimension as the "
+            f"the encoder {type(encoder).__name__} must give its embedding dimension as the "
             f"attribute num_features, an integer from 1 on, got {number!r}."
         )
     return number
@@ -149,7 +149,7 @@ def require(method: object, kind: type[M]) -> M:
     if isinstance(method, Method):
         raise VJEError(f"{name} has no posterior: it is not probabilistic.")
     raise VJEError(
-        f"{name} is no method: it must inherit from vje_pyro.method.{kind.__name__} "
+        f"{name} is not a method: it must inherit from vje_pyro.method.{kind.__name__} "
         f"(docs/tutorials/extend_the_model.md)."
     )
 

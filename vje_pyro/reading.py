@@ -139,7 +139,7 @@ def read_csv(path: Path, keep_unfinished: bool = False) -> list[dict[str, str]]:
                 raise ValueError(f"{len(row)} values for {len(names)} columns in line {number}")
         return [dict(zip(names, row, strict=False)) for row in rows]
     except (ValueError, csv.Error) as error:
-        raise damaged(path, error, "Move it away to go on without it.") from error
+        raise damaged(path, error, "Move it away to continue without it.") from error
 
 
 def read_npz(path: Path) -> dict[str, np.ndarray]:
@@ -157,7 +157,7 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
         with np.load(io.BytesIO(data), allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
     except Exception as error:  # zip, zlib and NumPy have errors of many kinds
-        raise damaged(path, error, "Give the command that wrote it again.") from error
+        raise damaged(path, error, "Repeat the command that wrote it.") from error
 
 
 def read_bytes(path: Path, missing: str = "", limit: int = MAX_BYTES) -> bytes:
@@ -176,7 +176,9 @@ def read_bytes(path: Path, missing: str = "", limit: int = MAX_BYTES) -> bytes:
         if not stat.S_ISREG(found.st_mode):  # one would wait for a pipe forever
             raise CheckpointError(f"{path} is not a file.")
         if found.st_size > limit:
-            raise CheckpointError(f"{path} has {found.st_size:,} bytes: too many to be a run's.")
+            raise CheckpointError(
+                f"{path} has {found.st_size:,} bytes: too large for a file of a run."
+            )
         return path.read_bytes()
     except (FileNotFoundError, NotADirectoryError) as error:
         raise CheckpointError(missing or f"{path} does not exist.") from error

@@ -21,4 +21,6 @@ def test_every_key_has_its_value_and_a_meaning(words):
 
 def test_a_comment_of_the_file_comes_before_the_docstring():
     (line,) = [x for x in explained_keys(["seed=3"]) if x.startswith("seed=")]
-    assert line == f"{'seed=3':48}  # of weights, order of the images, views and draws"
+    assert (
+        line == f"{'seed=3':48}  # random seed of weights, order of the images, views and samples"
+    )

@@ -62,9 +62,9 @@ REFUSED = {
     **{f"{n}.npz": (lambda path, h=h: archive(path, "x.npy", h), "") for n, h in HEADERS.items()},
     "bomb.npz": (
         lambda path: archive(path, "x.npy", header((2**25,)) + bytes(2**25)),
-        r".*unfolds 1[0-9]{3}-fold",
+        r".*expands 1[0-9]{3}-fold",
     ),
-    "promise.npz": (unfolds, r".*(unfolds|promises)"),
+    "promise.npz": (unfolds, r".*(expands|describes)"),
     "memory.npy": (
         lambda path: np.save(path, np.zeros((20, 8, 8), np.uint8)),
         ".*1,280 bytes are more than this machine's memory",

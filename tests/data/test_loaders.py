@@ -141,7 +141,7 @@ def test_resume_in_the_middle_is_bit_equal(make):
     [
         (3, {}, 0, DataError, "3 images are fewer than one batch of 4"),
         (N, {"rank": 2, "world_size": 2}, 0, ValueError, "world_size"),
-        (N, {"world_size": 3}, 0, ValueError, "shared equally among 3"),
+        (N, {"world_size": 3}, 0, ValueError, "divided equally among 3"),
         (N, {}, -1, ValueError, "start_step"),
         (N, {}, 6, ValueError, "start_step"),
     ],
@@ -239,7 +239,7 @@ def test_a_shard_that_goes_away_is_named(folder, num_workers):
     for path in (folder.parent / "shards").glob("*.tar"):
         path.unlink()
     for read in (lambda: steps(loader), lambda: list(batches(split, 4, num_workers))):
-        with pytest.raises(DataError, match=r"^missing shard .*train-00000\d\.tar.*leave it out"):
+        with pytest.raises(DataError, match=r"^missing shard .*train-00000\d\.tar.*remove it"):
             read()
 
 

@@ -104,7 +104,7 @@ def test_names(tmp_path):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("nothing", r"no out-of-distribution set 'nothing'.*none of cifar10"),
+        ("nothing", r"no out-of-distribution set 'nothing'.*one of cifar10"),
         ("bad", "not a readable array file"),
         ("svhn", "SVHN"),
         ("dtd", "cannot read DTD"),

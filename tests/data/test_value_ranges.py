@@ -50,8 +50,8 @@ def test_common_range(extents, expected):
         ([0.0, np.nan], None, "NaN or infinite"),
         ([0.0, np.inf], None, "NaN or infinite"),
         ([0, 70000], None, r"from 0 to 70000 are beyond .* data.value_range"),
-        ([1], (0.0, 1.0), r"integers, where the value range \[0.0, 1.0\]"),
-        ([1.0], (0, 1), r"floating-point numbers, where .* \[0, 1\]"),
+        ([1], (0.0, 1.0), r"integers, but the value range \[0.0, 1.0\]"),
+        ([1.0], (0, 1), r"floating-point numbers, but .* \[0, 1\]"),
     ],
 )
 def test_to_eight_bits(values, value_range, expected):

@@ -50,7 +50,7 @@ def test_finished_runs_can_be_given(compared, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--run", "a"], "names no run directory"),
+        (["--run", "a"], "needs a run directory"),
         (["--run", "a", "nowhere"], "no run at nowhere"),
         ([], "nothing to compare"),
         (["--run", "a", "x", "--run", "a", "y"], "a label is given twice"),

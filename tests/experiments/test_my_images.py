@@ -43,7 +43,7 @@ def rows(path):
 def test_a_folder_alone_is_trained_on_and_the_log_says_what_was_chosen(trained, photos):
     log = (trained / "train.log").read_text()
     config = json.loads((trained / "run.json").read_text())["config"]
-    assert "chosen  loader.batch_size=8: 48 pictures in 4 steps or more" in log
+    assert "chosen  loader.batch_size=8: 48 images in 4 steps or more" in log
     assert "chosen  data.in_memory=True" in log
     assert "chosen  training.epochs" not in log  # it was given, and so was the image size
     assert "steps that are left (training.epochs changes it)" in log
@@ -124,7 +124,12 @@ def test_huge_pictures_are_named_and_long_ones_read(trained, tmp_path, capsys):
 
 @pytest.mark.parametrize(
     ("count", "says"),
-    [(None, "set data.root=FOLDER"), (0, "no image in"), (1, "1 picture in"), (4, "needs 5")],
+    [
+        (None, "set data.root=FOLDER"),
+        (0, "no image in"),
+        (1, "1 image in"),
+        (4, "needs at least 5"),
+    ],
 )
 def test_too_few_pictures_are_named_with_the_key(tmp_path, capsys, count, says):
     folder = tmp_path / "few"

@@ -79,7 +79,7 @@ def test_the_run_itself_is_no_outlier_set(run_dir, sets):
 
 
 def test_p_values_from_validation_images_need_some(run_dir, sets):
-    with pytest.raises(DataError, match="train_limit=N leaves"):
+    with pytest.raises(DataError, match="train_limit=N to keep"):
         detect(load(run_dir), ["noise"], root=sets, calibrate_on="validation")
 
 

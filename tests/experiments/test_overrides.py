@@ -67,7 +67,7 @@ def test_in_a_sweep_commas_separate_paths():
 def test_what_cannot_be_read_is_refused_with_quotes_that_work(text):
     with pytest.raises(VJEError, match=re.escape(f"name={text} ")) as refused:
         readable([f"name={text}"])
-    advice = re.search(r"a text is quoted so: (.*?)(, and a list|$)", str(refused.value))[1]
+    advice = re.search(r"quote a text as (.*?)(; write a list|$)", str(refused.value))[1]
     assert value(*shlex.split(advice)) == text
 
 
@@ -118,7 +118,7 @@ def test_home_is_found_in_files_and_variables_too(monkeypatch):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["name=数据"], "name=数据 cannot be read: a text is quoted so: name='\"数据\"'"),
+        (["name=数据"], "name=数据 cannot be read: quote a text as name='\"数据\"'"),
         (["seeed=0", "monitor.bnk=1"], "seeed=0: there is no key seeed; did you mean seed?"),
         (["-m", "seeed=0,1"], "seeed=0: there is no key seeed; did you mean seed?"),
         (["-m", "encoder=small_resnet,nope"], "Could not find 'encoder/nope'"),

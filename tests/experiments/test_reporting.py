@@ -23,7 +23,7 @@ SHORT = (*TINY, "training.max_steps=3", "loader.num_workers=0")
         (OSError(errno.EROFS, "Read-only file system", "a/b"), "refuses: .*Read-only .*'a/b'"),
         (OSError(errno.EMFILE, "Too many open files"), "refuses: .*Too many open files"),
         (PermissionError(errno.EACCES, "Permission denied", "x"), "refuses: .*Permission denied"),
-        (MemoryError(), "not enough memory or files for it: MemoryError"),
+        (MemoryError(), "not have enough memory or file handles for it: MemoryError"),
         (torch.OutOfMemoryError("CUDA out of memory. Tried …\nmore"), "CUDA out of memory. Tried"),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: 9 bytes"), "can't allocate"),
         (RuntimeError("unable to open </torch_1>: Too many open files (24)"), "Too many open"),
@@ -71,7 +71,7 @@ def test_a_full_disk_or_lack_of_memory_loses_nothing(tmp_path, capfd, monkeypatc
 
     monkeypatch.setattr("vje_pyro.training.checkpointing.save_checkpoint", starved)
     assert run_cli("train", f"resume={run}") == 2
-    assert "not enough memory" in last_line(capfd)
+    assert "not have enough memory" in last_line(capfd)
     monkeypatch.undo()
     assert run_cli("train", f"resume={run}") == 0
     assert run_cli("train", *SHORT, f"run_dir={tmp_path / 'whole'}") == 0

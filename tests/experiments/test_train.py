@@ -123,7 +123,7 @@ def test_bad_input_is_one_clear_line(run_dir, tmp_path, capfd, overrides, messag
         (["training.epoch=3"], "error: training.epoch=3: there is no key training.epoch; did you "),
         (["encoder=null"], "Config group override must be a string or a list. Got NoneType"),
         (["run_dir=null"], "error: run_dir=null: must be text"),
-        (["seed=[1"], "error: seed=[1 cannot be read: a text is quoted so: "),
+        (["seed=[1"], "error: seed=[1 cannot be read: quote a text as "),
     ],
 )
 def test_overrides_that_do_not_compose_are_one_line(tmp_path, capfd, overrides, message):
@@ -181,7 +181,7 @@ def test_a_resumed_run_wants_the_images_it_began_with(tmp_path, capfd):
     capfd.readouterr()
     assert run_cli("train", f"resume={run}", moved) == 2
     error = capfd.readouterr().err
-    assert "not those that it began with: there are 25 now" in error
+    assert "changed since the run began: there are 25 now" in error
     assert error.count("\n") == 1
     assert run_cli("train", f"resume={run}", moved, "data_changed=true") == 0
     assert run_cli("train", f"resume={run}", moved) == 0  # it was insisted once

@@ -65,7 +65,9 @@ def test_labels_and_parameters_of_programs_from_the_command_line(tmp_path, targe
 def test_parameters_that_nothing_would_train_are_an_error(tmp_path, target, capfd):
     run = f"run_dir={tmp_path / 'run'}"
     assert run_cli("train", *TINY, target.replace("Shifted", "Stray"), run) == 2
-    assert r"error: the first step makes ['stray'] by pyro.param outside" in capfd.readouterr().err
+    assert (
+        r"error: the first step created ['stray'] with pyro.param outside" in capfd.readouterr().err
+    )
 
 
 @pytest.mark.parametrize("labelled", [0, 4])

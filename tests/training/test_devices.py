@@ -30,7 +30,10 @@ def device(**changes):
     ("arguments", "message"),
     [
         ((4, 8, 1), r"8 processes, but loader.batch_size=4 .* multiple of 8"),
-        ((100, 8, 1), r"batch_size=100 cannot be shared equally among 8.*set loader.batch_size=96"),
+        (
+            (100, 8, 1),
+            r"batch_size=100 cannot be divided equally among 8.*set loader.batch_size=96",
+        ),
         ((256, 8, 3), r"accumulate=3 does not divide the 32 images that each of 8 .* of 256"),
         ((256, 1, 0), r"accumulate=0 does not divide the 256"),
     ],
@@ -65,7 +68,7 @@ def test_nonsense_is_reported_by_fabric_as_our_error():
 
 @pytest.mark.parametrize("count", [0, -1, 1.5, True, None, "x", [0, 1], []])
 def test_no_number_of_processes_on_a_cpu(count):
-    with pytest.raises(VJEError, match=r"device.devices=.* is no choice .* from 1 on, or auto"):
+    with pytest.raises(VJEError, match=r"device.devices=.* is not a choice .* from 1 on, or auto"):
         make_fabric(device(devices=count))
 
 

@@ -133,7 +133,7 @@ def test_mpi_within_slurm_is_mpi_and_needs_its_package(environment, monkeypatch)
 
 def test_a_variable_without_a_number(environment):
     environment(SLURM | {"SLURM_NTASKS": "two"})
-    with pytest.raises(VJEError, match="SLURM_NTASKS=two is no number"):
+    with pytest.raises(VJEError, match="SLURM_NTASKS=two is not a number"):
         fabric(1)
 
 

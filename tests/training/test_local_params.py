@@ -58,7 +58,7 @@ def test_they_are_trained_saved_and_resumed_bit_for_bit(tmp_path, toy):
 
 
 def test_an_optimiser_that_does_not_know_them_is_an_error(tmp_path, toy):
-    with pytest.raises(VJEError, match=r"has made the parameters \['params.weight'\].*one loss"):
+    with pytest.raises(VJEError, match=r"created the parameters \['params.weight'\].*one loss"):
         toy.train(tmp_path, make_method(toy, first_loss=False))
 
 

@@ -1,4 +1,4 @@
-"""What ``experiment=my_images`` leaves open, chosen from the pictures and the machine."""
+"""What ``experiment=my_images`` leaves open, chosen from the images and the machine."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -77,8 +77,8 @@ class Pictures:
             files = source.split("pretrain")
             if len(files) < LEAST_IMAGES:
                 raise DataError(
-                    f"{len(files)} picture{'s' * (len(files) > 1)} in {files.root}: a training "
-                    f"needs {LEAST_IMAGES} at least; set data.root=FOLDER to one with more."
+                    f"{len(files)} image{'s' * (len(files) > 1)} in {files.root}: training "
+                    f"needs at least {LEAST_IMAGES}; set data.root=FOLDER to one with more."
                 )
             sides = _shorter_sides(files)
         counts = files.labels[files.labels >= 0].bincount()
@@ -96,7 +96,7 @@ def _shorter_sides(files: "ImageFiles") -> list[int]:
     sides = [min(size) for size in files.draw(_SAMPLE, seed=0).sizes()]
     if not sides:
         raise DataError(
-            f"none of the pictures looked at in {files.root} can be read; set data.root=FOLDER to "
+            f"none of the images sampled from {files.root} can be read; set data.root=FOLDER to "
             "another folder."
         )
     return sides
@@ -132,7 +132,7 @@ def with_choices(words: Sequence[str]) -> list[str]:
         words: Overrides of the command line, as :func:`~.overrides.readable` gives them.
 
     Raises:
-        DataError: The folder is absent, or holds too few pictures.
+        DataError: The folder is absent, or holds too few images.
         VJEError: The words do not compose, or sweep over folders.
     """
     words = with_experiment(words)
@@ -141,8 +141,8 @@ def with_choices(words: Sequence[str]) -> list[str]:
         return words
     if "data.root" in swept_keys(words):
         raise VJEError(
-            f"data.root={given['data.root']}: {EXPERIMENT} chooses for one folder; train each by a "
-            "command of its own, or name another experiment."
+            f"data.root={given['data.root']}: {EXPERIMENT} chooses for one folder; train each "
+            "folder with its own command, or name another experiment."
         )
     plain = [word for word in words if not word.startswith("-")]
     sweeps = any(word in MULTIRUN for word in words)
@@ -173,34 +173,34 @@ def choices(pictures: Pictures, size: int) -> list[Choice]:
         >>> pictures = Pictures(200, shorter_side=480, per_class=0, cores=2, cuda=False)
         >>> for choice in choices(pictures, 64):
         ...     print(choice)
-        data.image_size=64: the pictures' shorter side is 480 pixels in the median, and a CPU trains
+        data.image_size=64: the median of the images' shorter side is 480 pixels; training on a CPU
         ...
-        training.epochs=120: 200 pictures; more pictures, fewer epochs
+        training.epochs=120: 200 images; more images need fewer epochs
         ...
     """
     count, cuda = pictures.count, pictures.cuda
     machine = "a GPU" if cuda else "a CPU"
-    median_side = f"the pictures' shorter side is {pictures.shorter_side} pixels in the median"
+    median_side = f"the median of the images' shorter side is {pictures.shorter_side} pixels"
     views = "cifar" if size <= 64 else "stl10" if size <= 128 else "imagenet"
     batch = batch_size(count, 256 if cuda else 64)
     epochs = _epochs(pictures)
     found = [
-        Choice("data.image_size", size, f"{median_side}, and {machine} trains"),
+        Choice("data.image_size", size, f"{median_side}; training on {machine}"),
         Choice("views", views, f"the recipe for {size} pixels"),
-        Choice("encoder", "resnet18" if cuda else "small_resnet", f"{machine} trains"),
-        Choice("loader.batch_size", batch, f"{count} pictures in {MIN_STEPS} steps or more"),
-        Choice("training.epochs", epochs, f"{count} pictures; more pictures, fewer epochs"),
-        Choice("monitor.every_epochs", max(1, epochs // 10), "ten times in the training"),
+        Choice("encoder", "resnet18" if cuda else "small_resnet", f"training on {machine}"),
+        Choice("loader.batch_size", batch, f"{count} images in {MIN_STEPS} steps or more"),
+        Choice("training.epochs", epochs, f"{count} images; more images need fewer epochs"),
+        Choice("monitor.every_epochs", max(1, epochs // 10), "ten times per training"),
         Choice("loader.num_workers", min(pictures.cores, 16), f"{pictures.cores} CPU cores"),
     ]
     if not cuda:
         small = [32, 64, 128] if count < _IN_MEMORY else [64, 128, 256]
         found += [
-            Choice("encoder.widths", small, f"{count} pictures on a CPU"),
+            Choice("encoder.widths", small, f"{count} images on a CPU"),
             Choice("encoder.stem_width", small[0] // 2, "half of the first width"),
         ]
         if count <= _IN_MEMORY:
-            found += [Choice("data.in_memory", True, "each picture is decoded once")]
+            found += [Choice("data.in_memory", True, "each image is decoded once")]
     if pictures.per_class >= MIN_STEPS:
         found += [Choice("data.test_fraction", 0.2, "the folder has classes to evaluate with")]
     return found

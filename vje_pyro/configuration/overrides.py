@@ -206,7 +206,7 @@ def _readable(word: str, sweep: bool) -> str:
         raise VJEError(f"{word} cannot be read{_way_out(word)}")
     if override.is_sweep_override() and not sweep:
         raise VJEError(
-            f"{word} is a choice for a sweep, which needs -m{_way_out(word)}, and a list so: "
+            f"{word} is a choice for a sweep, which needs -m{_way_out(word)}; write a list as "
             f"{shlex.quote(word.replace('=', '=[', 1) + ']')}"
         )
     return word
@@ -234,7 +234,7 @@ def _way_out(word: str) -> str:
     if not equals or _parse(f"{key}=0") is None:
         return ": overrides are written key=value"
     text = QuotedString(value, Quote.double).with_quotes()
-    return f": a text is quoted so: {key}={shlex.quote(text)}"
+    return f": quote a text as {key}={shlex.quote(text)}"
 
 
 def _parsed(words: Sequence[str]) -> list[Override]:

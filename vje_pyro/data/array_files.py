@@ -36,7 +36,7 @@ class Arrays(Mapping[str, np.ndarray]):
         packed, size = member.compress_size, member.file_size
         times = size / max(1, packed)
         if packed > self._size or (size > _SMALL and times > _EXPANSION):
-            raise ValueError(f"{member.filename} unfolds {times:.0f}-fold to {size:,} bytes")
+            raise ValueError(f"{member.filename} expands {times:.0f}-fold to {size:,} bytes")
         with self._archive.open(member) as stream:
             return _read(stream, size)
 
@@ -81,7 +81,7 @@ def _read(stream: IO[bytes], size: int) -> np.ndarray:
     promised, there = math.prod(shape) * dtype.itemsize, size - stream.tell()
     if min(shape, default=0) < 0 or promised > there:
         raise ValueError(
-            f"the header promises {promised:,} bytes, of shape {shape}, where there are {there:,}"
+            f"the header describes {promised:,} bytes (shape {shape}), but the file has {there:,}"
         )
     if promised > (memory := _memory()):
         raise ValueError(f"{promised:,} bytes are more than this machine's memory ({memory:,})")

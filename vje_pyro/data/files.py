@@ -215,8 +215,8 @@ class ImageFiles(Dataset[tuple[Tensor, Tensor]]):
         root, known = printable(str(self.root)), [d for d in dark if d is not None]
         if known and all(known):
             logger.warning(
-                "%s: colour images of 16 bits that are darker than 1/16: if they hold 12 bits, "
-                "convert them, for only the upper eight of the 16 are read",
+                "%s: colour images of 16 bits that are darker than 1/16: only the upper eight bits "
+                "are read, so convert images that hold 12 bits",
                 root,
             )
         try:

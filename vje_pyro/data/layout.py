@@ -84,8 +84,8 @@ def split_folders(root: str, names: Iterable[str], layout: str = "auto") -> dict
         group = {}
     if group and not {"train", "pretrain"} & group.keys():
         raise DataError(
-            f"{_shown(root)} has {_list(group.values())}, but no folder train: name one so, or set "
-            "data.layout=classes where these are classes"
+            f"{_shown(root)} has {_list(group.values())}, but no folder train: name one train, or "
+            "set data.layout=classes if these are classes"
         )
     for name in group.values() or tree.folders if layout == "auto" else ():
         _check_inside(os.path.join(root, name), tree.folders[name])
@@ -99,15 +99,15 @@ def _split_group(root: str, tree: Tree) -> dict[str, str]:
     named = [one for group in groups.values() for one in group]
     if len(pairs) > 1 or (not pairs and _has_splits(named)):
         raise DataError(
-            f"{_shown(root)} has folders named like splits, but not alike "
-            f"({_list(folder for _, folder in named)}): name them train and test, or set "
-            "data.layout=classes where these are classes"
+            f"{_shown(root)} has folders that are named like splits in different "
+            f"ways ({_list(folder for _, folder in named)}): name them train and test, or set "
+            "data.layout=classes if these are classes"
         )
     group = pairs[0] if pairs else groups.get("", [])
     if len(dict(group)) < len(group):
         raise DataError(
             f"{_shown(root)} has several folders for one split ({_list(f for _, f in group)}): "
-            "rename all but one, or set data.layout=classes where these are classes"
+            "rename all but one, or set data.layout=classes if these are classes"
         )
     return dict(group)
 
@@ -138,7 +138,7 @@ def _is_class(root: str, tree: Tree, group: Mapping[str, str], others: list[str]
         return False  # splits with classes of their own, and something else
     raise DataError(
         f"{_shown(root)} has {_list(group.values())}, named like splits, beside {_list(others)}: "
-        "set data.layout=classes where all are classes, or data.layout=splits, which passes over "
+        "set data.layout=classes if all are classes, or data.layout=splits to skip "
         f"{_list(others)}"
     )
 
@@ -153,7 +153,7 @@ def _check_inside(path: str, folder: Tree) -> None:
                 raise DataError(
                     f"{_shown(path)} has folders named like splits ({_list(f for _, f in group)}), "
                     f"which would be mixed: set data.root={_shown(path)}, or arrange the images as "
-                    "train/CLASS and test/CLASS, or set data.layout=classes to use them all alike"
+                    "train/CLASS and test/CLASS, or set data.layout=classes to use all as one split"
                 )
         places += [(os.path.join(path, name), inside) for name, inside in folder.folders.items()]
 

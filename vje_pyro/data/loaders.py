@@ -54,7 +54,7 @@ class _Loader:
             )
         if batch_size % world_size:
             raise ValueError(
-                f"batch_size={batch_size} cannot be shared equally among {world_size} processes"
+                f"batch_size={batch_size} cannot be divided equally among {world_size} processes"
             )
         if count < batch_size:
             raise DataError(

@@ -63,8 +63,8 @@ def read_outliers(name: str, root: str | Path, source: DataSource) -> ImageArray
         return _folder(name, source)
     if folder:
         raise DataError(
-            f"{source.name} is not read from image files, and {name} would be told apart by how "
-            f"it is decoded: save its images, at their native size, as ROOT/ood/NAME.npz."
+            f"{source.name} is not read from image files, so a score could recognise {name} by its "
+            f"decoding: save its images, at their native size, as ROOT/ood/NAME.npz."
         )
     if file.is_file():
         size, channels = source.image_size, source.channels
@@ -73,8 +73,8 @@ def read_outliers(name: str, root: str | Path, source: DataSource) -> ImageArray
         return _dtd(root, source)
     if name not in SOURCES:
         raise DataError(
-            f"no out-of-distribution set {name!r}: there is no {file.absolute()}, and it is none "
-            f"of {', '.join([*SOURCES, 'dtd'])}."
+            f"no out-of-distribution set {name!r}: there is no {file.absolute()}, and it is not "
+            f"one of {', '.join([*SOURCES, 'dtd'])}."
         )
     whole = SOURCES[name](root).split("test")
     return ImageArray(_like(whole.images, source), whole.labels, whole.classes)

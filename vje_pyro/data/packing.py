@@ -49,8 +49,8 @@ def pack_folder(
         write_atomic(root / CLASSES_NAME, "".join(f"{c}\n" for c in classes))
     if unknown := [c for c in files.classes if c not in classes]:
         raise DataError(
-            f"{folder} has the classes {unknown[:5]}, which {CLASSES_NAME} of {root} has not: pack "
-            "the images with all classes first"
+            f"{folder} has the classes {unknown[:5]}, which {CLASSES_NAME} of {root} does not "
+            "have: pack the images with all classes first"
         )
     order = np.random.default_rng(seed).permutation(len(files)).tolist()
     for number, start in enumerate(range(0, len(order), per_shard)):

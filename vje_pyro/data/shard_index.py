@@ -88,9 +88,9 @@ class ShardIndex(NamedTuple):
         if absent := [name for name, shards in found.items() if not shards]:
             more = f" and {len(absent) - 3} more" if len(absent) > 3 else ""
             raise DataError(
-                f"the pattern {pattern!r} names {', '.join(absent[:3])}{more}, but no shard of the "
-                f"index is called so, such as {', '.join(self.shards[:3])}. Correct the pattern, "
-                "or make the index anew: vje shards index FOLDER"
+                f"the pattern {pattern!r} names {', '.join(absent[:3])}{more}, but the index has "
+                f"no such shard; it has {', '.join(self.shards[:3])}, for example. Correct the "
+                "pattern, or make the index again: vje shards index FOLDER"
             )
         chosen = np.isin(self.shards, [name for names in found.values() for name in names])
         return np.flatnonzero(np.repeat(chosen, np.diff(self.starts)))
@@ -167,7 +167,9 @@ def _shard_names(root: str, pattern: str) -> Iterator[str]:
         if any(c in part for c in "*?["):
             found = [str(path)[len(base) :].lstrip("/") for path in files.glob(f"{base}/{part}")]
         if not found:
-            raise DataError(f"no shard {root}/{part} (where a server lists no files, use braces)")
+            raise DataError(
+                f"no shard {root}/{part} (use braces if the server does not list its files)"
+            )
         yield from sorted(found)
 
 
@@ -189,7 +191,7 @@ def _scan(path: str, label_key: str, samples: list[_Sample]) -> int:
     except (tarfile.TarError, OSError, EOFError) as error:
         whole = len(samples) - before
         what = (
-            f"truncated shard {path}: {error}; its last whole sample is number {whole - 1}"
+            f"truncated shard {path}: {error}; its last complete sample is number {whole - 1}"
             if whole
             else f"not a plain tar file: {path}: {error}. Compressed shards are not read"
         )

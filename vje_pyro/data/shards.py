@@ -120,8 +120,8 @@ class ShardFiles(ImageFiles):
                 size = tarfile.TarInfo.frombuf(header, "utf-8", "replace").size
             if not size == len(content) == end - start - tarfile.BLOCKSIZE:
                 raise DataError(
-                    f"{path} is not the shard that the index was made of, or its server sends no "
-                    "parts of files. Make the index anew: vje shards index FOLDER"
+                    f"{path} is not the shard that the index was made from, or its server does "
+                    "not send parts of files. Make the index again: vje shards index FOLDER"
                 )
             yield content
 
@@ -180,6 +180,6 @@ class WebDataset(FileSource):
 def _said(error: Exception, path: str = "") -> str:
     if isinstance(error, FileNotFoundError):
         where = error.filename or error
-        return f"missing shard {where}: bring it back, or leave it out of the pattern"
+        return f"missing shard {where}: restore it, or remove it from the pattern"
     extra = " (pip install 'vje-pyro[shards]')" if isinstance(error, ImportError) else ""
     return f"cannot read {path}: {type(error).__name__}: {error}{extra}"

@@ -122,8 +122,8 @@ class DataSource(Described):
             return slice(self.train_limit if name in ("pretrain", "train") else self.test_limit)
         if self.train_limit is None:
             raise DataError(
-                f"all training images of {self.name} are trained on: data.train_limit=N leaves the "
-                "others for validation"
+                f"{self.name} has no validation images, because all training images are trained "
+                "on: set data.train_limit=N to keep the others"
             )
         stop = None if self.test_limit is None else self.train_limit + self.test_limit
         return slice(self.train_limit, stop)

@@ -31,7 +31,7 @@ def common_range(extents: Iterable[ValueRange]) -> ValueRange | None:
         return None
     if len({type(end) for end in ends}) > 1:
         raise ValueError(
-            "some grey images hold integers and some floating-point numbers: convert either kind"
+            "some grey images hold integers and some floating-point numbers: convert one kind"
         )
     low, high, number = min(ends), max(ends), type(ends[0])
     if number is float and 0 <= low <= high <= 1:
@@ -57,7 +57,9 @@ def checked_range(ends: Sequence[float] | None) -> ValueRange | None:
         return None
     low, high = ends if len(ends) == 2 else (0, 0)
     if not low < high:
-        raise ValueError(f"value_range must be [black, white], rising, got {list(ends)}")
+        raise ValueError(
+            f"value_range must be [black, white] in increasing order, got {list(ends)}"
+        )
     return low, high
 
 
@@ -83,8 +85,8 @@ def to_eight_bits(
     here = "floating-point numbers" if floating else "integers"
     if floating != is_floating((low, high)):
         raise ValueError(
-            f"{here}, where the value range {[low, high]} is of the other kind (a decimal point "
-            "makes the difference)"
+            f"the images hold {here}, but the value range {[low, high]} is of the other kind "
+            "(numbers with a decimal point are floating-point numbers)"
         )
     if value_range is None and not (least >= low and greatest <= high):
         raise ValueError(

@@ -303,7 +303,9 @@ def _factor(uniforms: Tensor, strength: float, jittered: Tensor) -> Tensor:
 def _interval(name: str, value: Sequence[float], high: float = math.inf) -> tuple[float, float]:
     pair = tuple(float(v) for v in value)
     if len(pair) != 2 or not 0 < pair[0] <= pair[1] <= high or math.isinf(pair[1]):
-        raise ValueError(f"{name} must be two numbers in (0, {high:g}], rising, got {value}")
+        raise ValueError(
+            f"{name} must be two numbers in (0, {high:g}], in increasing order, got {value}"
+        )
     return pair[0], pair[1]
 
 

@@ -154,7 +154,7 @@ def read_log(path: Path, needed: Collection[str] = ()) -> Log | None:
             raise ValueError(f"it has no columns {missing}")
         numbers = validate(dict[str, list[float]], texts)
     except ValueError as error:
-        raise damaged(path, error, "Move it away to go on without it.") from error
+        raise damaged(path, error, "Move it away to continue without it.") from error
     columns = {name: np.array(column) for name, column in numbers.items()}
     return Log(columns, tuple((row.get("alarms") or "").strip() for row in rows))
 

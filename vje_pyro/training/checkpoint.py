@@ -181,7 +181,7 @@ def unpack_optimizer(optimizer: Optimizer, module: nn.Module, state: OptimizerSt
     strangers = sorted(set(state) - set(ordered))
     if strangers:
         raise CheckpointError(
-            f"The checkpoint's optimiser state knows parameters that are not trained now: "
+            f"The checkpoint's optimiser state has parameters that are not trained here: "
             f"{_shorten(strangers)}. Resume with the run's own configuration, or start a new run "
             "with init_from to take over the weights only."
         )
@@ -281,7 +281,7 @@ def _read_digests(path: Path, header: Mapping[str, str], names: list[str]) -> di
     """The digest of each tensor; none for a file of a version that wrote none."""
     if header.keys() == {"schema", "version", "meta"}:
         logger.warning(
-            "%s was written without a digest: damage to its numbers would go unnoticed.", path
+            "%s was written without a digest: damage to its numbers cannot be detected.", path
         )
         return {}
     if header.get("digest") != _digest_header(header):

@@ -118,7 +118,7 @@ def _devices(chosen: Any, accelerator: str) -> int | list[int]:
         )
     more = "" if accelerator == "cpu" else ", a list of their indices, or -1 for all"
     raise VJEError(
-        f"device.devices={chosen!r} is no choice of devices of the accelerator {accelerator}: "
+        f"device.devices={chosen!r} is not a choice of devices for the accelerator {accelerator}: "
         f"give their number (of processes on a CPU), from 1 on{more}, or auto."
     )
 
@@ -174,7 +174,7 @@ def check_batch(batch_size: int, world_size: int, accumulate: int) -> None:
         )
     if batch_size % world_size:
         raise VJEError(
-            f"loader.batch_size={batch_size} cannot be shared equally among {world_size} "
+            f"loader.batch_size={batch_size} cannot be divided equally among {world_size} "
             f"processes: set loader.batch_size={batch_size // world_size * world_size}, or another "
             f"device.devices or device.num_nodes."
         )

@@ -23,7 +23,7 @@ class Interrupted(KeyboardInterrupt):
         self.checkpoint = checkpoint
         super().__init__(
             f"Stopped by {signal.Signals(signum).name} after step {step}; the checkpoint is "
-            f"{checkpoint}. Go on from there with: vje train resume={checkpoint.parents[1]}"
+            f"{checkpoint}. Continue with: vje train resume={checkpoint.parents[1]}"
         )
 
 

@@ -136,5 +136,5 @@ def _number(name: str) -> int | None:
     if value is None:
         return None
     if not re.fullmatch(r"[0-9]+", value):
-        raise VJEError(f"{name}={value} is no number of processes: unset it, or set it right.")
+        raise VJEError(f"{name}={value} is not a number of processes: unset it or correct it.")
     return int(value)

@@ -69,7 +69,7 @@ def _rows_until(path: Path, step: int) -> list[dict[str, str]]:
     try:
         steps = validate(list[NonNegativeInt], [row.get("step") for row in rows])
     except ValueError as error:
-        raise damaged(path, error, "Move it away to go on without it.") from error
+        raise damaged(path, error, "Move it away to continue without it.") from error
     return [row for row, at in zip(rows, steps, strict=True) if at <= step]
 
 

@@ -189,13 +189,13 @@ def _account(failure: Any, number: int, run_dir: str | Path) -> str:
             words if failure.local_rank == 0 else f"{name} failed: {words} {way_on(run_dir)}"
         )
     print(failure.message["extraInfo"]["py_callstack"], file=sys.stderr)
-    raise LostProcessError(f"{name} failed; what it said is above. {way_on(run_dir)}")
+    raise LostProcessError(f"{name} failed; its message is above. {way_on(run_dir)}")
 
 
 def way_on(run_dir: str | Path) -> str:
     """How to go on with a run that ended before its time."""
     if RunDir(run_dir).last.is_file():
-        return f"Go on from the last checkpoint with: vje train resume={run_dir}"
+        return f"Continue from the last checkpoint with: vje train resume={run_dir}"
     return "There is no checkpoint yet: start the run again."
 
 

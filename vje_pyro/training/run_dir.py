@@ -68,8 +68,8 @@ class RunDir:
         if not (self.run_json.exists() or self.last.is_file()):
             raise CheckpointError(
                 f"no run at {self.path}: {self.run_json} does not exist. Give the directory that "
-                "vje train printed; a run that was stopped before its first checkpoint is started "
-                f"anew with run_dir={self.path}."
+                "vje train printed. If the run was stopped before its first checkpoint, start it "
+                f"again with run_dir={self.path}."
             )
 
     @contextmanager
@@ -122,12 +122,12 @@ class RunDir:
         if self.last.is_file():
             raise CheckpointError(
                 f"{self.path} already holds a run, which is never overwritten. Choose another "
-                f"run directory, or go on with this run: vje train resume={self.path}"
+                f"run directory, or continue this run: vje train resume={self.path}"
             )
         if self.run_json.exists() or any(self.checkpoints.glob("*.safetensors")):
             raise CheckpointError(
                 f"{self.path} already holds a run, but not its last checkpoint ({self.last}), "
-                "without which it cannot go on. Choose another run directory."
+                "without which it cannot continue. Choose another run directory."
             )
 
     def _require_checkpoint(self) -> None:

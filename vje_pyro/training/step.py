@@ -80,8 +80,8 @@ class Stepper:
         ]
         if late:
             raise VJEError(
-                f"the first step has made the parameters {late}, which the optimiser does not "
-                f"know: compute one loss before training, so that they are there."
+                f"the first step created the parameters {late}, which the optimiser does not "
+                f"have: compute one loss before training to create them."
             )
 
     def _backward(self, views: Tensor, labels: tuple[Tensor, ...]) -> tuple[Scalars, Scalars]:

@@ -50,8 +50,8 @@ def train_seed(
     done = subprocess.run(command, check=False)
     if done.returncode:
         raise VJEError(
-            f"training in {run_dir} ended with exit code {done.returncode}; mend what it says, "
-            "then give the same command again: finished runs are kept"
+            f"training in {run_dir} ended with exit code {done.returncode}; correct the "
+            "error above, then repeat the command: finished runs are kept"
         )
 
 
@@ -127,7 +127,7 @@ def compare(
         raise VJEError("a label is given twice: give every method a label of its own.")
     for label, paths in runs.items():
         if not paths:
-            raise VJEError(f"--run {label} names no run directory")
+            raise VJEError(f"--run {label} needs a run directory after the label")
     root = None if data_root is None else str(data_root)
     common = [f"experiment={experiment}", *as_words({} if root is None else {"data.root": root})]
     common += as_words(overrides)

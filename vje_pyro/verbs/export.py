@@ -102,7 +102,7 @@ def _timm(run: Representation, path: Path) -> None:
 def _not_of(library: str, encoder: nn.Module, way_out: str) -> VJEError:
     return VJEError(
         f"{library} has no {type(encoder).__name__}: {way_out}. torch-export, onnx and safetensors "
-        "take every encoder."
+        "support every encoder."
     )
 
 

@@ -158,5 +158,5 @@ def _hub() -> Any:
 def _refused(name: str, error: Exception) -> VJEError:
     why = first_line(error)
     if type(error).__name__ in ("RepositoryNotFoundError", "HFValidationError"):
-        why = "there is no such folder, and no such repository that the token may read"
+        why = "no such folder, and no such repository that your token can read"
     return VJEError(f"{name} on the Hugging Face Hub: {why} ({type(error).__name__}).")

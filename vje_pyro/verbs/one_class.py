@@ -64,7 +64,7 @@ def one_class(
     chosen = present if classes is None else list(classes)
     if len(present) < 2 or (unknown := [c for c in chosen if c not in present]):
         raise DataError(
-            f"no class {unknown if len(present) > 1 else chosen} to learn in the training split of "
+            f"no class {unknown if len(present) > 1 else chosen} in the training split of "
             f"{source.name}: it has {present}."
         )
     folder = Path(run_dir or _default_dir(config))

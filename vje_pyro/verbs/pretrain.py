@@ -209,10 +209,9 @@ def _digest(data: ImageArray | ImageFiles, expected: str | None) -> str:
     digest = data.quick_digest()
     if expected not in (None, digest):
         raise DataError(
-            f"the images that the run trains on are not those that it began with: there are "
-            f"{len(data)} now, and names, sizes, labels or pixels differ. Bring the data back "
-            f"(data.root=FOLDER), or insist with data_changed=true (an epoch must have as "
-            f"many steps as before)."
+            f"the training images have changed since the run began: there are {len(data)} now, and "
+            f"names, sizes, labels or pixels differ. Restore the data (data.root=FOLDER), or "
+            f"continue anyway with data_changed=true (if an epoch has as many steps as before)."
         )
     return digest
 
@@ -297,13 +296,13 @@ def _validate_first_step(
     except Exception as error:  # of any component
         if is_lost_connection(error):
             raise
-        raise VJEError(f"the first step fails: {first_line(error)}") from error
+        raise VJEError(f"the first step failed: {first_line(error)}") from error
     own = set(map(id, method.parameters()))
     made = {n: p for n, p in pyro.get_param_store().named_parameters() if n not in before}
     if strays := sorted(name for name, parameter in made.items() if id(parameter) not in own):
         raise VJEError(
-            f"the first step makes {strays} by pyro.param outside of model and guide, "
-            f"where nothing would train them: make them inside, or in params.held() of the method."
+            f"the first step created {strays} with pyro.param outside of model and guide, where "
+            f"nothing trains them: create them inside, or in params.held() of the method."
         )
     # Batch norm statistics have seen the batch; what the programs have made stays.
     method.load_state_dict(method.state_dict() | state)
