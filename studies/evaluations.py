@@ -26,6 +26,7 @@ from studies.fast_paths import fast_paths
 from studies.outlier_choice import outlier_choice
 from studies.store import Record, diagnosis
 from studies.study import SEARCH, Task
+from studies.view_noise import view_noise
 from studies.view_spread import view_spread
 from vje_pyro.diagnostics import latent_usage
 from vje_pyro.distributions.moments import moments
@@ -241,6 +242,10 @@ def _view_spread(trained: Trained, *_: Any) -> list[Result]:
     return [view_spread(trained.run)]
 
 
+def _view_noise(trained: Trained, *_: Any) -> list[Result]:
+    return [view_noise(trained.run)]
+
+
 def _correctness(trained: Trained, _: str, tasks: list[Task]) -> Iterator[Result]:
     return fast_paths([task.part for task in tasks], torch.device(trained.device))
 
@@ -255,6 +260,7 @@ OTHERS: dict[str, Callable[..., Iterable[Result]]] = {
     "signal-v1": _signal, "many-views-v2": _joint_posterior,
     "diagnostics-v2": _diagnostics, "one-class-v1": _one_class, SEARCH: _search,
     "outlier-choice-v1": _outlier_choice, "view-spread-v1": _view_spread,
+    "view-noise-v1": _view_noise,
     "correctness-v1": _correctness,
     "throughput-v1": _throughput,
 }  # fmt: skip

@@ -577,6 +577,13 @@ TABLES: dict[tuple[str, str], Callable[[Path], str]] = {
         VIEWS,
         "{what}",
     ),
+    ("docs/explanation/joint_posterior.md", "noise"): Pivot(
+        ("joint_posterior",),
+        ("view-noise",),
+        {"study": "{variant}", "views of": "{of}"},
+        r"(?P<of>images|model)_(?P<what>.*)",
+        "{what}",
+    ),
     ("docs/explanation/joint_posterior.md", "accuracy"): accuracies("joint_posterior"),
     ("docs/how-to/heads.md", "heads"): Pivot(
         ("reference", "methods", "joint_posterior"),
