@@ -16,6 +16,9 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from scipy.stats import f_oneway
+
 from studies import ROOT
 from studies.outlier_choice import merits
 from studies.store import Record, Store
@@ -272,6 +275,46 @@ def recipe_table(results: Path) -> str:
     return table(heading, lines, RECIPE_NOTE)
 
 
+DECIDING = ("vje", "vicreg", "simclr", "lejepa")
+DECIDED = {
+    ("knn-validation-v1", "accuracy"): "kNN",
+    ("linear-validation-v1", "accuracy"): "linear",
+    ("few-label-validation-v1", "accuracy_10"): "10 labels",
+}
+
+SPREAD_NOTE = (
+    "Standard deviations in points: of the means of the methods, and of the seeds of a method "
+    "(pooled). p: F-test of equal means."
+)
+
+
+def spread_table(results: Path) -> str:
+    """Can the study decide? A row a figure, over methods that have two seeds or more."""
+    accuracies: dict[tuple[str, str], dict[str, list[float]]] = {key: {} for key in DECIDED}
+    for variant, r in read(results, "decision"):
+        for (protocol, name), of_variant in accuracies.items():
+            if variant in DECIDING and r.features == "encoder" and r.protocol == protocol:
+                of_variant.setdefault(variant, []).append(100 * r.figures[name].value)
+    lines = []
+    for key, shown in DECIDED.items():
+        groups = [values for values in accuracies[key].values() if len(values) > 1]
+        if len(groups) > 1:
+            methods, seeds = spreads(groups)
+            p = f_oneway(*groups).pvalue
+            row = f"{methods:.2f} {seeds:.2f} {methods / seeds:.1f} {p:.1g} {len(groups)}".split()
+            lines.append([shown, *row])
+    heading = ["accuracy", "between methods", "between seeds", "ratio", "p", "methods"]
+    return table(heading, lines, SPREAD_NOTE)
+
+
+def spreads(groups: Sequence[Sequence[float]]) -> tuple[float, float]:
+    """Standard deviation of the groups' means, and the pooled one within groups."""
+    within = sum(np.var(g, ddof=1) * (len(g) - 1) for g in groups)
+    freedom = sum(len(g) - 1 for g in groups)
+    means = [np.mean(g) for g in groups]
+    return float(np.std(means, ddof=1)), float(np.sqrt(within / freedom))
+
+
 def gain(figures: Mapping[int, Figure], centre: Mapping[int, Figure]) -> str:
     """Mean difference in points over the seeds of both."""
     seeds = figures.keys() & centre.keys()
@@ -523,6 +566,14 @@ TABLES: dict[tuple[str, str], Callable[[Path], str]] = {
     ("docs/appendix/ablation.md", "results"): accuracies("ablation", ACCURACY_NOTE + OTHER_NOTE),
     ("docs/appendix/methods.md", "search"): search_table,
     ("docs/appendix/methods.md", "methods"): methods_table,
+    ("docs/appendix/decision.md", "spread"): spread_table,
+    ("docs/appendix/decision.md", "results"): Pivot(
+        ("decision",),
+        (),
+        {"variant": "`{variant}`", "features": "{features}"},
+        columns={f"{p} {name}": shown for (p, name), shown in DECIDED.items()},
+        note=ACCURACY_NOTE.replace("Test", "Validation").replace("test", "validation"),
+    ),
     ("docs/appendix/recipe.md", "outcomes"): recipe_table,
     ("docs/appendix/detection.md", "choice"): choice_table,
     ("docs/appendix/detection.md", "ood"): Pivot(
