@@ -28,7 +28,7 @@ nitpick_ignore_regex = [
     (
         r"py:\w+",
         r"(annotated_types|arviz|collections|contextlib|lightning\w*|numpy|np|omegaconf|pathlib|PIL|pydantic"
-        r"|pyro|sklearn|torch|typing|types|xarray|\d)\b.*",
+        r"|Pipeline|pyro|sklearn|torch|typing|types|xarray|\d)\b.*",
     ),
 ]
 
