@@ -28,13 +28,13 @@ def main(
 
     Args:
         data_root: Folder that holds CIFAR-10.
-        train: Training images (all).
-        test: Test images (all).
-        image_size: Height and width (native).
-        components: Important features k.
-        irrelevant: Irrelevant features.
+        train: Number of training images (default: all).
+        test: Number of test images (default: all).
+        image_size: Height and width in pixels (default: native).
+        components: Number of important features, k.
+        irrelevant: Number of irrelevant features.
         alphas: Alignments of the views with the irrelevant features.
-        seeds: Of the noise.
+        seeds: Random seeds of the noise.
         out: Folder for the result and its figure.
     """
     from vje_pyro.atomic import make_folder

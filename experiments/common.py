@@ -25,19 +25,19 @@ def _home(_: Any, tokens: Sequence[Any]) -> str:
 Place = Annotated[str, Parameter(converter=_home)]
 """A file or folder; ~ is the home folder."""
 
-Run = Annotated[Place, Parameter(help="Run directory, as vje train printed it.")]
+Run = Annotated[Place, Parameter(help="Run directory that vje train printed.")]
 
 Results = Annotated[
     str | None,
     Parameter(
         converter=_home,
-        help="Folder for results, if RUN/results cannot be written.",
+        help="Folder for results, if the run directory cannot be written.",
     ),
 ]
 
 Packages = Annotated[
     tuple[str, ...],
-    Parameter(help="Packages beyond vje_pyro whose classes a run's configuration may name."),
+    Parameter(help="Packages whose classes the configuration of a run may name, besides vje_pyro."),
 ]
 
 
@@ -50,7 +50,7 @@ class _Where:
     """auto, cpu, cuda, cuda:1 or mps."""
 
     data_root: Annotated[str | None, Parameter(converter=_home)] = None
-    """Where the run's data set is, if it has moved."""
+    """Folder of the run's data set, if it has moved."""
 
     trust: Packages = ()
 

@@ -51,10 +51,10 @@ def main(
 ) -> None:
     """Several methods on one page: accuracy, cost, outliers.
 
-    Methods are trained here (--method), each seed in a process of its own and from where it was
-    left off, or their finished runs are read (--run). What a run has not been measured on is
-    measured. Writes OUT/comparison.md, .tex, .html and .json. What cannot be measured is left out
-    by name, and the exit code is then 3.
+    The command trains methods (--method) or reads finished runs (--run). Each seed trains in its
+    own process; an interrupted training continues. Missing measurements of a run are made. The
+    results are OUT/comparison.md, .tex, .html and .json. What cannot be measured is skipped and
+    named, and the exit code is then 3.
 
     Examples::
 
@@ -66,13 +66,13 @@ def main(
         out: Folder of the comparison.
         methods: LABEL OVERRIDE …: train a method; the label alone means method=LABEL.
         runs: LABEL RUN …: finished runs of a method, one for each seed.
-        experiment: What methods are trained on.
-        seeds: Of the trainings.
-        overrides: Overrides of every training.
-        features: The encoder's output, or that after the batch norm.
-        protocols: What is measured.
-        data_root: Where the data set of the runs is.
-        force: Also compare what was not trained alike, marked †.
+        experiment: Experiment for the trainings.
+        seeds: Seeds of the trainings.
+        overrides: Overrides for every training.
+        features: Output of the encoder, or of the batch norm after it.
+        protocols: Protocols to measure.
+        data_root: Folder with the data set of the runs.
+        force: Also compare runs that differ in more than the method (marked †).
         title: Heading of the page.
     """
     if not (methods or runs):

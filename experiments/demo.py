@@ -12,7 +12,7 @@ from vje_pyro.experiments.train import Words
 def main(*overrides: Words, trust: Packages = ()) -> None:
     """Train, evaluate and show VJE on scikit-learn's digits, in a few minutes.
 
-    Evaluates beside raw pixels, and writes the report.
+    The command compares VJE with raw pixels and writes the report.
 
     Examples::
 
@@ -20,7 +20,7 @@ def main(*overrides: Words, trust: Packages = ()) -> None:
         vje demo training.epochs=20
 
     Args:
-        overrides: As for vje train.
+        overrides: Overrides as for vje train.
     """
     packages, words = split_trust(trust, overrides)
     from vje_pyro.report import write_report

@@ -24,9 +24,9 @@ def main(
     results: Annotated[Results, Parameter(name=("--results", "--out"))] = None,
     where: Where = HERE,
 ) -> None:
-    """Can the posterior be believed? k-hat, calibration, NUTS and more.
+    """Check the posterior: k-hat, calibration, NUTS and more.
 
-    A check that cannot be made is left out by name, and the exit code is then 3.
+    A check that cannot be made is skipped and named, and the exit code is then 3.
 
     Examples::
 
@@ -34,13 +34,12 @@ def main(
         vje diagnose runs/digits --checks importance nuts --images 50
 
     Args:
-        images: Held-out images that the inference is checked on.
-        train_images: Training images that the temperature and the likelihoods are fitted on.
-        fit_on: Split of those images; validation is what data.train_limit left out of training.
-        seed: Of images, views and draws.
-        checks: What is checked.
-        quick: Leave out the checks that take minutes.
-        results: Folder to write to, where the run's own cannot be written (RUN/diagnostics).
+        images: Number of held-out images for the checks of the inference.
+        train_images: Number of training images to fit temperature and likelihoods on.
+        fit_on: Split of these images; validation: those that data.train_limit left out of training.
+        seed: Random seed of images, views and draws.
+        checks: Checks to make.
+        quick: Skip the checks that take minutes.
     """
     quiet()
     loaded = where.load(run)

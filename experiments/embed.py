@@ -22,7 +22,7 @@ def main(
     Args:
         images: Folder of images, image file, or .npy or .npz of arrays.
         out: File to write, .npz or .parquet; never overwritten.
-        max_corrupt: Damaged files that are skipped and named before giving up.
+        max_corrupt: Number of damaged files to skip; more are an error.
     """
     loaded = where.load(run)
     from vje_pyro.verbs.embed import embed

@@ -21,7 +21,8 @@ def main(
 ) -> None:
     """KNN, linear probe and few labels, into result files.
 
-    What cannot be measured is left out by name, and the exit code is then 3; all else is written.
+    What cannot be measured is skipped and named, and the exit code is then 3; everything else is
+    written.
 
     Examples::
 
@@ -29,9 +30,9 @@ def main(
         vje evaluate runs/digits --protocols knn-v1 --features pixels
 
     Args:
-        features: The encoder's output, that after the batch norm, that after whitening by what
-            differs between views of an image, or the raw pixels.
-        protocols: What is measured.
+        features: Output of the encoder, of the batch norm after it, after whitening by the
+            differences between views of an image, or the raw pixels.
+        protocols: Protocols to measure.
     """
     loaded = where.load(run)
     from vje_pyro.verbs.evaluate import evaluate

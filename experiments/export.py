@@ -23,9 +23,9 @@ def main(
         vje export runs/photos --to safetensors --out encoder.safetensors
 
     Args:
-        to: torchvision, timm and safetensors hold weights; torch-export and onnx hold the whole
+        to: torchvision, timm and safetensors hold weights. torch-export and onnx hold the whole
             computation, from uint8 images to embeddings.
-        out: File to write, never overwritten (RUN/encoder-TO with the usual ending).
+        out: File to write, never overwritten (default: RUN/encoder-TO with the usual ending).
     """
     quiet()
     loaded = where.load(run)

@@ -26,12 +26,12 @@ def main(
 
     Args:
         images: Folder of images, or .npy or .npz of arrays.
-        queries: Images to look for: a folder, or one image (the images themselves).
-        k: Neighbours of an image.
-        count: Queries that are shown.
-        out: The page (RUN/results/neighbours-FOLDER.html).
-        table: All neighbours, .csv or .parquet (beside the page).
-        max_corrupt: Damaged files that are skipped and named before giving up.
+        queries: Images to search for: a folder or one image (default: the images themselves).
+        k: Number of neighbours per image.
+        count: Number of queries to show.
+        out: Page to write (default: RUN/results/neighbours-FOLDER.html).
+        table: File for all neighbours, .csv or .parquet (default: beside the page).
+        max_corrupt: Number of damaged files to skip; more are an error.
     """
     quiet()
     loaded = where.load(run)

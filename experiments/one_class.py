@@ -12,12 +12,12 @@ from vje_pyro.verbs.partial import attempted
 
 
 def main(*overrides: Words, trust: Packages = ()) -> None:
-    """Train a model for each class, and see how well it knows the others.
+    """Train a model for each class, and measure how well it detects the other classes.
 
-    Every score that needs no labels is judged by its AUROC for the class against the others on the
-    test split; the result is RUN_DIR/one-class-v1.json. Started again with the same run_dir, it
-    goes on with the classes that are missing. A class that cannot be learned is left out by name,
-    and the exit code is then 3.
+    Every score without labels is judged by its AUROC for the class against the others on the test
+    split. The result is RUN_DIR/one-class-v1.json. With the same run_dir, the command continues
+    with the missing classes. A class that cannot be learned is skipped and named, and the exit code
+    is then 3.
 
     Examples::
 
@@ -25,7 +25,7 @@ def main(*overrides: Words, trust: Packages = ()) -> None:
         vje one-class experiment=digits run_dir=runs/ten classes=[0,3]
 
     Args:
-        overrides: As for vje train; run_dir=FOLDER, and classes=[0,3] for some of the classes.
+        overrides: Overrides as for vje train; run_dir=FOLDER, and classes=[0,3] for some classes.
     """
     packages, words = split_trust(trust, overrides)
     own = {key: _pop(words, key) for key in ("run_dir", "classes")}

@@ -23,12 +23,12 @@ def main(
     results: Results = None,
     where: Where = HERE,
 ) -> None:
-    """Tell other data sets from the run's own: every score, with its interval.
+    """Detect images of other data sets: every score, with its interval.
 
     Writes RUN/results/ood-v1-NAME.json for every set, with AUROC, AUPR and FPR at 95 % TPR of every
-    score, and ood-v1-NAME.csv with the scores of every image. Scores are higher for what is more
-    outlying. A set that cannot be used is left out by
-    name, and the exit code is then 3.
+    score, and ood-v1-NAME.csv with the scores of every image. A higher score
+    means more unusual. A set that cannot be used is skipped and named, and the exit code is then
+    3.
 
     Examples::
 
@@ -36,12 +36,12 @@ def main(
         vje ood runs/photos --out other_photos
 
     Args:
-        out: Sets: NAME of ROOT/ood/NAME.npz (all of them), a set of torchvision in ROOT, or a
-            folder where the run's data are image files.
-        ood_root: Folder with the sets (the run's data root).
-        views: Random views of each image.
-        calibrate_on: Images for the p-values: validation is what data.train_limit left out of
-            training (training images).
+        out: Sets: NAME of ROOT/ood/NAME.npz (default: all of them), a set of torchvision in ROOT,
+            or, if the run's data are image files, a folder.
+        ood_root: Folder with the sets (default: the run's data root).
+        views: Number of random views per image.
+        calibrate_on: Images for the p-values; validation: those that data.train_limit left out of
+            training (default: training images).
     """
     quiet()
     loaded = where.load(run)

@@ -21,10 +21,10 @@ def main(
     max_corrupt: int = 10,
     where: Where = HERE,
 ) -> None:
-    """A gallery of the least and most typical images of a folder, and the score of each.
+    """A gallery of the least and most typical images of a folder, and a table of all scores.
 
-    Typical is what resembles the images that the run was trained on; the folder may be these. The
-    score is chosen without outliers.
+    An image is typical if it resembles the training images of the run. The folder may hold these
+    images. The score is chosen without outliers.
 
     Examples::
 
@@ -33,11 +33,11 @@ def main(
 
     Args:
         images: Folder of images, image file, or .npy or .npz of arrays.
-        detector: The score (chosen on training images and spoiled copies of them).
-        count: Images of each end that are shown.
-        out: The page (RUN/results/outliers-FOLDER.html).
-        scores: The table, .csv or .parquet (beside the page).
-        max_corrupt: Damaged files that are skipped and named before giving up.
+        detector: Score (default: chosen on training images and spoiled copies of them).
+        count: Number of images to show at each end.
+        out: Page to write (default: RUN/results/outliers-FOLDER.html).
+        scores: File for the table, .csv or .parquet (default: beside the page).
+        max_corrupt: Number of damaged files to skip; more are an error.
     """
     quiet()
     loaded = where.load(run)

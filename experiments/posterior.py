@@ -15,22 +15,22 @@ def main(
     results: Results = None,
     where: Where = HERE,
 ) -> None:
-    """Fit the joint posterior: one latent for all views of an image; and check it.
+    """Fit and check the joint posterior: one latent for all views of an image.
 
     Model and guide (vje_pyro.models.ManyViews) are fitted to embeddings of the training images'
-    views, and kept in the run for run.joint_posterior(images). The checks, on images that it was
-    not fitted to, are RUN/results/many-views-v2.json.
+    views, and stored in the run for run.joint_posterior(images). The checks use other images;
+    their result is RUN/results/many-views-v2.json.
 
     Examples::
 
         vje posterior runs/digits
 
     Args:
-        images: Training images, at most.
+        images: Largest number of training images.
         latents: Dimension of z.
-        steps: Steps of Adam.
-        split: Images that the checks look at.
-        seed: Of images, views and the fit.
+        steps: Number of Adam steps.
+        split: Split for the checks.
+        seed: Random seed of images, views and the fit.
     """
     loaded = where.load(run)
     from vje_pyro.errors import explained

@@ -21,7 +21,7 @@ def main(
         vje report runs/digits
 
     Args:
-        out: File to write (RUN/report.html).
+        out: File to write (default: RUN/report.html).
     """
     loaded = where.load(run)
     from vje_pyro.report import write_report

@@ -21,11 +21,11 @@ def pack(
     """Pack a folder of images into shards, and index them.
 
     Args:
-        folder: Images, in subfolders that are classes or without.
+        folder: Folder of images; subfolders are classes.
         root: Folder for the shards.
         name: Shards are NAME-000000.tar and so on.
-        per_shard: Images of a shard.
-        seed: Of the order of the images.
+        per_shard: Number of images per shard.
+        seed: Random seed of the order of the images.
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     from vje_pyro.data import pack_folder
@@ -42,13 +42,13 @@ def index(
     label_key: str = "label",
     out: Annotated[str | None, Parameter(converter=_home)] = None,
 ) -> None:
-    """Note where the images of shards lie.
+    """Make the index of shards: where each image is.
 
     Args:
         root: Folder of the shards, or its URL.
-        shards: Braces or wildcards.
-        label_key: Key of a sample's .json.
-        out: File to write (ROOT/index.npz).
+        shards: Names of the shards, with braces or wildcards.
+        label_key: Key of the label in a sample's .json.
+        out: File to write (default: ROOT/index.npz).
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     if out is None and "://" in root:

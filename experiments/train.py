@@ -28,7 +28,7 @@ def help_epilogue() -> str:
 
 
 def main(*overrides: Words, help_keys: bool = False, trust: Packages = ()) -> None:
-    """Train a method on a data set; prints the run directory.
+    """Train a method on a data set, and print the run directory.
 
     Overrides are key=value, and group=choice for whole groups (below). Hydra's options work: -m for
     a sweep, --cfg job to print the configuration without training, --hydra-help for the others.
@@ -43,7 +43,7 @@ def main(*overrides: Words, help_keys: bool = False, trust: Packages = ()) -> No
         vje train experiment=digits --help-keys
 
     Args:
-        overrides: key=value, group=choice; or resume=RUN to go on with a run.
+        overrides: key=value, group=choice; or resume=RUN to continue a run.
         help_keys: Print every key with its value and what it means, and do not train.
     """
     packages, words = split_trust(trust, overrides)

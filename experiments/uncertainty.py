@@ -20,21 +20,21 @@ def main(
 ) -> None:
     """Is the uncertainty higher for errors, ambiguous labels and corrupted images?
 
-    Writes RUN/results/uncertainty-v2.json: the area under the risk-coverage curve of the errors of
-    kNN and of the linear probe, the AUROC for errors of the nearest neighbour, rank correlations
-    with the entropy of people's labels (CIFAR-10H) and with the severity of corruptions, how often
-    a crop is less certain than its image, the calibration error of the predicted angle between
-    views, and what the posterior gains from more views. What cannot be measured is left out by
-    name, and the exit code is then 3.
+    Writes RUN/results/uncertainty-v2.json: the area under the risk-coverage curve of kNN and of
+    the linear probe, the AUROC for errors of the nearest neighbour, rank correlations with the
+    entropy of human labels (CIFAR-10H) and with the severity of corruptions, how often a crop is
+    less certain than its image, the calibration error of the predicted angle between views, and
+    the posterior from more views. What cannot be measured is skipped and named, and the exit code
+    is then 3.
 
     Examples::
 
         vje uncertainty runs/cifar10
-        vje posterior runs/cifar10 && vje uncertainty runs/cifar10   # adds the joint posterior
+        vje posterior runs/cifar10 && vje uncertainty runs/cifar10   # with the joint posterior
 
     Args:
-        cifar10h: People's labels (cifar10h.npz in the data root).
-        images: Test images to corrupt and crop.
+        cifar10h: Human labels (default: cifar10h.npz in the data root).
+        images: Number of test images to corrupt and crop.
     """
     quiet()
     loaded = where.load(run)

@@ -4,7 +4,9 @@ The scripts in ``experiments/`` declare the commands. They import the library wh
 help and errors of usage come at once.
 """
 
+import inspect
 import io
+import re
 import sys
 
 from cyclopts import App, CycloptsError, Group, Parameter
@@ -33,7 +35,13 @@ from vje_pyro.experiments.common import reported
 
 
 def _words(default: object) -> object:
-    return " ".join(map(str, default)) if isinstance(default, tuple) else default
+    return " ".join(map(str, default)) or None if isinstance(default, tuple) else default
+
+
+def _unwrapped(docstring: str | None) -> str:
+    """Each paragraph in one line, because the terminal wraps it."""
+    lines = re.sub(r"(?<=\S)\n(?:(?=\S)| {8,})", " ", inspect.cleandoc(docstring or ""))
+    return lines.replace("Examples::", "For example:")
 
 
 app = App(
@@ -71,8 +79,11 @@ _COMMANDS = {
 for _order, (_title, _scripts) in enumerate(_COMMANDS.items(), start=1):
     _group = Group(_title, sort_key=_order)
     for _name, _script in _scripts.items():
+        _script.main.__doc__ = _unwrapped(_script.main.__doc__)
         _more = getattr(_script, "help_epilogue", lambda: None)()
         app.command(_script.main, name=_name, group=_group, help_epilogue=_more or "")
+for _command in (shards.pack, shards.index):
+    _command.__doc__ = _unwrapped(_command.__doc__)
 app.command(shards.app)
 
 

@@ -22,6 +22,15 @@ def images(tmp_path):
     return folder
 
 
+def test_help_wraps_paragraphs_and_keeps_examples(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "2000")
+    assert run_cli("ood", "--help") == 0
+    lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
+    assert "vje ood runs/digits --out noise svhn" in lines
+    assert any(line.startswith("Writes RUN") and line.endswith("is then 3.") for line in lines)
+    assert not any("default: ]" in line for line in lines)
+
+
 def test_evaluate_writes_results_and_prints_them(run_dir, capsys):
     assert run_cli("evaluate", run_dir, "--protocols", "knn-v1", "few-label-v1") == 0
     result = Result.read(run_dir / "results" / "knn-v1-encoder.json")
