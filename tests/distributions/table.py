@@ -109,85 +109,33 @@ class Row:
         return self.build(self.parameters(*args, **kwargs))
 
 
+def _mass(law: Any) -> Tensor:
+    return law.log_mass.exp()
+
+
+DF, WHOLE = {"df": 2.0}, {"normalized": True}
+FEW = {"sample_only_below": 1.0}
 ROWS = [
-    Row(
-        "spherical_student_t",
-        "direction",
-        SphericalStudentT,
-        own={"df": 2.0},
-        mass=lambda d: d.log_mass.exp(),
-        bad=BAD_DIRECTION + BAD_DF,
-        sample_only_below=1.0,
-    ),
-    Row(
-        "spherical_student_t_normalized",
-        "direction",
-        SphericalStudentT,
-        own={"df": 2.0},
-        options={"normalized": True},
-        bad=BAD_DIRECTION + BAD_DF,
-        sample_only_below=1.0,
-    ),
-    Row(
-        "spherical_normal",
-        "direction",
-        SphericalNormal,
-        mass=lambda d: d.log_mass.exp(),
-        bad=BAD_DIRECTION,
-        sample_only_below=1.0,
-    ),
-    Row(
-        "spherical_normal_normalized",
-        "direction",
-        SphericalNormal,
-        options={"normalized": True},
-        bad=BAD_DIRECTION,
-        sample_only_below=1.0,
-    ),
-    Row(
-        "projected_student_t",
-        "direction",
-        ProjectedStudentT,
-        own={"df": 2.0},
-        bad=BAD_DIRECTION + BAD_DF,
-        rsample=True,
-    ),
+    Row("spherical_student_t", "direction", SphericalStudentT, own=DF, mass=_mass,
+        bad=BAD_DIRECTION + BAD_DF, **FEW),
+    Row("spherical_student_t_normalized", "direction", SphericalStudentT, own=DF, options=WHOLE,
+        bad=BAD_DIRECTION + BAD_DF, **FEW),
+    Row("spherical_normal", "direction", SphericalNormal, mass=_mass, bad=BAD_DIRECTION, **FEW),
+    Row("spherical_normal_normalized", "direction", SphericalNormal, options=WHOLE,
+        bad=BAD_DIRECTION, **FEW),
+    Row("projected_student_t", "direction", ProjectedStudentT, own=DF,
+        bad=BAD_DIRECTION + BAD_DF, rsample=True),
     Row("projected_normal", "direction", ProjectedNormal, bad=BAD_DIRECTION, rsample=True),
-    Row(
-        "radial_student_t",
-        "radius",
-        RadialStudentT,
-        own={"df": 2.0},
-        mass=lambda d: d.log_mass.exp(),
-        bad=BAD_RADIUS + BAD_DF,
-    ),
-    Row(
-        "radial_student_t_normalized",
-        "radius",
-        RadialStudentT,
-        own={"df": 2.0},
-        options={"normalized": True},
-        bad=BAD_RADIUS + BAD_DF,
-    ),
-    Row(
-        "von_mises_fisher",
-        "direction",
-        VonMisesFisher,
-        bad=BAD_DIRECTION,
-        unequal_scales=False,
-    ),
-    Row(
-        "power_spherical",
-        "direction",
-        PowerSpherical,
-        bad=BAD_DIRECTION,
-        rsample=True,
-        unequal_scales=False,
-    ),
+    Row("radial_student_t", "radius", RadialStudentT, own=DF, mass=_mass, bad=BAD_RADIUS + BAD_DF),
+    Row("radial_student_t_normalized", "radius", RadialStudentT, own=DF, options=WHOLE,
+        bad=BAD_RADIUS + BAD_DF),
+    Row("von_mises_fisher", "direction", VonMisesFisher, bad=BAD_DIRECTION, unequal_scales=False),
+    Row("power_spherical", "direction", PowerSpherical, bad=BAD_DIRECTION, rsample=True,
+        unequal_scales=False),
     Row("radial_log_normal", "radius", RadialLogNormal, bad=BAD_RADIUS, rsample=True),
     Row("radial_gamma", "radius", RadialGamma, bad=BAD_RADIUS, rsample=True),
     Row("radial_truncated_normal", "radius", RadialTruncatedNormal, bad=BAD_RADIUS, rsample=True),
-]
+]  # fmt: skip
 
 DIRECTIONS = [row for row in ROWS if row.kind == "direction"]
 RADII = [row for row in ROWS if row.kind == "radius"]
