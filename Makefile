@@ -1,5 +1,6 @@
 # make demo   train, evaluate and show VJE on scikit-learn's digits
 # make test   the test suite
+# make test-second   kills, executed notebooks and the wheel
 # make docs   the documentation as a site
 # Both first set up .venv, once, from the pinned versions in constraints.txt.
 
@@ -12,9 +13,9 @@ BIN := $(VENV)/bin
 # A file of tests to each core …
 PYTEST_ARGS ?= -n auto --maxprocesses 8 --dist loadfile
 # … in which torch would take all cores again.
-test test-slow: export OMP_NUM_THREADS := 1
+test test-second test-slow: export OMP_NUM_THREADS := 1
 
-.PHONY: demo test test-slow docs lint bench studies gpu results clean
+.PHONY: demo test test-second test-slow docs lint bench studies gpu results clean
 
 demo: $(VENV)/.installed
 	$(BIN)/vje demo
@@ -24,6 +25,11 @@ test: $(VENV)/.installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+# Kills, executed notebooks and the wheel: slow, and continuous integration runs them.
+test-second: $(VENV)/.installed
+	$(BIN)/python -m pytest -m slow $(PYTEST_ARGS) \
+		tests/docs/test_notebooks.py tests/training/test_kills.py tests/test_wheel.py
 
 test-slow: $(VENV)/.installed
 	$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from commandline import TINY
 
+pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[1]
 NOT_SOURCES = shutil.ignore_patterns(".*", "build", "dist", "runs", "*.egg-info", "__pycache__")
 

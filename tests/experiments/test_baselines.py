@@ -4,13 +4,10 @@ import csv
 import json
 
 import pytest
-import torch
 from commandline import TINY, run_cli
-from safetensors.torch import load_file
 
 from vje_pyro import load
 from vje_pyro.errors import VJEError
-from vje_pyro.verbs.pretrain import resume
 
 pytest.importorskip("lightly", reason="lightly is an extra")
 
@@ -67,45 +64,6 @@ def test_a_run_is_loaded_and_says_what_it_has_not(byol_run):
 def test_a_run_cannot_be_diagnosed_and_says_why(byol_run, capsys):
     assert run_cli("diagnose", byol_run) == 2
     assert "BYOL cannot be diagnosed" in capsys.readouterr().err
-
-
-@pytest.fixture(scope="module")
-def lejepa_run(tmp_path_factory):
-    path = tmp_path_factory.mktemp("baselines") / "lejepa"
-    assert train("lejepa", path, "training.log_every=5") == 0
-    return path
-
-
-@pytest.mark.parametrize(
-    ("method", "tensor"),
-    [
-        ("byol", "model.teacher.module.0.stem.0.weight"),
-        ("lejepa", "model.projector.layers.0.weight"),
-    ],
-)
-def test_a_run_that_was_cut_resumes_bit_for_bit(method, tensor, request, tmp_path, monkeypatch):
-    import vje_pyro.training.loop as loop
-
-    whole_run = request.getfixturevalue(f"{method}_run")
-    seed_step = loop.seed_step
-
-    def cut(seed, step, rank):
-        if step == 7:
-            raise RuntimeError("cut")
-        seed_step(seed, step, rank)
-
-    monkeypatch.setattr(loop, "seed_step", cut)
-    settings = ["training.log_every=5", "training.checkpoint_every_steps=1"]
-    with pytest.raises(RuntimeError, match="cut"):
-        train(method, tmp_path / "cut", *settings)
-    monkeypatch.undo()
-    resume(tmp_path / "cut", ["training.progress=false"])
-    whole, resumed = (
-        load_file(run / "checkpoints" / "last.safetensors") for run in (whole_run, tmp_path / "cut")
-    )
-    assert tensor in whole
-    assert whole.keys() == resumed.keys()
-    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
 
 
 def check_that_it_learns(run_dir, method, *overrides):

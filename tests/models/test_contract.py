@@ -17,6 +17,7 @@ from small import (
     METHODS,
     PROBABILISTIC,
     PROGRAMS,
+    SETTINGS,
     TAUGHT,
     D,
     Encoder,
@@ -142,7 +143,7 @@ def test_save_and_load_give_identical_embeddings_and_losses(name, tmp_path):
     assert torch.equal(*(seeded(m.loss, views).total for m in both))
 
 
-@every
+@pytest.mark.parametrize("name", SETTINGS)
 def test_a_resumed_run_is_bit_equal(name, tmp_path):
     generator = torch.Generator().manual_seed(3)
     images = torch.randint(0, 256, (40, 3, 4, 4), generator=generator).to(torch.uint8)

@@ -38,6 +38,7 @@ def final(toy, path):
     return checkpoint.model, checkpoint.optimizer, logs
 
 
+@pytest.mark.slow  # sixty trainings
 def test_a_kill_at_every_file_operation_loses_nothing(tmp_path, toy):
     whole = tmp_path / "whole"
     killed = snapshots(whole, tmp_path / "killed", lambda: go_on(toy, whole))
