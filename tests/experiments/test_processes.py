@@ -103,6 +103,7 @@ def begun(start, run, *more):
     return process
 
 
+@pytest.mark.slow
 @needs_proc
 def test_a_killed_process_is_started_again(tmp_path, start):
     run = tmp_path / "run"
@@ -194,6 +195,7 @@ def test_torchrun_starts_again(tmp_path, start):
     assert "torchrun started 2 processes, but device.devices=1" in done.stderr
 
 
+@pytest.mark.slow
 def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path, start):
     run = tmp_path / "run"
     process = start(*TINY, f"run_dir={run}", "training.epochs=100000", "training.log_every=1")
