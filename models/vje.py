@@ -16,10 +16,10 @@ from torch.nn.functional import normalize
 
 from vje_pyro.distributions._common import unit_vector
 from vje_pyro.guides import AmortisedGuide
-from vje_pyro.guides.amortised import check_inferred
+from vje_pyro.guides.amortised import check_inferred, perceptron
 from vje_pyro.inference import EmbeddingModel, Objective
 from vje_pyro.inference.embedding_model import in_float32
-from vje_pyro.method import Inferred, Loss, evaluating
+from vje_pyro.method import Inferred, Loss, evaluating, num_features_of
 from vje_pyro.models.global_latents import GlobalLatents
 from vje_pyro.priors import NormalPrior, Prior
 from vje_pyro.ranges import NonNegativeFloat, Particles, PositiveFloat, PositiveInt, Probability
@@ -102,6 +102,8 @@ class VJE(EmbeddingModel):
             says of these is scaled up to it. Of the joint objectives a datum is an image; of the
             conditional one an ordered pair of views, and of the predictive one a view. None takes
             the mini-batch for the whole.
+        projector_dim: Hidden width of a generative projector g: the model is of e = g(h), with h
+            the encoder's output, and h are the features to use. None models h itself.
 
     Raises:
         ValueError: If D is below 3, ``beta`` is negative, ``reference_radius`` is not positive, or
@@ -131,8 +133,13 @@ class VJE(EmbeddingModel):
         latents: GlobalLatents | None = None,
         alignment: nn.Module | None = None,
         num_data: PositiveInt | None = None,
+        projector_dim: PositiveInt | None = None,
     ) -> None:
-        super().__init__(encoder, objective, embedding_norm, target_grad, target_momentum)
+        dim = num_features_of(encoder)
+        projector = None if projector_dim is None else perceptron(dim, projector_dim, 1, dim)
+        super().__init__(
+            encoder, objective, embedding_norm, target_grad, target_momentum, projector
+        )
         if self.num_features < 3:
             raise ValueError(
                 f"VJE needs an embedding dimension of at least 3, got {self.num_features}: widen "

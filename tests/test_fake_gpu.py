@@ -41,7 +41,8 @@ VJE = [
       for name in group(kind)),
     *(f"likelihood/{kind}={name}" for kind in ("direction", "radius")
       for name in group(f"likelihood/{kind}")),
-    "method.target_momentum=0.99", "method.num_particles=2", "latents=student_t",
+    "method.target_momentum=0.99", "method.projector_dim=8", "method.num_particles=2",
+    "latents=student_t",
     f"alignment=conditional alignment.encoder.num_features={D} objective=predictive",
 ]  # fmt: skip
 CASES = [f"method={name}" for name in group("method")] + VJE

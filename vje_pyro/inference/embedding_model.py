@@ -31,6 +31,8 @@ class EmbeddingModel(ViewPrograms):
         target_grad: ``"stop"`` observes the target; ``"flow"`` lets gradient into it.
         target_momentum: Of the teacher whose embeddings are the targets in training, at its start;
             None takes the encoder's own embeddings.
+        projector: Module from features ``(B, D)`` to the embeddings that are modelled, ``(B, D)``;
+            None models the features themselves.
 
     Raises:
         ValueError: If ``target_grad`` is unknown, or ``target_momentum`` is not in [0, 1] or takes
@@ -55,6 +57,7 @@ class EmbeddingModel(ViewPrograms):
         embedding_norm: bool = True,
         target_grad: Literal["stop", "flow"] = "stop",
         target_momentum: float | None = None,
+        projector: nn.Module | None = None,
     ) -> None:
         super().__init__(encoder)
         if target_grad not in ("stop", "flow"):
@@ -69,9 +72,10 @@ class EmbeddingModel(ViewPrograms):
         self.direction = self.radius = None
         self.target_grad = target_grad
         self.target_momentum = target_momentum
+        self.projector = projector
         norm = partial(nn.BatchNorm1d, self.num_features, affine=False)
         self.norm = norm() if embedding_norm else None
-        self.teacher = None if target_momentum is None else EMATeacher(encoder)
+        self.teacher = None if target_momentum is None else EMATeacher(self._student())
         # In training only, so that it needs no running statistics.
         self.teacher_norm = norm(track_running_stats=False) if self.norm and self.teacher else None
 
@@ -80,8 +84,10 @@ class EmbeddingModel(ViewPrograms):
         """``p(z)``: batch shape ``()``, event shape ``(D,)``."""
 
     def encode(self, images: Tensor) -> Tensor:
-        """Embeddings s after the batch norm, ``(B, D)`` float32, of normalised images."""
-        return in_float32(self.norm, self.embed(images))
+        """Embeddings s after projector and batch norm, ``(B, D)`` float32, of normalised images."""
+        features = self.embed(images)
+        embeddings = features if self.projector is None else self.projector(features).float()
+        return in_float32(self.norm, embeddings)
 
     def sources_and_targets(self, views: Tensor) -> tuple[Tensor, Tensor]:
         """Embeddings of the views to infer from and to observe, both ``(V, B, D)``."""
@@ -96,7 +102,12 @@ class EmbeddingModel(ViewPrograms):
         """Move the teacher, if there is one."""
         if self.teacher is not None:
             momentum = cosine_momentum(self.target_momentum or 0.0, progress)
-            self.teacher.update(self.encoder, momentum)
+            self.teacher.update(self._student(), momentum)
+
+    def _student(self) -> nn.Module:
+        if self.projector is None:
+            return self.encoder
+        return nn.Sequential(self.encoder, self.projector)
 
     def pairs(self, views: Tensor, labels: Tensor | None = None) -> tuple[Any, ...]:
         """Posterior, directional scale and target of a plate of data, as the objective makes it.
