@@ -45,16 +45,16 @@ def fit_joint_posterior(
     seed: int = 0,
     **fit: Any,
 ) -> ManyViews:
-    """Fit :class:`~vje_pyro.models.ManyViews` to a run's training images and keep it in the run.
+    """Fit :class:`~vje_pyro.models.ManyViews` to a run's training images and store it in the run.
 
-    The encoder stays as it is, and any method's will do. Labels are not used.
+    The encoder does not change. The run may be that of any method. Labels are not used.
 
     Args:
         run: As :func:`vje_pyro.load` returns it. The file is
             ``RUN/checkpoints/joint_posterior.safetensors``.
-        num_images: Training images, at most; of each, 16 random views are embedded.
-        num_latents: Dimension of z; that of the embeddings if they have fewer.
-        seed: Of images, views and the fit.
+        num_images: Largest number of training images; 16 random views of each are embedded.
+        num_latents: Dimension of z, at most that of the embeddings.
+        seed: Random seed of images, views and the fit.
         fit: Other arguments of :meth:`ManyViews.fit <vje_pyro.models.ManyViews.fit>`.
 
     Raises:
@@ -77,7 +77,7 @@ def fit_joint_posterior(
 def check_joint_posterior(
     run: Representation, split: str = "test", num_images: int = 1000, seed: int = 0
 ) -> Result:
-    """Protocol many-views-v2: is the joint posterior right, on images that it was not fitted to?
+    """Protocol many-views-v2: is the joint posterior right on images that it was not fitted to?
 
     Figures, for K of :data:`VIEWS`: ``views-K_angle-50`` and so on, how often the central interval
     of the predicted angle, or radius, of one further view holds it; ``views-K_variance``, the mean

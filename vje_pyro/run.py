@@ -34,16 +34,16 @@ class Representation:
     Images may be uint8 or floats in [0, 1], arrays ``(N, H, W)`` or ``(N, H, W, C)`` or tensors
     ``(N, C, H, W)``, or a single one (:func:`~vje_pyro.data.images_to_uint8`), of any size: they
     are brought to the run's size and normalised as in training.
-    It is a scikit-learn transformer, so it fits in a pipeline before any classifier. It loads what
-    it needs when it is first used, and raises its errors then.
+    It is a scikit-learn transformer, so it fits in a pipeline before any classifier. It reads
+    files at its first use, and raises its errors then.
 
     Args:
         run: Run directory.
         checkpoint: ``"last"``, ``"best"``, ``"epoch_0010"``, or a path.
         device: Where to compute.
-        trust: Packages beyond vje_pyro whose classes the run's configuration may name; those of
-            the environment variable ``VJE_TRUST`` are added.
-        data_root: Folder or URL of the run's data set, if it is not where it was in training.
+        trust: Packages whose classes the run's configuration may name, besides vje_pyro and
+            those of the environment variable ``VJE_TRUST``.
+        data_root: Folder or URL of the run's data set, if it has moved.
 
     Raises:
         CheckpointError: If there is no such run or checkpoint, it is damaged, or its configuration
@@ -92,7 +92,7 @@ class Representation:
 
     @cached_property
     def method(self) -> Method:
-        """The method with its weights, in evaluation mode, which takes no gradient."""
+        """The method with its weights, in evaluation mode and without gradients."""
         method = require(self._part("method", has="embed"), Method)
         load_weights(self.directory.checkpoint(self.checkpoint), method)
         method.to(memory_format=torch.channels_last).to(self.device).eval().requires_grad_(False)
@@ -106,7 +106,7 @@ class Representation:
 
     @cached_property
     def source(self) -> DataSource:
-        """The data set that the run was trained on; its files are read when a split is asked."""
+        """The data set that the run was trained on; its files are read when you take a split."""
         source: DataSource = self._part("data", has="split")
         return source
 
@@ -134,9 +134,9 @@ class Representation:
         return part
 
     def encoder(self) -> nn.Module:
-        """A trainable copy of the encoder, with weights of its own, in training mode.
+        """A trainable copy of the encoder, with its own weights, in training mode.
 
-        It takes what :attr:`normalize` makes of uint8 images, ``(N, C, S, S)``, and gives
+        Its input is :attr:`normalize` of uint8 images, ``(N, C, S, S)``, its output
         embeddings ``(N, D)``; D is its ``num_features``.
 
         Example:
@@ -158,10 +158,10 @@ class Representation:
         """``q(z | image)``: a Pyro distribution of batch shape ``(N,)`` and event shape ``(D,)``.
 
         Args:
-            images: As everywhere.
+            images: As for the class.
             num_views: Random views of each image, as in training, that the posterior sees
-                together: more views, a narrower posterior. None gives it the image itself.
-            seed: Of the views.
+                together. More views give a narrower posterior. None: the image itself.
+            seed: Random seed of the views.
 
         Raises:
             VJEError: If the method has no posterior, or none of several views.
@@ -209,7 +209,7 @@ class Representation:
             split: ``"train"``, ``"test"`` …
             num_images: N; all images of the split, if there are fewer.
             num_views: Of each image.
-            seed: Of images and views.
+            seed: Random seed of images and views.
 
         Raises:
             DataError: If the split cannot be read.
@@ -220,15 +220,16 @@ class Representation:
         return self.embed_views(images, num_views, seed)
 
     def whitened(self, num_images: int = 10_000, num_views: int = 4, seed: int = 0) -> "Pipeline":
-        """A transformer of images: their embeddings, white in what differs between views of one.
+        """A transformer of images into embeddings in which the differences between views are white.
 
-        It is fitted to random views of training images and reads no label; any method's run will
-        do. Its last step, a :class:`~vje_pyro.inference.WithinImageWhitening`, takes embeddings.
+        It is fitted to random views of training images without labels, and works with the run of
+        any method. Its last step takes embeddings
+        (:class:`~vje_pyro.inference.WithinImageWhitening`).
 
         Args:
-            num_images: Training images, at most.
+            num_images: Largest number of training images.
             num_views: Random views of each, as in training; at least two.
-            seed: Of images and views.
+            seed: Random seed of images and views.
 
         Raises:
             DataError: If the run's data cannot be read.
@@ -271,13 +272,13 @@ class Representation:
     def joint_posterior(self, images: Any, num_views: int = 8, seed: int = 0) -> TorchDistribution:
         """``p(z | views)`` under the joint model, batch shape ``(N,)``, event shape ``(d,)``.
 
-        z lives in the canonical coordinates of the embeddings
-        (:class:`~vje_pyro.models.ManyViews`). More views, a narrower posterior.
+        z is in the canonical coordinates of the embeddings
+        (:class:`~vje_pyro.models.ManyViews`). More views give a narrower posterior.
 
         Args:
-            images: As everywhere.
+            images: As for the class.
             num_views: Random views of each image, as in training, that the posterior sees.
-            seed: Of the views and of the chains.
+            seed: Random seed of the views and the chains.
 
         Raises:
             CheckpointError: If the run has no joint posterior.
@@ -295,8 +296,8 @@ class Representation:
 
         Args:
             source: Images that the posterior is inferred from.
-            target: As many images, whose embeddings are scored; the source images if None.
-            num_samples: Latent samples that the expectations are averaged over.
+            target: The same number of images, whose embeddings are scored; the source if None.
+            num_samples: Latent samples for the expectations.
 
         Returns:
             ``direction``, ``radius`` (expected log-likelihoods), ``kl`` and ``elbo``, each ``(N,)``
@@ -323,7 +324,7 @@ class Representation:
         return self
 
     def transform(self, X: Any) -> Any:
-        """Embeddings: a float32 array ``(N, D)``, or the table that :meth:`set_output` asks for."""
+        """Embeddings: a float32 array ``(N, D)``, or the table that :meth:`set_output` chose."""
         values = self.embed(X).numpy()
         if self._output == "pandas":
             import pandas
@@ -367,11 +368,11 @@ class Representation:
         return sklearn.get_config()["transform_output"] if sklearn else "default"
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """The arguments that it was made with; nothing is loaded."""
+        """The arguments of the constructor; nothing is loaded."""
         return {name: getattr(self, name) for name in _PARAMS}
 
     def set_params(self, **params: Any) -> "Representation":
-        """Other arguments; what depends on them is loaded anew when it is used.
+        """Change arguments; what depends on them is loaded again at its next use.
 
         Raises:
             ValueError: There is no such argument.

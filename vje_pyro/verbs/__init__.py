@@ -1,1 +1,1 @@
-"""What is done with data and runs, one module a verb; ``vje_pyro`` has the functions."""
+"""What can be done with data and runs, one module per verb; ``vje_pyro`` has the functions."""

@@ -33,7 +33,7 @@ SCHEMA, SCHEMA_VERSION = "vje-pyro-comparison", 1
 def train_seed(
     run_dir: Path, seed: int, overrides: Sequence[str], trust: Sequence[str] = ()
 ) -> None:
-    """Train one run in a process of its own, go on with a broken one, leave a finished one.
+    """Train one run in its own process; continue an interrupted one, skip a finished one.
 
     Raises:
         VJEError: If the training fails; its own message is on the screen.
@@ -91,22 +91,22 @@ def compare(
 ) -> str:
     """Train methods, or read their runs, and compare them on one page.
 
-    Methods are trained in ``OUT/runs``, each seed in a process of its own and from where it was
-    left off; what a run has not been measured on is measured.
+    Methods are trained in ``OUT/runs``, each seed in its own process; an interrupted training
+    continues. Missing measurements of a run are made.
 
     Args:
         out: Folder of ``comparison.md``, ``.tex``, ``.html`` and ``.json``, made if need be.
         methods: Overrides of each method to train, by its label; without any, the label is the
             method.
         runs: Finished runs of a method, one for each seed, by its label.
-        experiment: What methods are trained on.
-        seeds: Of the trainings.
-        overrides: Of every training.
-        features: What is measured of each run.
-        protocols: How.
+        experiment: Experiment for the trainings.
+        seeds: Seeds of the trainings.
+        overrides: Overrides for every training.
+        features: Features to measure.
+        protocols: Protocols to measure.
         data_root: Folder of the data set.
         trust: See :func:`vje_pyro.building.trusted_packages`.
-        force: Compare methods that were not trained alike, too, and mark them.
+        force: Also compare runs with other images, views, encoder or budget, and mark them.
         title: Heading of the page.
 
     Returns:

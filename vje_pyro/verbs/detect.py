@@ -25,24 +25,24 @@ def detect(
     calibrate_on: str | None = None,
     folder: str | Path | None = None,
 ) -> dict[str, Result]:
-    """Tell other data sets from a run's test split, by every score.
+    """Detect images of other data sets among those of a run's test split, by every score.
 
     Writes a result file for each set when it is ready, with AUROC, AUPR and FPR at 95 % TPR of
-    every score, and beside it a CSV with the scores of every image. Scores are higher for what is
-    more outlying.
+    every score, and beside it a CSV with the scores of every image. A higher score
+    means more unusual.
 
     Args:
         run: As :func:`vje_pyro.load` returns it.
-        sets: As :func:`vje_pyro.data.read_outliers` knows them; all of ``ROOT/ood`` when
-            there are none.
+        sets: Names that :func:`vje_pyro.data.read_outliers` accepts; all of ``ROOT/ood`` when
+            None.
         root: Folder of data sets; the run's own when None.
-        num_views: Random views of an image.
+        num_views: Random views per image.
         calibrate_on: Split that p-values are read from, such as ``"validation"``, which the encoder
             has not seen; training images outside the densities when None.
         folder: Where to write; ``RUN/results`` when None.
 
     Returns:
-        The results by the set's name: the last part of its path, or as much as tells it apart.
+        The results by the set's name: the last part of its path, or more if names repeat.
 
     Raises:
         DataError: If the run's own data cannot be read.

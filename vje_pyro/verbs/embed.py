@@ -19,15 +19,15 @@ def embed(
 ) -> Path:
     """Write embeddings, posterior means and scales of images, by file name.
 
-    Columns (arrays of the npz): ``name`` ``(N,)``, ``embedding`` ``(N, D)`` and, where the method
-    has a posterior, ``posterior_loc`` and ``posterior_scale`` ``(N, D)``, all float32. Bytes of a
-    name that are no UTF-8 are surrogates in the npz, as in Python, and ``\\xNN`` in parquet.
+    Columns (arrays of the npz): ``name`` ``(N,)``, ``embedding`` ``(N, D)`` and, if the method has
+    a posterior, ``posterior_loc`` and ``posterior_scale`` ``(N, D)``, all float32. Bytes of a
+    name that are not UTF-8 are surrogates in the npz, as in Python, and ``\\xNN`` in parquet.
 
     Args:
         run: As :func:`vje_pyro.load` returns it.
         images: A folder (searched recursively), an image file, or an .npy or .npz of arrays.
         out: File to write, .npz or .parquet (extra ``parquet``); never overwritten.
-        max_corrupt: Damaged files that are named and skipped before giving up.
+        max_corrupt: Damaged files to skip; more are an error.
 
     Raises:
         VJEError: If ``out`` exists or has another ending, or pyarrow is missing.

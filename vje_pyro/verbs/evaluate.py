@@ -22,11 +22,11 @@ def evaluate(
     features: str = "encoder",
     folder: str | Path | None = None,
 ) -> list[Result]:
-    """Run protocols on the run's data set and write a result file each, as soon as it is ready.
+    """Run protocols on the run's data set, and write each result file as soon as it is ready.
 
     Args:
         run: As :func:`vje_pyro.load` returns it.
-        protocols: What is measured (:data:`vje_pyro.names.Protocol`).
+        protocols: Protocols to measure (:data:`vje_pyro.names.Protocol`).
         features: ``"encoder"``, ``"batch-norm"`` (see ``evaluation.features``), ``"whitened"``
             (the encoder's after :meth:`Representation.whitened <vje_pyro.Representation.whitened>`)
             or ``"pixels"``.
@@ -37,7 +37,7 @@ def evaluate(
 
     Raises:
         DataError: If the data set has no labelled train and test splits of two classes or more.
-        LeftOut: If a protocol, a figure or images were left out; all else is written.
+        LeftOut: If a protocol, a figure or images were skipped; everything else is written.
         WriteError: If the folder cannot be written.
 
     Example:

@@ -24,10 +24,10 @@ def export(run: Representation, to: str, out: str | Path | None = None) -> Path:
     - ``torchvision``, ``timm``: the weights by the names of that library's model without its
       classifier, as safetensors.
     - ``torch-export``, ``onnx``: the whole computation, from uint8 images ``(N, C, S, S)`` to
-      embeddings ``(N, D)``, for any N; it normalises by itself.
+      embeddings ``(N, D)``, for any N, with the normalisation.
 
     The files of weights hold, as metadata, the model's name, ``image_size``, ``channels``, ``mean``
-    and ``std``: images in [0, 1] have to be normalised with these.
+    and ``std``: normalise images in [0, 1] with these.
 
     Args:
         run: As :func:`vje_pyro.load` returns it.
@@ -35,8 +35,8 @@ def export(run: Representation, to: str, out: str | Path | None = None) -> Path:
         out: File to write, never overwritten; ``RUN/encoder-TO`` with the usual ending when None.
 
     Raises:
-        VJEError: There is no such form, the encoder has none of it, a package is missing, or the
-            file exists.
+        VJEError: There is no such form, the encoder does not support it, a package is missing, or
+            the file exists.
         WriteError: The file cannot be written.
 
     Example:

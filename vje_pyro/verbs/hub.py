@@ -18,7 +18,7 @@ _FILES = ("run.json", "checkpoints/last.safetensors", "README.md")
 def save_pretrained(run: Representation, folder: str | Path) -> Path:
     """Write what :func:`from_pretrained` needs of a run: configuration, weights, a model card.
 
-    The checkpoint that the run was loaded from becomes the only one.
+    Only the checkpoint that the run was loaded from is written.
 
     Args:
         run: As :func:`vje_pyro.load` returns it.
@@ -52,14 +52,14 @@ def from_pretrained(
 ) -> Representation:
     """Load a run from a folder, or from the Hugging Face Hub.
 
-    What comes from the hub is a stranger's: only known components are made of its configuration,
-    and nothing is unpickled (``docs/explanation/security.md``).
+    A run from the hub may come from someone you do not know. Its configuration may name only known
+    components, and nothing is unpickled (``docs/explanation/security.md``).
 
     Args:
         name: A folder, or ``OWNER/NAME`` on the hub.
         revision: Branch, tag or commit on the hub.
         device: Where to compute.
-        trust: Packages beyond vje_pyro whose classes the configuration may name.
+        trust: Packages whose classes the configuration may name, besides vje_pyro.
         token: For a private repository; that of ``hf auth login`` when None.
 
     Raises:

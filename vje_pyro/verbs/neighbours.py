@@ -34,12 +34,12 @@ def neighbours(
     Args:
         run: As :func:`vje_pyro.load` returns it.
         images: A folder (searched recursively), or an .npy or .npz of arrays.
-        queries: Images to look for, another folder or one image; the images themselves when None.
-        k: Neighbours of an image; at most as many as there are.
-        count: Queries that the gallery shows, drawn at random where there are more.
+        queries: Images to search for, another folder or one image; the images themselves when None.
+        k: Neighbours per image; at most as many as exist.
+        count: Queries that the gallery shows, drawn at random if there are more.
         out: The gallery; ``RUN/results/neighbours-FOLDER.html`` when None.
         table: The table, .csv or .parquet; beside the gallery when None.
-        max_corrupt: Damaged files that are named and skipped before giving up.
+        max_corrupt: Damaged files to skip; more are an error.
 
     Returns:
         The gallery.

@@ -1,4 +1,4 @@
-"""One-class detection: a model for each class, and how well it knows the others."""
+"""One-class detection: a model for each class, and how well it detects the other classes."""
 
 import json
 import logging
@@ -51,7 +51,7 @@ def one_class(
     Raises:
         DataError: If there is no such class, or the data have no labels.
         CheckpointError: If the folder holds models of another configuration.
-        LeftOut: If classes were left out, such as one of too few images; the others are written.
+        LeftOut: If classes were skipped, such as one with too few images; the others are written.
         VJEError: If an override is wrong.
     """
     start = time.perf_counter()

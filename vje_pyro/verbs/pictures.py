@@ -1,4 +1,4 @@
-"""Pictures of a user, as commands on a run read them and show them."""
+"""Images of a user, as commands on a run read them and show them."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,10 +20,10 @@ FORMATS = (".csv", ".parquet")
 
 @dataclass(frozen=True)
 class Pictures:
-    """Pictures that could be decoded, and what a run says of them.
+    """Images that could be decoded, with their names and features.
 
     Args:
-        split: All pictures, also the damaged ones.
+        split: All images, also the damaged ones.
         rows: Indices in the split of those that could be decoded.
         names: Their names.
         described: Their features.
@@ -38,7 +38,7 @@ class Pictures:
         return len(self.rows)
 
     def show(self, row: int, note: str = "") -> Picture:
-        """A picture for a page, with its name.
+        """An image for a page, with its name.
 
         Raises:
             DataError: It cannot be decoded any more.
@@ -50,12 +50,12 @@ class Pictures:
 
 
 def open_pictures(run: Representation, images: str | Path, max_corrupt: int = 10) -> Pictures:
-    """Read and embed the pictures that a user points at.
+    """Read and embed a user's images.
 
     Args:
         run: As :func:`vje_pyro.load` returns it.
         images: A folder (searched recursively), an image file, or an .npy or .npz of arrays.
-        max_corrupt: Damaged files that are named and skipped before giving up.
+        max_corrupt: Damaged files to skip; more are an error.
 
     Raises:
         DataError: If there are no images, or too many are damaged.

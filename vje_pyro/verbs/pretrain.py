@@ -81,14 +81,14 @@ def pretrain(
     Args:
         config: As composed from ``experiments/conf/train.yaml``.
         run_dir: Directory of the run; new, unless ``resume``.
-        resume: Go on from the last checkpoint of ``run_dir``.
+        resume: Continue from the last checkpoint of ``run_dir``.
         data_digest: Of the images that must be trained on; any when None.
 
     Returns:
         What :meth:`vje_pyro.training.loop.Trainer.fit` returns.
 
     Raises:
-        VJEError: If a key, component, data set, device or directory cannot be used as asked, or a
+        VJEError: If a key, component, data set, device or directory cannot be used, or a
             process of several is lost.
     """
     if not resume:
@@ -388,19 +388,19 @@ def _next_commands(source: DataSource, method: torch.nn.Module) -> Iterator[list
 
 
 def resume(run: str | Path, overrides: Sequence[str] = (), trust: Sequence[str] = ()) -> FitResult:
-    """Go on with a run, with its own configuration.
+    """Continue a run with its own configuration.
 
     Args:
         run: Run directory.
         overrides: ``key=value`` of where to compute and read; anything that would change what is
-            computed is refused. ``data_changed=true`` goes on with other images than before.
+            computed is refused. ``data_changed=true`` continues with changed images.
         trust: See :func:`vje_pyro.building.trusted_packages`; ``trust=[…]`` among the overrides
             adds to it.
 
     Raises:
         CheckpointError: If there is nothing to resume, or the run's configuration is refused by
             :func:`vje_pyro.building.checked`.
-        DataError: If the images are not those that the run began with.
+        DataError: If the training images have changed.
         VJEError: If an override is refused, or its value wrong.
     """
     info = read_run_json(Path(run))

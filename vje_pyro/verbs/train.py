@@ -1,4 +1,4 @@
-"""Train a method, or go on with a training."""
+"""Train a method, or continue a training."""
 
 from pathlib import Path
 
@@ -28,13 +28,13 @@ def train(
         run_dir: Directory of the run, which must not hold one; ``runs/NAME/TIME`` when None.
         overrides: Values by their keys, ``{"training.epochs": 3, "encoder": "resnet18"}``, or words
             as on the command line, ``["training.epochs=3", "encoder=resnet18"]``.
-        trust: Packages beyond vje_pyro whose classes the run may name when it is loaded.
+        trust: Packages whose classes the run may name when it is loaded, besides vje_pyro.
 
     Returns:
         The trained run, as :func:`vje_pyro.load` returns it.
 
     Raises:
-        VJEError: If a key, component, data set, device or directory cannot be used as asked; each
+        VJEError: If a key, component, data set, device or directory cannot be used; each
             message names the key.
 
     Example:
@@ -60,20 +60,20 @@ def train(
 def resume(
     run: str | Path, overrides: Overrides = (), *, trust: tuple[str, ...] | list[str] = ()
 ) -> Representation:
-    """Go on with a run from its last checkpoint, with its own configuration.
+    """Continue a run from its last checkpoint, with its own configuration.
 
     Args:
         run: Run directory.
         overrides: As of :func:`train`, of where to compute and read; anything that would change
             what is computed is refused.
-        trust: Packages beyond vje_pyro whose classes the run's configuration may name.
+        trust: Packages whose classes the run's configuration may name, besides vje_pyro.
 
     Returns:
         The run, trained to its end.
 
     Raises:
         CheckpointError: If there is nothing to resume, or the run's configuration is refused.
-        DataError: If the images are not those that the run began with.
+        DataError: If the training images have changed.
         VJEError: If an override is refused, or its value wrong.
 
     Example:

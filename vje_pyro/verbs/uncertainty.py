@@ -1,4 +1,4 @@
-"""Is the uncertainty of a run higher where it should be? Protocol uncertainty-v2."""
+"""Does the uncertainty of a run predict errors? Protocol uncertainty-v2."""
 
 import time
 from collections.abc import Callable
@@ -56,21 +56,21 @@ def uncertainty(
 ) -> Result:
     """Run uncertainty-v2 on a run's test split and write the result.
 
-    The uncertainties are ``posterior`` (``method.uncertainty``, where the method has one), ``knn``
+    The uncertainties are ``posterior`` (``method.uncertainty``, if the method has one), ``knn``
     and ``mahalanobis`` (distances to the training features), ``probe-entropy`` and, of a run with a
-    joint posterior, ``joint-knn`` (distance to the training images in what their views share).
+    joint posterior, ``joint-knn`` (distance to the training images in what views share).
 
     Args:
         run: As :func:`vje_pyro.load` returns it.
-        human_labels: ``cifar10h.npz``; None takes that in the data root, if it is there and the
-            run's data are CIFAR-10.
-        num_images: Test images that are corrupted and cropped, and whose views are looked at.
+        human_labels: ``cifar10h.npz``; None takes the file in the data root, if it exists and
+            the run's data are CIFAR-10.
+        num_images: Test images to corrupt, to crop, and to make views of.
         folder: Where to write; ``RUN/results`` when None.
 
     Raises:
         DataError: If a split is missing.
         VJEError: If there are human labels, but the run's data are not CIFAR-10.
-        LeftOut: If figures were left out, such as those that need labels; the others are written.
+        LeftOut: If figures were skipped, such as those that need labels; the others are written.
         WriteError: If the folder cannot be written.
 
     Example:
@@ -215,7 +215,7 @@ def _has_posterior(run: Representation) -> bool:
 def _human_figures(
     run: Representation, path: str | Path | None, scores: OutlierScores
 ) -> dict[str, Figure]:
-    """``human_NAME``: rank correlation with the entropy of people's labels."""
+    """``human_NAME``: rank correlation with the entropy of human labels."""
     source = run.source
     if not isinstance(source, CIFAR10):
         return {}
