@@ -96,29 +96,6 @@ def test_report_is_written_where_it_is_said(run_dir, tmp_path, capsys):
     assert "VJE" in (tmp_path / "r.html").read_text()
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["evaluate", "/nowhere"], "no run at /nowhere"),
-        (["evaluate", "{run}", "--checkpoint", "epoch_0099"], r"it has ['best', 'last']"),
-        (["evaluate", "{run}", "--device", "cuda:7"], "'cuda:7' cannot be used"),
-        (["evaluate", "{run}", "--data-root", "/x"], "are not read from a folder"),
-        (["evaluate", "{run}", "--features", "logits"], 'Invalid value "logits" for --features'),
-        (["embed", "{run}", "/nowhere", "--out", "{new}.npz"], "/nowhere"),
-        (["embed", "{run}", ".", "--out", "{new}.csv"], "must end in one of"),
-        (["trane"], 'Unknown command "trane". Did you mean "train"?'),
-        (["evaluate", "{run}", "--feature", "encoder"], "Did you mean --features?"),
-        (["evaluate"], "RUN requires an argument"),
-    ],
-)
-def test_bad_input_is_one_clear_line(run_dir, tmp_path, capfd, arguments, message):
-    arguments = [a.format(run=run_dir, new=tmp_path / "new") for a in arguments]
-    assert run_cli(*arguments) == 2
-    error = capfd.readouterr().err
-    assert message in error
-    assert "Traceback" not in error
-
-
 def test_help_and_version(capsys):
     for arguments in ([], ["--help"], ["--version"]):
         assert run_cli(*arguments) == 0

@@ -47,20 +47,6 @@ def test_finished_runs_can_be_given(compared, tmp_path):
     assert "| ours |" in (tmp_path / "comparison.md").read_text()
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["--run", "a"], "needs a run directory"),
-        (["--run", "a", "nowhere"], "no run at nowhere"),
-        ([], "nothing to compare"),
-        (["--run", "a", "x", "--run", "a", "y"], "a label is given twice"),
-    ],
-)
-def test_bad_input_is_told(tmp_path, capsys, arguments, message):
-    assert run_cli("compare", tmp_path, *arguments) != 0
-    assert message in capsys.readouterr().err
-
-
 def test_runs_that_were_not_trained_alike_are_compared_by_force_only(compared, tmp_path, capsys):
     run, other = next((compared[0] / "runs").glob("vje/seed0")), tmp_path / "other"
     shutil.copytree(run, other)

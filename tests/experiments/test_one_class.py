@@ -72,9 +72,7 @@ def test_bad_input(tmp_path, overrides, classes, error, message):
     assert not (tmp_path / "new").exists()
 
 
-def test_command_line(tmp_path, capfd):
-    assert run_cli("one-class", *SMALL, "classes=[a]", f"run_dir={tmp_path / 'new'}") == 2
-    assert "classes must be numbers" in capfd.readouterr().err
+def test_command_line(capfd):
     assert run_cli("one-class", "--help") == 0
     assert "Train a model for each class" in capfd.readouterr().out
 

@@ -83,22 +83,6 @@ def test_p_values_from_validation_images_need_some(run_dir, sets):
         detect(load(run_dir), ["noise"], root=sets, calibrate_on="validation")
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["ood", "{run}", "--ood-root", "/nowhere"], "no out-of-distribution set in /nowhere/ood"),
-        (["ood", "{run}", "--out", "svhm"], "no out-of-distribution set 'svhm'"),
-        (["ood", "/nowhere"], "no run at /nowhere"),
-        (["uncertainty", "{run}", "--cifar10h", "x.npz"], "CIFAR-10H labels the test images"),
-    ],
-)
-def test_bad_input_is_one_clear_line(run_dir, capfd, arguments, message):
-    assert run_cli(*(a.format(run=run_dir) for a in arguments)) == 2
-    error = capfd.readouterr().err
-    assert message in error
-    assert "Traceback" not in error
-
-
 def test_uncertainty(run_dir, capsys):
     assert run_cli("uncertainty", run_dir, "--images", 40) == 0
     file = run_dir / "results" / "uncertainty-v2.json"

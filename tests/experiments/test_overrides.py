@@ -116,26 +116,6 @@ def test_home_is_found_in_files_and_variables_too(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (["name=数据"], "name=数据 cannot be read: quote a text as name='\"数据\"'"),
-        (["seeed=0", "monitor.bnk=1"], "seeed=0: there is no key seeed; did you mean seed?"),
-        (["-m", "seeed=0,1"], "seeed=0: there is no key seeed; did you mean seed?"),
-        (["-m", "encoder=small_resnet,nope"], "Could not find 'encoder/nope'"),
-    ],
-)
-def test_the_command_refuses_with_a_line_and_makes_nothing(
-    words, message, tmp_path, monkeypatch, capfd
-):
-    monkeypatch.chdir(tmp_path)
-    assert run_cli("train", "experiment=digits", *words) == 2
-    error = capfd.readouterr().err
-    assert message in error
-    assert all("there is no key" in line for line in error.strip().splitlines()[1:])
-    assert not any(tmp_path.iterdir())
-
-
-@pytest.mark.parametrize(
     ("option", "said"), [("--hydra-help", "hydra_help"), ("--cfg=job", "seed: 0")]
 )
 def test_hydra_s_own_options_work(option, said, tmp_path, monkeypatch, capfd):
