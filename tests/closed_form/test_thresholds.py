@@ -3,12 +3,7 @@
 import numpy as np
 import pytest
 
-from vje_pyro.closed_form import (
-    ViewMoments,
-    alignment_thresholds,
-    joint_embedding,
-    reconstruction,
-)
+from vje_pyro.closed_form import ViewMoments, alignment_thresholds, joint_embedding, reconstruction
 
 SIGNAL = np.array([5.0, 2.0, 1.0])
 GENERIC_SIGNAL = np.array([0.5, 1.0, 0.3])

@@ -11,9 +11,7 @@ TF = v2.functional
 
 def matrix(saturation=1.0, hue=0.0):
     return saturation_hue_matrix(
-        torch.tensor([saturation]),
-        torch.tensor([2 * math.pi * hue]),
-        chroma_basis(),
+        torch.tensor([saturation]), torch.tensor([2 * math.pi * hue]), chroma_basis()
     )
 
 

@@ -12,11 +12,7 @@ from vje_pyro.encoders import ResNet, SmallResNet
 from vje_pyro.encoders.pointwise import gather_before_pointwise
 
 # glibc finds damage at the next free; since 2.34 only with this library.
-DEBUG = {
-    "LD_PRELOAD": "libc_malloc_debug.so.0",
-    "MALLOC_CHECK_": "3",
-    "MALLOC_PERTURB_": "165",
-}
+DEBUG = {"LD_PRELOAD": "libc_malloc_debug.so.0", "MALLOC_CHECK_": "3", "MALLOC_PERTURB_": "165"}
 
 
 @pytest.mark.parametrize("stride", [2, 3, (1, 2)])

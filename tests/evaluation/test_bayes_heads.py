@@ -47,12 +47,7 @@ def test_figures(result):
         assert np.log(4) > nll[0] > nll[1] > nll[2]
         accuracy = result.figures[f"accuracy_{head}_10"].value
         assert accuracy > result.figures["accuracy_logistic-points_10"].value - 0.02
-    assert result.settings == {
-        "labels_per_class": [1, 5, 10],
-        "draws": 10,
-        "bins": 15,
-        "C": 1.0,
-    }
+    assert result.settings == {"labels_per_class": [1, 5, 10], "draws": 10, "bins": 15, "C": 1.0}
 
 
 def test_bayesian_heads_are_better_calibrated_than_logistic_regression(result):

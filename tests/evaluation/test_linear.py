@@ -6,12 +6,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from vje_pyro.errors import NonFiniteError
-from vje_pyro.evaluation.linear import (
-    C,
-    fit_linear,
-    linear_predict,
-    linear_sgd_predict,
-)
+from vje_pyro.evaluation.linear import C, fit_linear, linear_predict, linear_sgd_predict
 
 
 @pytest.fixture

@@ -93,11 +93,7 @@ HIDDEN = {
         "config": [["_target_", "joblib.load"], ["filename", "PICKLE"]],
     },
     "function": {"_target_": "joblib.load", "filename": "PICKLE"},
-    "own trust": {
-        "_target_": "vje_pyro.load",
-        "run": "PICKLE",
-        "trust": ["joblib"],
-    },
+    "own trust": {"_target_": "vje_pyro.load", "run": "PICKLE", "trust": ["joblib"]},
     "writer": {"_target_": "vje_pyro.training.logs.CsvLog", "path": "mark"},
 }
 

@@ -12,18 +12,7 @@ import pytest
 import torch
 from pyro.distributions import Independent, Normal
 from scipy import stats
-from small import (
-    PREDICTING,
-    RADIUS,
-    SETTINGS,
-    STUDENT_T,
-    B,
-    D,
-    P,
-    make,
-    random_views,
-    seeded,
-)
+from small import PREDICTING, RADIUS, SETTINGS, STUDENT_T, B, D, P, make, random_views, seeded
 from torch import nn
 
 from vje_pyro import distributions, guides, inference, models, priors
