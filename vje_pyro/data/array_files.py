@@ -1,7 +1,7 @@
-"""Array files, ``.npy`` and ``.npz``, of which the headers are looked at before memory is taken.
+"""Array files, ``.npy`` and ``.npz``, whose headers are checked before memory is allocated.
 
-A header is a promise. A few bytes that promise petabytes, an archive that unfolds a thousandfold,
-and Python objects (which would have to be unpickled) are refused.
+Refused are headers that describe more data than the file holds or than fits in memory, archives
+that expand a thousandfold, and Python objects, which would have to be unpickled.
 """
 
 import math

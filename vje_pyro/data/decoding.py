@@ -1,7 +1,7 @@
-"""From the bytes of an image file to a picture: whatever the decoder meets, no job stops.
+"""Decoding of image files. No damaged file stops a job.
 
-Any exception of a decoder means a damaged image. Metadata (EXIF, XMP, ICC, text) is advice: where
-it is broken, it is lost and the pixels are read.
+Any exception of a decoder means a damaged image. Broken metadata (EXIF, XMP, ICC, text) is ignored
+and the pixels are read.
 """
 
 import contextlib

@@ -1,8 +1,8 @@
 """Out-of-distribution sets, brought to a run's images in the way of the run's own data.
 
-A set that was decoded, resized or compressed otherwise is told apart by that alone. So the sets of
-a run on arrays are arrays and take :func:`~vje_pyro.data.arrays.images_to_uint8`, the one path of
-all data in memory; the sets of a run on image files are folders, decoded like the run's.
+A set that was decoded, resized or compressed differently can be recognised by this alone. So the
+sets of a run on arrays are arrays and take :func:`~vje_pyro.data.arrays.images_to_uint8`, the one
+path of all data in memory; the sets of a run on image files are folders, decoded like the run's.
 """
 
 import os

@@ -93,7 +93,7 @@ class Views(nn.Module):
     """V random views of each image: crop, flip, blur, colours, normalisation, solarisation.
 
     Every image of every view has its own parameters. They come from the global random generator of
-    the images' device in one draw, whatever the knobs, so that a knob changes only what it names.
+    the images' device in one draw, for all settings, so that a setting changes only its own effect.
     Nothing is read back from the device. Choices of this project, which make a batch a few small
     matrix products:
 

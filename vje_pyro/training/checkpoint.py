@@ -39,7 +39,7 @@ OptimizerState = dict[str, dict[str, Any]]
 
 @dataclass
 class Checkpoint:
-    """All that is needed to go on from a step.
+    """All that is needed to continue from a step.
 
     Args:
         step: Optimiser steps done.

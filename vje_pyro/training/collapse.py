@@ -65,7 +65,7 @@ def collapse_alarms(
             ``clamp_fraction``, as in ``epochs.csv`` and ``steps.csv``.
         num_features: Embedding dimension D.
         num_images: Images that ``rankme`` was computed from.
-        thresholds: Where the alarm begins.
+        thresholds: Limits of the normal ranges.
     """
     rank_limit = min(num_features, num_images)
     checks = [
@@ -92,12 +92,12 @@ def collapse_alarms(
 
 @dataclass
 class CollapseAlarm:
-    """Checks an epoch's figures, and is loud when something changes.
+    """Checks the figures of every epoch, and logs when an alarm begins or ends.
 
     Args:
-        thresholds: Where the alarm begins.
-        on_collapse: ``warn`` goes on; ``stop`` ends the run after a checkpoint.
-        grace_epochs: Epochs at the start that are let off.
+        thresholds: Limits of the normal ranges.
+        on_collapse: ``warn`` continues; ``stop`` ends the run after a checkpoint.
+        grace_epochs: Epochs at the start that raise no alarm.
 
     Raises:
         ValueError: ``on_collapse`` is neither ``warn`` nor ``stop``.

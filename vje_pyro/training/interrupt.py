@@ -12,9 +12,9 @@ class Interrupted(KeyboardInterrupt):
     """Training stopped on request, after a checkpoint; ``exit_code`` is the shell's convention.
 
     Args:
-        signum: The signal that asked for it.
+        signum: The signal.
         step: Steps done.
-        checkpoint: Where the run goes on from.
+        checkpoint: Where the run continues.
     """
 
     def __init__(self, signum: int, step: int, checkpoint: Path) -> None:

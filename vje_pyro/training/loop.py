@@ -100,7 +100,7 @@ class Trainer:
             first process is used.
         config: Stored in run.json and in each checkpoint.
         data_digest: Of the images that are trained on, stored in run.json.
-        resume: Go on from the last checkpoint of ``run_dir``.
+        resume: Continue from the last checkpoint of ``run_dir``.
         log_every: Steps that a row of ``steps.csv`` averages over.
         checkpoint_every_epochs: Keep a checkpoint of every so many epochs; None keeps none.
         checkpoint_every_steps: Renew the last checkpoint this often within an epoch; None renews

@@ -56,7 +56,7 @@ def run_together(
         run_dir: Directory of the run.
         function: Importable by name.
         arguments: Can be pickled.
-        resume: Go on from the last checkpoint.
+        resume: Continue from the last checkpoint.
         max_restarts: Restarts before giving up.
 
     Returns:
@@ -193,7 +193,7 @@ def _account(failure: Any, number: int, run_dir: str | Path) -> str:
 
 
 def way_on(run_dir: str | Path) -> str:
-    """How to go on with a run that ended before its time."""
+    """How to continue a run that ended too early."""
     if RunDir(run_dir).last.is_file():
         return f"Continue from the last checkpoint with: vje train resume={run_dir}"
     return "There is no checkpoint yet: start the run again."

@@ -79,7 +79,7 @@ class RunDir:
         Within the block the same object can be claimed again.
 
         Args:
-            resume: Go on in a directory that holds a run; else it must not hold one.
+            resume: Continue in a directory that holds a run; otherwise it must not hold one.
 
         Raises:
             CheckpointError: The directory holds a run and ``resume`` is off, holds none and it is
