@@ -31,13 +31,14 @@ METHODS = {
     "VSSL-cosine": ("VSSL", {"kl": "cosine", "likelihood": "cosine"}),
     "VISimSiam-von-mises-fisher": ("VISimSiam", {"law": VonMisesFisher}),
     "VJE-teacher": ("VJE", {"target_momentum": 0.5}),
+    "VJE-projector": ("VJE", {"projector_dim": 16, "target_momentum": 0.5}),
 }
 """Class and further arguments of everything that must keep the contract."""
 
 BASELINES = ["SimSiam", "BYOL", "BarlowTwins", "VICReg", "MoCoV3", "SimCLR", "LeJEPA", "MCInfoNCE"]
 PROBABILISTIC = [name for name in METHODS if name.startswith(("V", "MC")) and name != "VICReg"]
 PROGRAMS = [name for name in PROBABILISTIC if name != "MCInfoNCE"]
-TAUGHT = [name for name in METHODS if name.startswith(("BYOL", "MoCo", "VSSL", "VJE-teacher"))]
+TAUGHT = [name for name in METHODS if name.startswith(("BYOL", "MoCo", "VSSL", "VJE-"))]
 
 
 class Encoder(nn.Module):

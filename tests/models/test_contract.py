@@ -356,6 +356,7 @@ BAD = [
     ("VISimSiam", {"predictor_dim": 0}, "must be positive.*got 5, 0"),
     ("VJE", {"encoder": Encoder(2)}, "at least 3, got 2"),
     ("VJE", {"kl": "exact"}, "kl must be"),
+    ("VJE", {"projector_dim": 0}, "hidden_features must be positive"),
     ("VJE", {"reference_radius": -1.0}, "reference_radius must be positive and finite.*got -1"),
     ("VJE", {"target_grad": "ema"}, "target_grad must be 'stop' or 'flow', got 'ema'"),
     ("VJE", {"target_momentum": 1.5}, r"target_momentum must be in \[0, 1\]"),

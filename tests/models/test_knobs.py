@@ -351,7 +351,7 @@ def integrates(kind, knob, a, b):
 linears = depth(nn.Linear)
 WIDE = [
     ("VISimSiam", "hidden_dim"), ("VISimSiam", "output_dim"), ("VISimSiam", "predictor_dim"),
-    ("VSSL", "hidden_dim"), ("VSSL", "output_dim"),
+    ("VSSL", "hidden_dim"), ("VSSL", "output_dim"), ("VJE", "projector_dim"),
     ("MCInfoNCE", "hidden_dim"), ("MCInfoNCE", "output_dim"),
     *((n, k) for n in SETTINGS if SETTINGS[n].keys() >= {"hidden_dim"} and n[0] in "BSLM"
       and n != "MCInfoNCE" for k in ("hidden_dim", "output_dim")),

@@ -76,3 +76,10 @@ def test_wider_posteriors_are_more_uncertain(monkeypatch):
     monkeypatch.setattr(method.inference, "bounded_scale", lambda raw: 2 * original(raw))
     difference = (method.uncertainty(views[0]) - before).detach()
     assert difference.numpy() == pytest.approx(math.log(2), rel=1e-4)
+
+
+def test_a_projection_is_modelled_and_the_features_are_before_it():
+    method = make("VJE", projector_dim=5).eval()
+    features = method.encoder(views[0])
+    assert torch.equal(method.embed(views[0]), features)
+    assert torch.equal(method.encode(views[0]), method.norm(method.projector(features)))
