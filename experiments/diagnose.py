@@ -2,13 +2,18 @@
 
 import logging
 from functools import partial
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
 from vje_pyro.experiments.common import HERE, Results, Run, Where, quiet
-from vje_pyro.names import CHECKS, SLOW_CHECKS, Check
+from vje_pyro.names import CHECKS
 from vje_pyro.verbs.partial import attempted
+
+if TYPE_CHECKING:
+    Check = str
+else:
+    Check = Literal[tuple(CHECKS)]
 
 
 def main(
@@ -19,7 +24,7 @@ def main(
     train_images: int = 400,
     fit_on: Literal["train", "validation"] = "train",
     seed: int = 0,
-    checks: tuple[Check, ...] = CHECKS,
+    checks: tuple[Check, ...] = tuple(CHECKS),
     quick: bool = False,
     results: Annotated[Results, Parameter(name=("--results", "--out"))] = None,
     where: Where = HERE,
@@ -43,10 +48,11 @@ def main(
     """
     quiet()
     loaded = where.load(run)
+    from vje_pyro.diagnostics import load_check
     from vje_pyro.verbs.diagnose import diagnose
 
     logging.getLogger(diagnose.__module__).setLevel(logging.INFO)
-    chosen = [name for name in checks if not (quick and name in SLOW_CHECKS)]
+    chosen = [name for name in checks if not (quick and load_check(name).slow)]
     folder = results or loaded.directory.diagnostics
     job = partial(
         diagnose, loaded, chosen, num_images=images, num_train=train_images, seed=seed,

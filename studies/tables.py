@@ -24,9 +24,11 @@ from studies.outlier_choice import merits
 from studies.store import Record, Store
 from studies.study import Study
 from vje_pyro.atomic import write_atomic
+from vje_pyro.diagnostics import load_check
 from vje_pyro.errors import VJEError
 from vje_pyro.evaluation import Figure, Result
 from vje_pyro.evaluation.seeds import check_comparable
+from vje_pyro.names import CHECKS
 from vje_pyro.reading import load_json
 from vje_pyro.statistics import CORRELATION, SHARE, over_seeds, parts, scale_of, show
 
@@ -535,6 +537,15 @@ def faults_table(results: Path) -> str:
     return table(["fault", *(f"`{check}`" for check in checks)], rows)
 
 
+def checks_list(_: Path) -> str:
+    """The checks of a diagnosis, in their order."""
+    checks = {name: load_check(name) for name in CHECKS}
+    return "\n".join(
+        f"- `{name}`{' (minutes)' * check.slow}: {check.question} {check.about}"
+        for name, check in checks.items()
+    )
+
+
 def campaigns_table(results: Path) -> str:
     """A row for each campaign, with all that it counted."""
     rows = []
@@ -643,6 +654,7 @@ TABLES: dict[tuple[str, str], Callable[[Path], str]] = {
         HEADS,
         "{metric}",
     ),
+    ("docs/explanation/diagnostics.md", "checks"): checks_list,
     ("docs/explanation/diagnostics.md", "faults"): faults_table,
     ("docs/explanation/performance.md", "peers"): Ratios(
         "peers",

@@ -1,4 +1,3 @@
-import json
 import math
 
 import pytest
@@ -61,18 +60,3 @@ def test_guides_that_are_not_diagonal(untrained_pairs, guide):
     result = amortisation_gap(pairs, num_samples=16, num_steps=30, num_evaluation_samples=50)
     assert result.gap.mean() > 0  # nothing was trained
     assert result.error.isfinite().all()
-
-
-def test_summary_is_json(pairs):
-    summary = amortisation_gap(
-        pairs.subset(slice(4)), num_samples=8, num_steps=5, num_evaluation_samples=20
-    ).summary()
-    assert json.loads(json.dumps(summary, allow_nan=False)) == summary
-    assert summary["gap"]["n"] == 4
-
-
-def test_bad_numbers_of_samples_are_refused(pairs):
-    with pytest.raises(ValueError, match=r"even .* got 7 and 500"):
-        amortisation_gap(pairs, num_samples=7)
-    with pytest.raises(ValueError, match="got 8 and 1"):
-        amortisation_gap(pairs, num_samples=8, num_evaluation_samples=1)

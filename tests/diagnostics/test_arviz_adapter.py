@@ -29,24 +29,6 @@ def test_groups_and_attributes_come_back(data):
         adapter.read_group(data, "prior")
 
 
-def test_arviz_summarises_it(data):
-    table = adapter.arviz().summary(data, kind="stats", round_to="none")
-    expected = adapter.read_group(data, "posterior")["z"].mean((0, 1))
-    np.testing.assert_allclose(table["mean"].astype(float), expected, rtol=1e-6)
-
-
-def test_netcdf_keeps_values_names_and_attributes(data, tmp_path):
-    path = tmp_path / "toy.nc"
-    adapter.write_netcdf(data, path)
-    back = adapter.read_netcdf(path)
-    path.unlink()  # everything is in memory
-    for group in ("posterior", "observed_data"):
-        for name, values in adapter.read_group(data, group).items():
-            np.testing.assert_array_equal(adapter.read_group(back, group)[name], values)
-    assert list(back["posterior"]["datum"].values) == ["a", "b", "c"]
-    assert adapter.read_attributes(back) == {"name": "toy", "seed": 3}
-
-
 def test_dimensions_that_do_not_fit_are_refused():
     with pytest.raises(ValueError, match=r"."):
         adapter.build({"g": {"x": (("datum",), np.zeros(3))}}, {"datum": [0, 1]})

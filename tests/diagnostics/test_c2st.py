@@ -1,4 +1,3 @@
-import json
 import math
 
 import pytest
@@ -8,7 +7,6 @@ from scipy.stats import norm
 from studies.faults import FAULTS, make_pairs
 from vje_pyro.diagnostics import classifier_test, compare_with_nuts
 from vje_pyro.diagnostics.c2st import C2ST, accuracies
-from vje_pyro.errors import VJEError
 
 
 def draws(seed, dim=8, num_draws=60):
@@ -61,7 +59,6 @@ def test_the_guide_beside_nuts():
     assert low < 0.5 < high < 0.56
     assert wrong.verdict.flagged
     assert wrong.accuracy.mean() > 0.7
-    assert json.loads(json.dumps(wrong.summary(), allow_nan=False)) == wrong.summary()
 
 
 def test_nuts_that_has_not_converged_is_named():
@@ -69,8 +66,3 @@ def test_nuts_that_has_not_converged_is_named():
     assert "NUTS has not converged" in result.verdict.text
     assert "has not seen the target" in result.verdict.text
     assert result.error > 0  # equal accuracies are not known exactly
-
-
-def test_few_images_are_refused():
-    with pytest.raises(VJEError, match="needs 4 images or more, got 3"):
-        accuracies(*draws(0)[:, :, :3])

@@ -1,5 +1,3 @@
-import json
-
 import pytest
 import torch
 from torch.distributions import Normal
@@ -77,32 +75,3 @@ def test_means_of_images_in_any_order():
     values = torch.tensor([[1.0, 10.0], [2.0, 20.0], [5.0, 50.0]])
     means = per_image(values, torch.tensor([7, 3, 7]))
     torch.testing.assert_close(means, torch.tensor([[2.0, 20.0], [3.0, 30.0]]))
-
-
-def test_summary_is_json():
-    summary = expected_coverage(*pit_of(1.0, 50)).summary()
-    json.dumps(summary, allow_nan=False)
-    assert summary["central"]["0.95"]["n"] == 50
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ((torch.zeros(3), torch.zeros(4)), "must be vectors of one length"),
-        ((torch.zeros(0), torch.zeros(0)), "must be vectors of one length"),
-        ((torch.tensor([0.5, 1.1]), torch.arange(2)), "must lie in"),
-        ((torch.tensor([0.5, float("nan")]), torch.arange(2)), "must lie in"),
-        ((torch.rand(2), torch.arange(2), [0.5, 1.0]), r"levels must lie in \(0, 1\)"),
-    ],
-)
-def test_bad_arguments(arguments, message):
-    with pytest.raises(ValueError, match=message):
-        expected_coverage(*arguments)
-
-
-def test_an_unknown_level_is_refused():
-    coverage = expected_coverage(torch.rand(5), torch.arange(5), [0.5])
-    with pytest.raises(ValueError, match=r"level 0\.6 is not among"):
-        coverage.at(0.6)
-    with pytest.raises(ValueError, match="tail must be"):
-        coverage.at(0.5, "upper")

@@ -163,13 +163,6 @@ def test_many_draws_are_made_in_parts(pairs, monkeypatch):
     np.testing.assert_allclose(elbo, weights.mean((0, 1)))
 
 
-def test_the_seed_decides(pairs):
-    few = pairs.subset(slice(3))
-    z = [read_group(to_arviz(few, 2, seed=s), "posterior")["z"] for s in (0, 0, 1)]
-    np.testing.assert_array_equal(z[0], z[1])
-    assert not np.array_equal(z[0], z[2])
-
-
 def test_a_model_without_radius_and_data_without_classes(untrained_pairs):
     pairs = untrained_pairs(DiagonalNormal)
     pairs.method.radius = None
@@ -232,13 +225,6 @@ def test_files_that_are_not_ours_are_refused(data, tmp_path):
     arviz_adapter.write_netcdf(arviz_adapter.build({}, {}, schema), tmp_path / "empty.nc")
     with pytest.raises(VJEError, match="lacks the groups"):
         load_netcdf(tmp_path / "empty.nc")
-
-
-def test_too_much_is_refused_before_it_is_drawn(pairs):
-    with pytest.raises(ValueError, match=r"1000000 draws of 40 images in 8 .* take 7\.2 GiB"):
-        to_arviz(pairs, 1_000_000)
-    with pytest.raises(ValueError, match="num_samples must be at least 1, got 0"):
-        to_arviz(pairs, 0)
 
 
 def test_unlabelled_data_are_not_counted(pairs):

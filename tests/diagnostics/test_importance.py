@@ -1,4 +1,3 @@
-import json
 from itertools import pairwise
 
 import pytest
@@ -6,7 +5,7 @@ import torch
 from torch.testing import assert_close
 
 from vje_pyro.diagnostics import importance_weights
-from vje_pyro.diagnostics.importance import importance_weighted_bound, log_weights, pareto_k
+from vje_pyro.diagnostics.importance import log_weights, pareto_k
 
 
 def test_weights_of_the_exact_posterior_are_the_evidence(conjugate_pairs):
@@ -78,8 +77,6 @@ def test_bounds_rise_to_the_evidence(conjugate_pairs):
 
 def test_a_number_of_particles_that_does_not_divide(pairs):
     assert list(importance_weights(pairs, 200, num_particles=(3, 100, 1000)).bounds) == [1, 100]
-    with pytest.raises(ValueError, match="divide the number of draws, 10, got 3"):
-        importance_weighted_bound(torch.zeros(10, 2), 3)
 
 
 def test_degenerate_weights_have_a_k_without_a_warning():
@@ -92,15 +89,6 @@ def test_degenerate_weights_have_a_k_without_a_warning():
     assert k[2] == torch.inf
 
 
-def test_the_seed_decides_and_the_global_state_is_left(pairs):
-    torch.manual_seed(1)
-    state = torch.get_rng_state()
-    first = log_weights(pairs, 10, seed=3)
-    assert torch.equal(torch.get_rng_state(), state)
-    assert torch.equal(first, log_weights(pairs, 10, seed=3))
-    assert not torch.equal(first, log_weights(pairs, 10, seed=4))
-
-
 def test_chunks_cover_all_draws(pairs, monkeypatch):
     monkeypatch.setattr("vje_pyro.diagnostics._programs._CHUNK_BYTES", 4 * 80 * 8 * 7)
     log_w = log_weights(pairs, 100)
@@ -108,9 +96,8 @@ def test_chunks_cover_all_draws(pairs, monkeypatch):
     assert len(log_w[:, 0].unique()) == 100
 
 
-def test_summary_is_json_with_intervals(pairs):
+def test_the_summary_has_intervals_over_images(pairs):
     summary = importance_weights(pairs, 200, num_particles=(1, 10, 100)).summary()
-    assert json.loads(json.dumps(summary, allow_nan=False)) == summary
     elbo = summary["bounds"]["1"]
     assert elbo["low"] < elbo["value"] < elbo["high"]
     assert elbo["n"] == 40
@@ -118,10 +105,3 @@ def test_summary_is_json_with_intervals(pairs):
     assert summary["elbo_to_bound"]["value"] == pytest.approx(
         summary["bounds"]["100"]["value"] - elbo["value"]
     )
-
-
-def test_too_few_samples_are_refused(pairs):
-    with pytest.raises(ValueError, match=r"at least 100 .* got 99"):
-        importance_weights(pairs, 99)
-    with pytest.raises(ValueError, match="num_particles must be positive"):
-        importance_weights(pairs, 100, num_particles=(0, 1))

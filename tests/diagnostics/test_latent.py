@@ -1,4 +1,3 @@
-import json
 import math
 from dataclasses import replace
 
@@ -88,11 +87,6 @@ def test_a_model_that_listens_to_the_scale_alone(conjugate_pairs):
     assert result.mutual_information.mean() > 1  # the KL does not tell
 
 
-def test_one_image_has_no_other_to_swap_with(conjugate_pairs):
-    with pytest.raises(ValueError, match="at least 2, got 1"):
-        latent_usage(conjugate_pairs(num_images=1))
-
-
 @pytest.mark.parametrize(
     ("guide", "prior", "kl_from"),
     [
@@ -130,14 +124,8 @@ def test_the_marginals_of_a_mixture(untrained_pairs):
     assert_close(marginals.stddev, z.std(0), rtol=0.03, atol=0)
 
 
-def test_summary_is_json(pairs):
+def test_the_summary_adds_up(pairs):
     summary = latent_usage(pairs).summary()
-    assert json.loads(json.dumps(summary, allow_nan=False)) == summary
     assert len(summary["kl_per_dim"]) == 8
     total = summary["mutual_information"]["value"] + summary["aggregate_kl"]["value"]
     assert summary["kl"]["value"] == pytest.approx(total)
-
-
-def test_no_samples_are_refused(pairs):
-    with pytest.raises(ValueError, match="num_samples must be positive, got 0"):
-        latent_usage(pairs, num_samples=0)

@@ -23,7 +23,6 @@ from vje_pyro.distributions import (
     SphericalStudentT,
     VonMisesFisher,
 )
-from vje_pyro.errors import VJEError
 from vje_pyro.guides import DiagonalNormal
 
 D = 8
@@ -259,7 +258,7 @@ def test_scores_of_a_subdensity_are_refused(pairs, scored):
 def test_other_data_are_refused(pairs, scored):
     method = _method(pairs, POWER)
     fewer = heldout_scores(replace(pairs.subset(slice(10)), method=method), 5)
-    with pytest.raises(ValueError, match="'fewer' was scored on 20 targets, 'power' on 80"):
+    with pytest.raises(ValueError, match="'fewer' and 'power' were scored on different data"):
         compare_scores(scored | {"fewer": fewer})
     moved = replace(pairs, embeddings=pairs.embeddings.flip(0), method=method)
     with pytest.raises(ValueError, match="'moved' and 'power' were scored on different data"):
@@ -271,24 +270,3 @@ def test_other_factors_are_refused(pairs, scored):
     scores = heldout_scores(replace(pairs, method=method), 5)
     with pytest.raises(ValueError, match="'no radius' is a density of"):
         compare_scores(scored | {"no radius": scores})
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"candidates": {"one": POWER}}, "at least two likelihoods"),
-        ({"num_steps": 0}, "num_steps must be at least 1"),
-        ({"num_samples": 0, "num_steps": 1}, "num_samples must be at least 1"),
-    ],
-)
-def test_bad_arguments(pairs, arguments, message):
-    arguments = {"candidates": {"one": POWER, "two": POWER}} | arguments
-    with pytest.raises(ValueError, match=message):
-        compare_likelihoods(pairs, pairs, guide=GUIDE, **arguments)
-
-
-def test_a_method_without_factors_is_refused(conjugate_pairs):
-    pairs = conjugate_pairs()
-    candidates = {"one": POWER, "two": POWER}
-    with pytest.raises(VJEError, match="Conjugate has no law of the direction"):
-        compare_likelihoods(pairs, pairs, candidates, GUIDE)

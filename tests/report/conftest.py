@@ -186,7 +186,8 @@ def make_run(path: Path, *, probabilistic: bool = True, small: bool = True) -> F
         },
         "data": {"_target_": "vje_pyro.data.Digits", "root": None},
         "optimizer": {"_target_": "torch.optim.AdamW", "lr": 0.002, "weight_decay": 1e-4},
-        "training": {"epochs": EPOCHS, "precision": "32-true"},
+        "training": {"epochs": EPOCHS},
+        "device": {"precision": "32-true"},
         "monitor": {"batch_size": 512},
         "loader": {"batch_size": 128},
     }

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from vje_pyro.errors import CheckpointError
-from vje_pyro.report import charts, facts, gallery, projection
+from vje_pyro.report import gallery, plots, projection, run_summary
 from vje_pyro.report.collect import measure, read_log
 from vje_pyro.report.sections import _scale, has_standard_prior
 
@@ -120,17 +120,17 @@ def test_map_keeps_clusters_apart() -> None:
 def test_points_beyond_the_axis_are_announced() -> None:
     steps = np.arange(100.0)
     values = np.sin(steps)
-    calm = charts.curve(steps, values, x_label="step", y_label="nats")
+    calm = plots.curve(steps, values, x_label="step", y_label="nats")
     assert "beyond the axis" not in calm
     values[0] = -5000
-    loud = charts.curve(steps, values, x_label="step", y_label="nats")
+    loud = plots.curve(steps, values, x_label="step", y_label="nats")
     assert "1 point lies beyond the axis" in loud
     assert "-5e+03" in loud
 
 
 def test_long_curve_is_thinned_with_its_range() -> None:
     steps = np.arange(20_000.0)
-    svg = charts.curve(steps, np.sin(steps), x_label="step", y_label="nats")
+    svg = plots.curve(steps, np.sin(steps), x_label="step", y_label="nats")
     assert len(svg) < 120_000
 
 
@@ -138,12 +138,12 @@ def test_long_curve_is_thinned_with_its_range() -> None:
 def test_constant_curve_and_single_point(value: float) -> None:
     for count in (1, 50):
         steps = np.arange(float(count))
-        svg = charts.curve(steps, np.full(count, value), x_label="step", y_label="nats")
+        svg = plots.curve(steps, np.full(count, value), x_label="step", y_label="nats")
         assert "<svg" in svg
 
 
 def test_histogram_of_one_value() -> None:
-    svg = charts.histogram(np.full(100, 0.3), "σ", reference=(1.0, "prior"))
+    svg = plots.histogram(np.full(100, 0.3), "σ", reference=(1.0, "prior"))
     assert "prior" in svg
 
 
@@ -155,19 +155,12 @@ def test_alarm_column_is_text(tmp_path: Path, log_alarm: Callable[..., None]) ->
     assert "alarms" not in log.columns
 
 
-def test_find_takes_the_outermost_and_the_first_name() -> None:
-    config = {"inner": {"lr": 1, "deep": {"seed": 3}}, "lr": 2}
-    assert facts.find(config, "lr") == 2
-    assert facts.find(config, "learning_rate", "seed") == 3
-    assert facts.find(config, "absent") is None
-    assert facts.find(config, "inner.lr", "lr") == 1
-    assert facts.find(config, "absent.lr", "lr") == 2
-
-
 def test_command_is_shown_as_it_can_be_typed() -> None:
-    assert facts.command({"command": ["/opt/bin/vje", "train", "a=b c"]}) == "vje train 'a=b c'"
-    assert facts.command({"command": "vje train"}) == "vje train"
-    assert facts.command({"command": []}) == facts.command({}) == ""
+    assert (
+        run_summary.command({"command": ["/opt/bin/vje", "train", "a=b c"]}) == "vje train 'a=b c'"
+    )
+    assert run_summary.command({"command": "vje train"}) == "vje train"
+    assert run_summary.command({"command": []}) == run_summary.command({}) == ""
 
 
 @pytest.mark.parametrize(

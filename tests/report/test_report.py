@@ -24,6 +24,32 @@ SECTIONS = (
 HOSTILE = '</script><script>alert("x")</script><img src=x onerror=alert(1)>$\\frac'
 
 
+SAID = {
+    "": ("trained on 1,400 images of digits", "No collapse alarm in 20 logged epochs"),
+    "trained": (
+        *("SphericalStudentT(df=1)", "AdamW(lr=0.002", "D = 24", "c47b9240f1", "1 min 20 s"),
+        *("Batch 128", "train 1,400, test 397", "32-true"),
+        "DiagonalNormal(hidden=64)",
+    ),
+    "figures": (
+        *("94.7 %", "[92.4, 96.7]", "397", "95% bootstrap over test images"),
+        *("accuracy, 5 labels a class", "95% t-interval over 10 draws, logit scale"),
+        "Protocol knn-v1",
+    ),
+    "curves": (
+        *("ELBO", "Learning rate", "Angle between views", "Gradient norm"),
+        "Effective rank (RankMe)",
+    ),
+    "neighbours": ("% have the query's label",),
+    "spectrum": (
+        *("Participation ratio", "of 24: (Σ λ)² / Σ λ²"),
+        *("Effective rank (RankMe)", "of 24: exponential of the entropy"),
+    ),
+    "reproduce": ("vje train experiment=digits 'data.root=my data'", '"torch": "2.14.1"'),
+}
+"""What a section of the full report says."""
+
+
 class Page(HTMLParser):
     """Elements of a page with their attributes, and its text by section."""
 
@@ -67,14 +93,99 @@ def page(text: str) -> Page:
     return Page(text)
 
 
-def test_has_every_section_and_plot(page: Page) -> None:
+def test_has_every_section_plot_and_word(full: Any, page: Page) -> None:
     assert [a["id"] for a in page.all("section")] == list(SECTIONS)
-    assert page.with_class("missing") == 0
+    assert page.with_class("missing") == page.with_class("loud") == page.with_class("live") == 0
+    assert page.with_class("calm") == 1
     # 15 curves, 1 of the spectrum, 3 of the posterior, 2 maps, 1 of accuracies
     assert page.with_class("chart") == len(page.all("svg")) == 22
+    drawn = [a for a in page.all("div") if a.get("class") == "chart"]
+    assert all(a["role"] == "img" and len(str(a["aria-label"])) > 20 for a in drawn)
     assert len(page.all("img")) == 2 * 12 + 10 * 9 + 1  # and the thumbnails of the map
-    for title in ("ELBO", "Learning rate", "Angle between views", "Gradient norm", "RankMe"):
-        assert title in page.text["curves"]
+    assert page.with_class("right") + page.with_class("wrong") == 80
+    assert page.with_class("right") > page.with_class("wrong") > 0
+    said = {section: " ".join(text.split()) for section, text in page.text.items()}
+    assert [part for section in SAID for part in SAID[section] if part not in said[section]] == []
+    assert said["figures"].index("nearest neighbours") < said["figures"].index("few labels")
+    assert f"vje report {full.path}" in said["reproduce"]
+    of_encoder, of_all = (
+        f"{sum(p.numel() for p in module.parameters()):,}"
+        for module in (full.method.encoder, full.method)
+    )
+    assert f"{of_encoder} of the encoder, {of_all} in all" in said["trained"]
+    (link,) = [a for a in page.all("a") if a.get("download") == "run.json"]
+    assert str(link["href"]).startswith("data:application/json;base64,")
+
+
+def spoil(run: Any, what: str) -> None:
+    """Takes something away from a run, or breaks it."""
+
+    def no_data(name: str) -> Any:
+        raise DataError("no such folder: /nowhere; give data.root")
+
+    if what in ("logs", "results"):
+        for file in run.path.glob(f"{what}/*"):
+            file.unlink()
+    elif what == "record":
+        run.info.clear()
+    elif what == "data":
+        run.source.split = no_data
+    elif what == "one result":
+        (run.path / "results" / "broken.json").write_text("{")
+    elif what == "precision":
+        run.info["precision"] = "bf16-mixed"
+    elif isinstance(what, float):
+        with torch.no_grad():
+            run.method.encoder.weight.fill_(what)
+    else:
+        for name, split in run.source.splits.items():
+            few = {"images": split.images[:what], "labels": split.labels[:what]}
+            run.source.splits[name] = replace(split, **few)
+
+
+OF_IMAGES = ("spectrum", "scale", "certainty", "neighbours", "map")
+
+
+@pytest.mark.parametrize(
+    ("what", "sections", "said"),
+    [
+        ("logs", ("curves",), "logs/steps.csv is not there"),
+        ("logs", ("",), "Collapse was not watched"),
+        ("results", ("figures",), "vje evaluate"),
+        ("record", ("reproduce",), "does not record a command"),
+        ("data", OF_IMAGES, "no such folder: /nowhere"),
+        ("data", ("figures",), "94.7 %"),
+        ("one result", ("figures",), "results/broken.json could not be read"),
+        ("one result", ("figures",), "94.7 %"),
+        ("precision", ("trained",), "bf16-mixed"),
+        (0.0, ("spectrum", "map"), "has collapsed"),
+        (float("nan"), OF_IMAGES, "NaN or infinite"),
+        (30, ("map",), "t-SNE needs at least 50"),
+        (2, ("spectrum",), "no more images than features"),
+        (1, ("spectrum",), "fewer than two images"),
+    ],
+)
+def test_what_is_missing_or_broken_is_said_where_it_belongs(
+    run: Any, what: Any, sections: tuple[str, ...], said: str
+) -> None:
+    spoil(run, what)
+    page = read(run)
+    assert [section for section in sections if said not in page.text[section]] == []
+
+
+def test_what_is_not_known_is_left_out(run: Any) -> None:
+    for what in ("logs", "results", 30):
+        spoil(run, what)
+    page = read(run)
+    assert page.with_class("tiles") == 0
+    assert "no more images than features" not in page.text["spectrum"]
+
+
+def test_without_posterior(baseline: Any) -> None:
+    page = read(baseline)
+    assert all("has no posterior" in page.text[section] for section in ("scale", "certainty"))
+    assert page.with_class("missing") == 2
+    assert "prior σ" not in (baseline.path / "report.html").read_text()
 
 
 def test_is_self_contained_and_small(text: str, page: Page) -> None:
@@ -100,12 +211,6 @@ def test_only_the_scripts_of_the_page_may_run(text: str, page: Page) -> None:
     assert all(a == {} or a["type"] == "application/json" for a in page.all("script"))
 
 
-def test_is_read_without_scripts(page: Page) -> None:
-    drawn = [a for a in page.all("div") if a.get("class") == "chart"]
-    assert all(a["role"] == "img" and len(str(a["aria-label"])) > 20 for a in drawn)
-    assert page.with_class("live") == 0
-
-
 def test_ids_are_unique_and_internal_links_resolve(page: Page) -> None:
     ids = [a["id"] for _, a in page.elements if "id" in a]
     assert len(ids) == len(set(ids))
@@ -123,30 +228,6 @@ def test_colours_follow_the_theme(text: str) -> None:
     assert set(re.findall(r"var\(--([\w-]+)\)", svg + style)) <= defined
 
 
-def test_says_what_was_trained(page: Page) -> None:
-    facts = page.text["trained"]
-    for fact in ("SphericalStudentT(df=1)", "AdamW(lr=0.002", "D = 24", "c47b9240f1", "1 min 20 s"):
-        assert fact in facts
-    assert re.search(r"Batch\s*128\b", facts)
-    assert "train 1,400, test 397" in facts
-    assert "trained on 1,400 images of digits" in page.text[""]
-
-
-def test_parameters_of_encoder_and_all_are_told_apart(full: Any, page: Page) -> None:
-    of_encoder = sum(p.numel() for p in full.method.encoder.parameters())
-    of_all = sum(p.numel() for p in full.method.parameters())
-    assert f"{of_encoder:,} of the encoder, {of_all:,} in all" in page.text["trained"]
-
-
-def test_shows_the_figures_of_the_result_files(page: Page) -> None:
-    figures = page.text["figures"]
-    for part in ("94.7 %", "[92.4, 96.7]", "397", "95% bootstrap over test images"):
-        assert part in figures
-    assert "accuracy, 5 labels a class" in figures
-    assert "95% t-interval over 10 draws, logit scale" in figures
-    assert figures.index("nearest neighbours") < figures.index("few labels")
-
-
 def test_headings_are_plain_words_and_protocols_small_print(text: str, page: Page) -> None:
     headings = re.findall(r"<(h[1-3]|summary|th)[^>]*>(.*?)</\1>", text, flags=re.DOTALL)
     headings += [
@@ -157,32 +238,6 @@ def test_headings_are_plain_words_and_protocols_small_print(text: str, page: Pag
         heading for _, heading in headings if re.search(r"-v\d", heading.split("<code>")[0])
     ]
     assert "Protocol knn-v1" in page.text["figures"]
-
-
-def test_two_ranks_are_told_apart(page: Page) -> None:
-    spectrum = " ".join(page.text["spectrum"].split())
-    assert re.search(r"Participation ratio\s*[\d.]+ of 24: \(Σ λ\)² / Σ λ²", spectrum)
-    assert re.search(r"RankMe\s*[\d.]+ of 24: exponential of the entropy", spectrum)
-
-
-def test_the_precision_that_was_used_is_shown(run: Any) -> None:
-    assert "32-true" in read(run).text["trained"]  # as configured
-    run.info["precision"] = "bf16-mixed"
-    assert "bf16-mixed" in read(run).text["trained"]
-
-
-def test_marks_neighbours_right_and_wrong(page: Page) -> None:
-    assert page.with_class("right") + page.with_class("wrong") == 80
-    assert page.with_class("right") > page.with_class("wrong") > 0
-    assert "% have the query's label" in page.text["neighbours"]
-
-
-def test_how_to_reproduce_gives_command_and_record(full: Any, page: Page) -> None:
-    assert "vje train experiment=digits 'data.root=my data'" in page.text["reproduce"]
-    assert json.dumps(full.info["versions"]["torch"]) in page.text["reproduce"]
-    assert f"vje report {full.path}" in page.text["reproduce"]
-    (link,) = [a for a in page.all("a") if a.get("download") == "run.json"]
-    assert str(link["href"]).startswith("data:application/json;base64,")
 
 
 def test_alarms_are_loud_and_say_when(run: Any, log_alarm: Callable[..., None]) -> None:
@@ -200,11 +255,6 @@ def test_alarms_of_one_kind_are_one_line(run: Any) -> None:
     assert "rankme 0.09 of D (epoch 3, 4, 5, 6, 7, … 9: 7 in all)" in header
     assert "kl 0.9 nats (epoch 3" in header
     assert "rankme 0.08" not in header
-
-
-def test_no_alarm_is_said_quietly(page: Page) -> None:
-    assert (page.with_class("calm"), page.with_class("loud")) == (1, 0)
-    assert "No collapse alarm in 20 logged epochs" in page.text[""]
 
 
 def test_hostile_text_stays_text(run: Any, log_alarm: Callable[..., None]) -> None:
@@ -263,72 +313,6 @@ def test_unusual_labels(run: Any, kind: str) -> None:
         assert "zero" in page.text["map"]
     else:
         assert "29" in page.text["map"]
-
-
-def test_without_posterior(baseline: Any) -> None:
-    page = read(baseline)
-    for section in ("scale", "certainty"):
-        assert "has no posterior" in page.text[section]
-    assert page.with_class("missing") == 2
-    assert "prior σ" not in (baseline.path / "report.html").read_text()
-
-
-def test_without_logs_and_results(run: Any) -> None:
-    for file in [*run.path.glob("logs/*"), *run.path.glob("results/*")]:
-        file.unlink()
-    run.info.clear()
-    page = read(run)
-    assert "logs/steps.csv is not there" in page.text["curves"]
-    assert "collapse was not watched" in page.text[""]
-    assert "vje evaluate" in page.text["figures"]
-    assert "does not record a command" in page.text["reproduce"]
-    assert page.with_class("tiles") == 0
-
-
-def test_without_data(run: Any) -> None:
-    def split(name: str) -> Any:
-        raise DataError("no such folder: /nowhere; give data.root")
-
-    run.source.split = split
-    page = read(run)
-    for section in ("spectrum", "scale", "certainty", "neighbours", "map"):
-        assert "no such folder: /nowhere" in page.text[section]
-    assert "94.7 %" in page.text["figures"]
-
-
-def test_damaged_result_is_named_and_the_others_are_shown(run: Any) -> None:
-    (run.path / "results" / "broken.json").write_text("{")
-    page = read(run)
-    assert "results/broken.json could not be read" in page.text["figures"]
-    assert "94.7 %" in page.text["figures"]
-
-
-def test_collapsed_and_non_finite_embeddings(run: Any) -> None:
-    with torch.no_grad():
-        run.method.encoder.weight.zero_()
-    page = read(run)
-    assert "has collapsed" in page.text["spectrum"]
-    assert "has collapsed" in page.text["map"]
-    with torch.no_grad():
-        run.method.encoder.weight.fill_(float("nan"))
-    page = read(run)
-    for section in ("spectrum", "scale", "certainty", "neighbours", "map"):
-        assert "NaN or infinite" in page.text[section]
-
-
-@pytest.mark.parametrize("count", [1, 2, 30])
-def test_few_images(run: Any, count: int) -> None:
-    for name, split in run.source.splits.items():
-        few = {"images": split.images[:count], "labels": split.labels[:count]}
-        run.source.splits[name] = replace(split, **few)
-    page = read(run)
-    if count == 30:
-        assert "t-SNE needs at least 50" in page.text["map"]
-        assert "no more images than features" not in page.text["spectrum"]
-    if count == 2:
-        assert "no more images than features" in page.text["spectrum"]
-    if count == 1:
-        assert "fewer than two images" in page.text["spectrum"]
 
 
 def test_colour_images_on_disk(run: Any) -> None:

@@ -3,6 +3,7 @@
 from vje_pyro.diagnostics.amortisation import Amortisation, amortisation_gap
 from vje_pyro.diagnostics.blocks import BlockImportance, block_importance
 from vje_pyro.diagnostics.c2st import C2ST, classifier_test
+from vje_pyro.diagnostics.check import Check, Data, Shown, Verdict, load_check
 from vje_pyro.diagnostics.coverage import Coverage, expected_coverage
 from vje_pyro.diagnostics.export import load_netcdf, save_netcdf, to_arviz
 from vje_pyro.diagnostics.feature_check import FeatureCheck, feature_check
@@ -19,17 +20,23 @@ from vje_pyro.diagnostics.likelihood_comparison import (
 from vje_pyro.diagnostics.nuts import NutsComparison, NutsRun, compare_with_nuts
 from vje_pyro.diagnostics.pairs import Pairs, require_posterior, view_pairs
 from vje_pyro.diagnostics.predictive import PredictiveCheck, Replicates, predictive_check
-from vje_pyro.diagnostics.recalibration import Recalibrated, Temperature, fit_temperature
+from vje_pyro.diagnostics.recalibration import (
+    Recalibrated,
+    Recalibration,
+    Temperature,
+    fit_temperature,
+)
 from vje_pyro.diagnostics.sbc import SBC, normalized_method, simulation_based_calibration
-from vje_pyro.diagnostics.verdict import Verdict
 
 __all__ = [
     "C2ST",
     "SBC",
     "Amortisation",
     "BlockImportance",
+    "Check",
     "Comparison",
     "Coverage",
+    "Data",
     "FeatureCheck",
     "FurtherView",
     "Importance",
@@ -40,7 +47,9 @@ __all__ = [
     "Pairs",
     "PredictiveCheck",
     "Recalibrated",
+    "Recalibration",
     "Replicates",
+    "Shown",
     "Temperature",
     "Verdict",
     "amortisation_gap",
@@ -55,6 +64,7 @@ __all__ = [
     "heldout_scores",
     "importance_weights",
     "latent_usage",
+    "load_check",
     "load_netcdf",
     "normalized_method",
     "predictive_check",

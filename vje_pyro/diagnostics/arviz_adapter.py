@@ -1,7 +1,7 @@
 """ArviZ 0.23 (InferenceData, Python 3.11) and 1.x (DataTree, Python 3.12) behind the same calls.
 
-Both keep groups of xarray datasets, so the groups are made and read with xarray; what differs is
-the container, the file and the statistics. ArviZ takes seconds to import: only these functions do.
+Groups are made, written and read as an xarray ``DataTree``; ArviZ 0.23 gets it as its own
+container. ArviZ takes seconds to import: only these functions do.
 """
 
 import warnings
@@ -51,6 +51,14 @@ def _has_data_tree() -> bool:
     return _version().major >= 1
 
 
+def _for_arviz(tree: Any) -> Any:
+    return tree if _has_data_tree() else arviz().InferenceData.from_datatree(tree)
+
+
+def _tree(data: Any) -> Any:
+    return data if _has_data_tree() else data.to_datatree()
+
+
 def build(
     groups: Mapping[str, Mapping[str, Variable]],
     coords: Mapping[str, Any],
@@ -78,13 +86,9 @@ def build(
     """
     import xarray
 
-    az = arviz()
-    datasets = {name: _dataset(variables, coords) for name, variables in groups.items()}
-    attrs = dict(attrs or {})
-    if not _has_data_tree():
-        return az.InferenceData(attrs=attrs, **datasets)
-    root = {"/": xarray.Dataset(attrs=attrs)}
-    return xarray.DataTree.from_dict(root | {f"/{name}": d for name, d in datasets.items()})
+    datasets = {f"/{name}": _dataset(variables, coords) for name, variables in groups.items()}
+    root = {"/": xarray.Dataset(attrs=dict(attrs or {}))}
+    return _for_arviz(xarray.DataTree.from_dict(root | datasets))
 
 
 def _dataset(variables: Mapping[str, Variable], coords: Mapping[str, Any]) -> Any:
@@ -100,7 +104,7 @@ def _dataset(variables: Mapping[str, Variable], coords: Mapping[str, Any]) -> An
 
 def group_names(data: Any) -> tuple[str, ...]:
     """Names of the groups."""
-    return tuple(data.children) if _has_data_tree() else tuple(data.groups())
+    return tuple(_tree(data).children)
 
 
 def read_group(data: Any, name: str) -> dict[str, np.ndarray]:
@@ -120,10 +124,7 @@ def read_attributes(data: Any) -> dict[str, Any]:
 
 def write_netcdf(data: Any, path: Path) -> None:
     """Write all groups to a NetCDF file, over what is there."""
-    if _has_data_tree():
-        data.to_netcdf(path, engine=_ENGINE)
-    else:
-        data.to_netcdf(str(path), engine=_ENGINE, compress=False)
+    _tree(data).to_netcdf(path, engine=_ENGINE)
 
 
 def read_netcdf(path: Path) -> Any:
@@ -132,14 +133,10 @@ def read_netcdf(path: Path) -> Any:
     Raises:
         Exception: Whatever the NetCDF library raises for a file that it cannot read.
     """
-    if _has_data_tree():
-        import xarray
+    import xarray
 
-        with xarray.open_datatree(path, engine=_ENGINE) as tree:
-            return tree.load()
-    az = arviz()
-    with az.rc_context({"data.load": "eager"}):
-        return az.from_netcdf(str(path), engine=_ENGINE)
+    with xarray.open_datatree(path, engine=_ENGINE) as tree:
+        return _for_arviz(tree.load())
 
 
 def psislw(log_weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -153,9 +150,8 @@ def psislw(log_weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
     Source: Vehtari et al., "Pareto smoothed importance sampling" (arXiv 1507.02646).
     """
-    az = arviz()
     if not _has_data_tree():
-        smoothed, pareto_k = az.psislw(log_weights)
+        smoothed, pareto_k = arviz().psislw(log_weights)
     else:
         from arviz_stats.base import array_stats
 
@@ -179,15 +175,13 @@ def compare(pointwise: Mapping[str, np.ndarray]) -> dict[str, dict[str, float]]:
     """
     # Stacking exponentiates densities of hundreds of nats. A constant for each unit, the same for
     # all models, changes no difference and no weight.
-    names = list(pointwise)
-    values = np.stack([np.asarray(pointwise[name], dtype=np.float64) for name in names])
+    values = np.stack([np.asarray(row, dtype=np.float64) for row in pointwise.values()])
     values = values - values.max(0)
-    az = arviz()
-    elpds = {name: _elpd_data(row) for name, row in zip(names, values, strict=True)}
+    elpds = {name: _elpd_data(row) for name, row in zip(pointwise, values, strict=True)}
     exact = {"round_to": "none"} if _has_data_tree() else {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # 0.23 with pandas 3
-        table = az.compare(elpds, method="stacking", **exact)
+        table = arviz().compare(elpds, method="stacking", **exact)
     return {
         str(name): {
             "rank": int(row["rank"]),
@@ -204,27 +198,17 @@ def _elpd_data(values: np.ndarray) -> Any:
     import xarray
 
     n = len(values)
-    elpd, se = values.sum(), (n * values.var()) ** 0.5
     pointwise = xarray.DataArray(values, dims=["unit"])
+    common = {"se": (n * values.var()) ** 0.5, "n_samples": 1, "n_data_points": n}
+    common |= {"scale": "log", "warning": False}
     if not _has_data_tree():
         from arviz.stats.stats import ELPDData
 
-        row = {"elpd_loo": elpd, "se": se, "p_loo": 0.0, "n_samples": 1, "n_data_points": n}
-        row |= {"warning": False, "loo_i": pointwise, "scale": "log"}
+        row = {"elpd_loo": values.sum(), "p_loo": 0.0, "loo_i": pointwise} | common
         return ELPDData(data=list(row.values()), index=list(row))
     from arviz_stats import utils
 
-    fields: dict[str, Any] = {
-        "elpd": elpd,
-        "se": se,
-        "p": 0.0,
-        "n_samples": 1,
-        "n_data_points": n,
-        "scale": "log",
-        "warning": False,
-        "good_k": 0.7,
-        "elpd_i": pointwise,
-    }
+    fields = {"elpd": values.sum(), "p": 0.0, "good_k": 0.7, "elpd_i": pointwise} | common
     if hasattr(utils, "ELPDDataLOO"):
         return utils.ELPDDataLOO(**fields)
     return utils.ELPDData(kind="loo", pareto_k=None, **fields)

@@ -1,13 +1,13 @@
 r"""Which features does the guide have wrong? k-hat of blocks, where that of the whole saturates.
 
 The importance weight of all features is a product over them: at D = 256 small errors multiply, and
-k-hat is above 2 whether the guide is nearly right or has one feature wholly wrong. Here the weights
-are those of a few features b, the others held at one draw of the guide:
+k-hat is above 2 whether the guide is nearly right or has one feature entirely wrong. Here the
+weights are those of a few features b, the others held at one draw of the guide:
 
 .. math:: w_s = p(x, z_b^{(s)}, z_{-b}) / q(z_b^{(s)}), \qquad z_b^{(s)} \sim q, \quad z_{-b} \sim q
 
-k-hat of these judges a block in as many dimensions as it has. Of a guide whose features depend on
-each other (low rank, flow), q of a block is the Gaussian of its moments.
+Of a guide whose features depend on each other (low rank, flow), q of a block is the Gaussian of its
+moments.
 
 Source: k-hat as in :mod:`vje_pyro.diagnostics.importance`; its blocks are this project's.
 """
@@ -16,15 +16,17 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.distributions import Normal
 
 from vje_pyro.diagnostics._programs import chunks, log_density, seeded
+from vje_pyro.diagnostics.check import Arrays, Check, Figures, Shown, Verdict
 from vje_pyro.diagnostics.feature_check import blocks_of
 from vje_pyro.diagnostics.importance import RELIABLE_K, pareto_k
 from vje_pyro.diagnostics.pairs import Pairs
-from vje_pyro.diagnostics.verdict import Verdict
+from vje_pyro.diagnostics.plots import Histogram
 
 
 @dataclass(frozen=True)
@@ -66,12 +68,11 @@ class BlockImportance:
 
     def summary(self) -> dict[str, Any]:
         """Figures for a JSON."""
-        finite = self.pareto_k.isfinite()
         return {
             "num_data": len(self.pareto_k),
             "blocks": list(self.blocks),
             "pareto_k_median": [k if math.isfinite(k) else None for k in self.median.tolist()],
-            "pareto_k_infinite": int((~finite).sum()),
+            "pareto_k_infinite": int((~self.pareto_k.isfinite()).sum()),
             "share_above_0.7": (self.pareto_k > RELIABLE_K).double().mean().item(),
             "level": RELIABLE_K,
         }
@@ -116,3 +117,32 @@ def block_importance(
             columns.append(pareto_k(torch.cat(parts)))
     names = tuple(f"z[{b.start}:{b.stop}]" for b in blocks)
     return BlockImportance(names, torch.stack(columns, -1), bool(pairs.joint))
+
+
+def _show(figures: Figures, arrays: Arrays) -> Shown:
+    medians = [np.inf if k is None else k for k in figures["pareto_k_median"]]
+    worst = int(np.argmax(medians))
+    found = sum(k > RELIABLE_K for k in medians)
+    plot = Histogram(
+        "k-hat of blocks",
+        "A value is a block of features of a datum.",
+        "k-hat of a block",
+        arrays["pareto_k"],
+        mark=(RELIABLE_K, "0.7"),
+    )
+    return Shown(
+        [
+            ("blocks with a median k-hat above 0.7", f"{found} of {len(medians)}"),
+            ("worst block, its median k-hat", f"{figures['blocks'][worst]}, {medians[worst]:.2f}"),
+        ],
+        [plot],
+    )
+
+
+CHECK = Check(
+    "Which features does the guide have wrong?",
+    "k-hat of a few features at a time, the others held at a draw of the guide. It shows where the "
+    "guide is wrong if k-hat of all features together is large.",
+    lambda data: block_importance(data.heldout, seed=data.seed),
+    _show,
+)

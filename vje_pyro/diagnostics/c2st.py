@@ -1,14 +1,10 @@
 r"""Can a classifier tell the guide's draws from those of NUTS?
 
-A two-sample test in as many dimensions as the latent has. The draws of every image are put in the
-guide's units, :math:`e = (z - \mu)/\sigma`, and a logistic regression on e and e², whose log odds
-are those of any two diagonal Gaussians, is trained on the draws of all images but one and judged on
-that one. If guide and posterior are one law, it is right in half of the cases, whatever it learned
-from the others. Draws of NUTS depend on each other, images do not: so the accuracies of images are
-the sample, and the null interval is that of their mean.
-
-An error that is the same for all images is found in e, one that differs from image to image in e²
-only, and wrong correlations of features are not looked for.
+A two-sample test in the guide's units, :math:`e = (z - \mu)/\sigma`. A logistic regression on e
+and e², whose log odds are those of any two diagonal Gaussians, is trained on the draws of all
+images but one and judged on that one. If both laws are one, it is right in half of the cases. Draws
+of NUTS depend on each other, images do not: so the accuracies of images are the sample, and the
+null interval is that of their mean. Wrong correlations of features are not looked for.
 
 Source: Lopez-Paz & Oquab, "Revisiting classifier two-sample tests" (arXiv 1610.06545).
 """
@@ -22,8 +18,8 @@ import torch
 from scipy.stats import t as student_t
 from torch import Tensor
 
-from vje_pyro.diagnostics.nuts import NutsComparison
-from vje_pyro.diagnostics.verdict import Verdict
+from vje_pyro.diagnostics.check import Arrays, Check, Figures, Shown, Verdict
+from vje_pyro.diagnostics.nuts import NutsComparison, compare_with_nuts
 from vje_pyro.errors import VJEError
 
 _LEVEL = 0.01
@@ -141,3 +137,25 @@ def accuracies(first: Tensor, second: Tensor) -> Tensor:
     columns = torch.cat([e, e.square()], -1).numpy()
     scores = cross_val_score(classifier, columns, label, groups=image, cv=LeaveOneGroupOut())
     return torch.from_numpy(scores)
+
+
+def _show(figures: Figures, arrays: Arrays) -> Shown:
+    low, high = 100 * figures["null_low"], 100 * figures["null_high"]
+    return Shown(
+        [
+            ("accuracy", f"{100 * figures['accuracy']:.1f} %"),
+            ("by chance, 99 %", f"{low:.1f} % to {high:.1f} %"),
+            ("p-value, over images", f"{figures['p_value']:.2g}, {figures['num_images']} images"),
+        ]
+    )
+
+
+CHECK = Check(
+    "Can a classifier separate the guide from NUTS?",
+    "A logistic regression on standardised draws and their squares learns from all images but one "
+    "and is judged on that one. If guide and posterior are one law, it is right in half of the "
+    "cases.",
+    lambda data: classifier_test(data.once(compare_with_nuts)),
+    _show,
+    slow=True,
+)

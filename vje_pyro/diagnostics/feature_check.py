@@ -1,9 +1,7 @@
 r"""Is every feature predicted by its law? PIT of features, and of blocks of features.
 
-In many dimensions a check of the whole embedding sees only what all features do together, and one
-wrong feature among 256 is lost in it. Here every feature of the target's embedding
-:math:`s_j = r_j u_j` is ranked among its predictive draws, and every block of features by its
-distance
+Every feature of the target's embedding :math:`s_j = r_j u_j` is ranked among its predictive draws,
+and every block of features by its distance
 
 .. math:: Q_b = \sum_{d \in b} \big((s_{jd} - m_d) / \sigma_d\big)^2
 
@@ -13,18 +11,20 @@ other. Features find what few of them have wrong, blocks what all have wrong a l
 """
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
+import numpy as np
 import torch
 from pyro import poutine
 from torch import Tensor
 
 from vje_pyro.diagnostics._programs import seeded
 from vje_pyro.diagnostics._ranks import discoveries, rank_histogram, uniform_p_values
+from vje_pyro.diagnostics.check import Arrays, Check, Data, Figures, Shown, Verdict
 from vje_pyro.diagnostics.pairs import Pairs
+from vje_pyro.diagnostics.plots import Ranks
 from vje_pyro.diagnostics.predictive import predictive_sites
-from vje_pyro.diagnostics.verdict import Verdict
 from vje_pyro.errors import VJEError
 
 _LEVEL = 0.01
@@ -193,3 +193,61 @@ def _embedding(sites: dict[str, Tensor]) -> Tensor:
     """What the model explains of an embedding: all of it, or its direction."""
     direction = sites["direction"]
     return direction * sites["radius"][..., None] if "radius" in sites else direction
+
+
+def _show(figures: Figures, arrays: Arrays) -> Shown:
+    names = figures["quantities"]
+    counts = dict(zip(names, map(np.array, figures["histogram"]), strict=True))
+    features = [name for name in names if ":" not in name]
+    wrong = {name for name, found in zip(names, figures["found"], strict=True) if found}
+    of_features = len(wrong.intersection(features))
+    return Shown(
+        [
+            ("predictive draws", f"{figures['num_draws']} of the {figures['kind']}"),
+            (
+                "features not as predicted, false discovery rate 1 %",
+                f"{of_features} of {len(features)}",
+            ),
+            (
+                "blocks not as predicted",
+                f"{len(wrong) - of_features} of {len(names) - len(features)}",
+            ),
+        ],
+        [
+            Ranks(
+                "PIT of all features",
+                "Pooled, for the shape only: features depend on each other, so the band is too "
+                "narrow. A full middle means predictions wider than the data, full ends narrower "
+                "ones.",
+                "PIT of a feature",
+                np.sum([counts[name] for name in features], 0),
+            ),
+            Ranks(
+                f"PIT of the distance of {names[-1]}",
+                "To the left, all features together lie nearer to their predictions than these "
+                "say, to the right farther.",
+                "PIT of the distance",
+                counts[names[-1]],
+            ),
+        ],
+    )
+
+
+def _measure(data: Data, kind: str) -> FeatureCheck:
+    return feature_check(data.heldout, seed=data.seed, kind=kind)
+
+
+POSTERIOR = Check(
+    "Is every feature predicted by its law?",
+    "Every feature of the other view's embedding, and the distance of every block of features, "
+    "ranked among draws of the posterior predictive. Under a true model the ranks are uniform.",
+    partial(_measure, kind="posterior"),
+    _show,
+)
+
+PRIOR = Check(
+    "Does the prior generate such features?",
+    "The same with z drawn from the prior.",
+    partial(_measure, kind="prior"),
+    _show,
+)

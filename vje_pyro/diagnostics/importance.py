@@ -1,4 +1,4 @@
-"""How far the guide is from the posterior, datum by datum: importance weights tell."""
+"""How far the guide is from the posterior, datum by datum, by importance weights."""
 
 import math
 from collections.abc import Sequence
@@ -12,8 +12,9 @@ from torch import Tensor
 from vje_pyro.diagnostics._images import mean_over_images
 from vje_pyro.diagnostics._programs import chunks, draw_latents, log_density, seeded
 from vje_pyro.diagnostics.arviz_adapter import psislw
+from vje_pyro.diagnostics.check import Arrays, Check, Figures, Shown, Verdict, told
 from vje_pyro.diagnostics.pairs import Pairs
-from vje_pyro.diagnostics.verdict import Verdict
+from vje_pyro.diagnostics.plots import Histogram, Intervals
 
 # With fewer, the tail (a fifth of the draws) is too short to fit.
 _MIN_SAMPLES = 100
@@ -32,11 +33,11 @@ class Importance:
 
     Args:
         log_weights: ``(S, M)``, in nats, float64.
-        pareto_k: Shape of the generalised Pareto tail of each datum's weights, ``(M,)``. Up to
-            0.7 the guide can be corrected by its weights; above, it misses part of the posterior.
+        pareto_k: Shape of the generalised Pareto tail of each datum's weights, ``(M,)``. Above 0.7
+            the guide misses part of the posterior, and its weights cannot correct it.
         ess: Effective number of the S draws, :math:`(\sum w)^2 / \sum w^2`, ``(M,)``.
         bounds: Importance-weighted bound on the log evidence with K draws, ``(M,)`` in nats, by
-            K; K = 1 is the ELBO. It rises with K, and its limit is the log evidence.
+            K; K = 1 is the ELBO. It rises with K to the log evidence.
         images: Which image each datum is of, ``(M,)``.
     """
 
@@ -46,8 +47,17 @@ class Importance:
     bounds: dict[int, Tensor]
     images: Tensor
 
-    def _mean(self, values: Tensor) -> dict[str, Any]:
-        return mean_over_images(values, self.images)
+    @classmethod
+    def of(cls, log_weights: Tensor, images: Tensor, num_particles: Sequence[int]) -> "Importance":
+        """From weights ``(S, M)`` and the image of each datum; K that divide S are taken."""
+        ks = [k for k in sorted({1, *num_particles}) if not len(log_weights) % k]
+        return cls(
+            log_weights=log_weights,
+            pareto_k=pareto_k(log_weights),
+            ess=(2 * log_weights.logsumexp(0) - (2 * log_weights).logsumexp(0)).exp(),
+            bounds={k: importance_weighted_bound(log_weights, k) for k in ks},
+            images=images,
+        )
 
     @property
     def verdict(self) -> Verdict:
@@ -64,17 +74,20 @@ class Importance:
     def summary(self) -> dict[str, Any]:
         """Figures for a JSON: means over data with intervals over images, and shares of k-hat."""
         finite = self.pareto_k[self.pareto_k.isfinite()]
-        low, most = min(self.bounds), max(self.bounds)
+        means = {
+            "pareto_k_above_0.7": (self.pareto_k > RELIABLE_K).double(),
+            "ess_fraction": self.ess / len(self.log_weights),
+            "elbo_to_bound": self.bounds[max(self.bounds)] - self.bounds[1],
+        }
+        bounds = {str(k): mean_over_images(b, self.images) for k, b in self.bounds.items()}
         return {
             "num_samples": len(self.log_weights),
             "num_data": len(self.pareto_k),
             "pareto_k_median": finite.median().item() if len(finite) else None,
             "pareto_k_max": finite.max().item() if len(finite) else None,
             "pareto_k_infinite": len(self.pareto_k) - len(finite),
-            "pareto_k_above_0.7": self._mean((self.pareto_k > RELIABLE_K).double()),
-            "ess_fraction": self._mean(self.ess / len(self.log_weights)),
-            "bounds": {str(k): self._mean(bound) for k, bound in self.bounds.items()},
-            "elbo_to_bound": self._mean(self.bounds[most] - self.bounds[low]),
+            "bounds": bounds,
+            **{name: mean_over_images(values, self.images) for name, values in means.items()},
         }
 
 
@@ -90,8 +103,8 @@ def importance_weights(
         pairs: The data.
         num_samples: Draws S of the guide for each datum, at least 100.
         seed: Of the draws.
-        num_particles: Numbers K of draws in the importance-weighted bounds; those above S, or
-            that do not divide it, are left out. 1 (the ELBO) is always there.
+        num_particles: Numbers K of draws in the importance-weighted bounds; those that do not
+            divide S are left out. 1 (the ELBO) is always there.
 
     Raises:
         ValueError: If ``num_samples`` is below 100 or a K below 1.
@@ -106,15 +119,7 @@ def importance_weights(
         )
     if min(num_particles, default=1) < 1:
         raise ValueError(f"num_particles must be positive, got {tuple(num_particles)}.")
-    log_w = log_weights(pairs, num_samples, seed)
-    ks = {1, *num_particles}
-    return Importance(
-        log_weights=log_w,
-        pareto_k=pareto_k(log_w),
-        ess=(2 * log_w.logsumexp(0) - (2 * log_w).logsumexp(0)).exp(),
-        bounds={k: importance_weighted_bound(log_w, k) for k in sorted(ks) if not num_samples % k},
-        images=pairs.images,
-    )
+    return Importance.of(log_weights(pairs, num_samples, seed), pairs.images, num_particles)
 
 
 @torch.no_grad()
@@ -161,18 +166,56 @@ def importance_weighted_bound(log_weights: Tensor, num_particles: int) -> Tensor
 
 
 def pareto_k(log_weights: Tensor) -> Tensor:
-    """PSIS k-hat of each column, ``(N,)`` float64.
+    """PSIS k-hat of each column of weights ``(S, N)``, ``(N,)`` float64.
 
-    Weights that are all equal have no tail: their k-hat is 0. Infinite where there is no fit, as
-    with weights that are zero or not finite.
-
-    Args:
-        log_weights: ``(S, N)``, a column for each datum.
+    0 where all weights are equal; infinite where there is no fit, as with weights that are zero or
+    not finite.
     """
     columns = log_weights.T.double().numpy()
     finite = np.isfinite(columns).all(axis=1)
     k = np.where(finite, 0.0, np.inf)
     varied = finite & (np.ptp(np.where(finite[:, None], columns, 0.0), axis=1) > _CONSTANT)
     if varied.any():
-        _, k[varied] = psislw(columns[varied])
+        k[varied] = psislw(columns[varied])[1]
     return torch.from_numpy(k)
+
+
+def _show(figures: Figures, arrays: Arrays) -> Shown:
+    numbers = sorted(map(int, figures["bounds"]))
+    bounds = [figures["bounds"][str(k)] for k in numbers]
+    return Shown(
+        [
+            ("data with k-hat above 0.7", told(figures["pareto_k_above_0.7"], percent=True)),
+            ("effective share of the draws", told(figures["ess_fraction"], percent=True)),
+            ("nats from the ELBO to the best bound", told(figures["elbo_to_bound"])),
+        ],
+        [
+            Histogram(
+                "Pareto k-hat",
+                "Above 0.7 the guide misses part of the posterior.",
+                "k-hat of a datum",
+                arrays["pareto_k"],
+                mark=(RELIABLE_K, "0.7"),
+            ),
+            Intervals(
+                "Importance-weighted bound",
+                "K = 1 is the ELBO. With K the bound rises to the log evidence. Bars are 95 % "
+                "intervals over images.",
+                "draws K",
+                "bound [nats]",
+                numbers,
+                [[bound[end] for end in ("value", "low", "high")] for bound in bounds],
+            ),
+        ],
+    )
+
+
+CHECK = Check(
+    "Is the guide close to the exact posterior?",
+    "Importance weights of the guide, for each datum by itself. Up to a k-hat of 0.7 weights can "
+    "correct the guide's draws. Under objective=conditional the guide sees one view and the "
+    "likelihood scores the other: the exact posterior then knows more than the guide can. A "
+    "posterior of all views is judged in the model of all of them.",
+    lambda data: importance_weights(data.heldout, seed=data.seed),
+    _show,
+)

@@ -13,8 +13,8 @@ from torch.distributions import Normal as TorchNormal
 
 from vje_pyro.diagnostics._images import mean_over_images
 from vje_pyro.diagnostics._programs import chunks, draw_latents, seeded, site_log_probs
+from vje_pyro.diagnostics.check import Arrays, Check, Figures, Shown, Verdict, told
 from vje_pyro.diagnostics.pairs import Pairs
-from vje_pyro.diagnostics.verdict import Verdict
 from vje_pyro.distributions.moments import moments
 
 _ACTIVE = 0.01
@@ -36,16 +36,15 @@ class Latent:
     Args:
         kl_per_dim: KL of each marginal of the posterior from the prior's, ``(M, D)``. Where
             posterior and prior are products these sum to the KL.
-        kl_from: How they were computed: ``"closed form"`` or ``"draws"``; and which marginals, if
-            any, had to be replaced by the Gaussian of their moments (a flow has none).
+        kl_from: ``"closed form"`` or ``"draws"``; and which marginals, if any, the Gaussian of
+            their moments stands for (a flow has none in closed form).
         mean_variance: Variance over the data of the posterior mean, ``(D,)``.
-        mutual_information: Terms whose mean is I(n; z), ``(M,)``. It is of a sample of M and cannot
-            exceed log M: near that limit it says only that the posteriors hardly overlap.
+        mutual_information: Terms whose mean is I(n; z), ``(M,)``; at most log M, where the
+            posteriors do not overlap.
         aggregate_kl: Terms whose mean is the KL of the aggregate posterior, ``(M,)``; single
             terms can be negative.
         latent_gain: Expected log-likelihood of the target less that with the latent of another
-            image, ``(M,)``. Near 0 the model does not listen to z, whatever the KL is: the
-            posterior has collapsed as far as prediction goes.
+            image, ``(M,)``. Near 0 the model does not use z, whatever the KL is.
         scale_gain: The same with the directional scale of another image, ``(M,)``.
         images: Which image each datum is of, ``(M,)``.
     """
@@ -173,8 +172,7 @@ def _kl_of_marginals(
     num_samples: int,
 ) -> tuple[Tensor, str]:
     """KL between the marginals, ``(M, D)``, and how it was found."""
-    q, p = _marginals(posterior), _marginals(prior)
-    replaced = ""
+    q, p, replaced = _marginals(posterior), _marginals(prior), ""
     if q is None:
         q, replaced = Normal(*posterior_moments), _REPLACED.format("posterior")
     if p is None:
@@ -200,3 +198,27 @@ def _marginals(joint: Any) -> Any:
             weights = Categorical(logits=joint.mixture_distribution.logits[..., None, :])
             return MixtureSameFamily(weights.expand(normals.batch_shape[:-1]), normals)
     return None
+
+
+def _show(figures: Figures, arrays: Arrays) -> Shown:
+    names = {
+        "kl": "KL to the prior [nats]",
+        "mutual_information": "mutual information [nats]",
+        "aggregate_kl": "KL of the aggregate posterior [nats]",
+        "latent_gain": "gain by z [nats]",
+        "scale_gain": "gain by the scale [nats]",
+    }
+    rows = {name: told(figures[key]) for key, name in names.items()}
+    rows["mutual information [nats]"] += f", at most {figures['mutual_information_limit']:.2f}"
+    rows["active units"] = f"{figures['active_units']} of {len(figures['mean_variance'])}"
+    return Shown(list(rows.items()))
+
+
+CHECK = Check(
+    "Does the model use the latent?",
+    "The mean KL to the prior is the mutual information of z and the image (at most the logarithm "
+    "of the number of data) plus the KL of the aggregate posterior to the prior. A gain says how "
+    "much likelier the target is than with z, or the directional scale, of another image.",
+    lambda data: latent_usage(data.heldout, seed=data.seed),
+    _show,
+)

@@ -10,7 +10,7 @@ from torch.distributions import Normal
 from torch.nn.functional import normalize
 
 from vje_pyro.diagnostics._programs import seeded
-from vje_pyro.diagnostics.importance import Importance, importance_weighted_bound, pareto_k
+from vje_pyro.diagnostics.importance import Importance
 from vje_pyro.diagnostics.predictive import Replicates
 
 _CHUNK = 20
@@ -64,11 +64,7 @@ def importance_of_views(model: Any, views: Tensor, num_samples: int, seed: int =
         of_views = direction_log_prob(model, each, directions) + model.radius(each).log_prob(radii)
         log_joint = prior.log_prob(z).sum(-1) + of_views.sum(1)
         parts.append((log_joint - posterior.log_prob(z)).double())
-    log_weights = torch.cat(parts)
-    bounds = {k: importance_weighted_bound(log_weights, k) for k in (1, num_samples)}
-    ess = (2 * log_weights.logsumexp(0) - (2 * log_weights).logsumexp(0)).exp()
-    images = torch.arange(views.shape[1])
-    return Importance(log_weights, pareto_k(log_weights), ess, bounds, images)
+    return Importance.of(torch.cat(parts), torch.arange(views.shape[1]), [num_samples])
 
 
 def direction_log_prob(model: Any, z: Tensor, directions: Tensor, num_points: int = 32) -> Tensor:

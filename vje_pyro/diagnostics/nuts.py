@@ -12,7 +12,9 @@ from pyro.ops.stats import effective_sample_size, split_gelman_rubin
 from torch import Tensor
 
 from vje_pyro.diagnostics._programs import log_density, seeded
+from vje_pyro.diagnostics.check import Arrays, Check, Figures, Shown
 from vje_pyro.diagnostics.pairs import Pairs
+from vje_pyro.diagnostics.plots import Agreement
 from vje_pyro.distributions.moments import moments
 
 
@@ -222,3 +224,40 @@ def starts(target: Tensor, scale: Tensor, num_chains: int, seed: int) -> Tensor:
 
 def _quantiles(values: Tensor, *levels: float) -> list[float]:
     return values.quantile(torch.tensor(levels, dtype=values.dtype)).tolist()
+
+
+def _show(figures: Figures, arrays: Arrays) -> Shown:
+    def numbers(key: str) -> str:
+        return ", ".join(f"{value:.2f}" for value in figures[key])
+
+    sampled = f"{figures['num_data']} data, {figures['num_chains']} chains, {figures['num_draws']}"
+    rows = [
+        ("sampled", f"{sampled} draws each"),
+        ("largest R-hat, divergences", f"{figures['r_hat_max']:.3f}, {figures['divergences']}"),
+        (
+            "|difference of means| in exact standard deviations, median and 95 %",
+            numbers("abs_difference_quantiles_50_95"),
+        ),
+        ("guide's scale over the exact one, 5 %, median, 95 %", numbers("ratio_quantiles_5_50_95")),
+        ("overlap of the marginals, 5 % and median", numbers("overlap_quantiles_5_50")),
+    ]
+    plots = [
+        Agreement(
+            f"{what.capitalize()}s", caption, f"{what} by NUTS", f"{what} of the guide",
+            arrays[what].ravel(), arrays[f"guide_{what}"].ravel(),
+        )
+        for what, caption in (
+            ("mean", "On the diagonal both agree."),
+            ("scale", "Below the diagonal the guide is too narrow."),
+        )
+    ]  # fmt: skip
+    return Shown(rows, plots)
+
+
+CHECK = Check(
+    "What does NUTS say of the guide?",
+    "The exact posterior of a few data by NUTS beside the guide. A point is a feature of a datum.",
+    lambda data: data.once(compare_with_nuts),
+    _show,
+    slow=True,
+)

@@ -13,8 +13,10 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from vje_pyro.diagnostics._programs import chunks, draw_latents, given, particles, seeded
+from vje_pyro.diagnostics.check import Arrays, Check, Figures, Shown
 from vje_pyro.diagnostics.further_view import FurtherView
 from vje_pyro.diagnostics.pairs import Pairs
+from vje_pyro.diagnostics.plots import Histogram, Plot, Ranks
 from vje_pyro.distributions.moments import moments
 from vje_pyro.errors import VJEError
 
@@ -246,3 +248,52 @@ def angles(first: Tensor, second: Tensor) -> Tensor:
     """
     half_chord = (first - second).norm(dim=-1) / 2
     return torch.rad2deg(2 * torch.asin(half_chord.clamp(max=1)))
+
+
+def _show(figures: Figures, arrays: Arrays) -> Shown:
+    rows: list[tuple[str, str]] = []
+    plots: list[Plot] = []
+    for name in ("angle", "radius"):
+        if (found := figures[name]) is None:
+            continue
+        unit, pit, mean = found["unit"], found["pit"], found["statistics"]["mean"]
+        replicated = f"{mean['value']:.2f} [{mean['low']:.2f}, {mean['high']:.2f}]"
+        rows.append(
+            (
+                f"mean {name} [{unit}]: observed; replicated [95 %]",
+                f"{mean['observed']:.2f}; {replicated} (p = {mean['p_value']:.2g})",
+            )
+        )
+        plots += [
+            Histogram(
+                f"The {name}, observed and replicated",
+                "Filled: held-out views. Outline: drawn from the model.",
+                f"{name} [{unit}]",
+                arrays[f"{name}/observed"],
+                outline=arrays[f"{name}/draws"].ravel() if f"{name}/draws" in arrays else None,
+            ),
+            Ranks(
+                f"PIT of the {name}",
+                f"Level if the predictions are calibrated (Kolmogorov–Smirnov p = "
+                f"{pit['p_value']:.2g}). A full middle means predictions wider than the data.",
+                f"PIT of the {name}",
+                np.array(pit["histogram"]) * found["num_data"],
+            ),
+        ]
+    return Shown(rows, plots)
+
+
+POSTERIOR = Check(
+    "Does the model predict the other view?",
+    "Posterior predictive draws of the target's angle to its predicted direction, and of its "
+    "radius, on held-out images.",
+    lambda data: predictive_check(data.heldout, seed=data.seed),
+    _show,
+)
+
+PRIOR = Check(
+    "What does the prior predict?",
+    "The same with z drawn from the prior: what the model expects of a view before it sees any.",
+    lambda data: predictive_check(data.heldout, seed=data.seed, kind="prior"),
+    _show,
+)

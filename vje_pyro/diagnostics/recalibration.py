@@ -1,32 +1,27 @@
 r"""One scalar that recalibrates the predictive angle, fitted on training views.
 
-Two one-scalar families. Both are fitted by the continuous ranked probability score (CRPS, a proper
-score, in degrees) of the angles of *training* views, and judged on other images.
+Both families are fitted by the continuous ranked probability score (CRPS, a proper score, in
+degrees) of the angles of *training* views, and judged on other images.
 
 ``"scale"``
-    The obvious one: all scales of the predictive are multiplied by T. The deviation of z from its
-    posterior mean and the directional scale become T times as large. It gives a generative model
-    again. It cannot change the *shape* of the angle's law, which the likelihood fixes: with
-    :math:`\nu = 1` in many dimensions the law is far wider, for its median, than angles are, so
-    that no T is right at several levels at once. T is sought between 1/16 and 2.
+    All scales of the predictive, the deviation of z from its posterior mean and the directional
+    scale, are multiplied by T in [1/16, 2]. The result is a generative model. It cannot change the
+    *shape* of the angle's law, which the likelihood fixes.
 
 ``"residual"``
-    The shape comes from the data and only the trust in the model is fitted: with
-    :math:`m_i` the median of the model's predictive angle of datum i, and :math:`\bar m` its
+    With :math:`m_i` the median of the model's predictive angle of datum i, and :math:`\bar m` its
     geometric mean over the training data,
 
     .. math:: \theta_{ij} = (m_i / \bar m)^{1/T}\, R,
        \qquad R \sim \text{law of } \theta_n\, (m_n / \bar m)^{-1/T} \text{ over training data } n.
 
     At T = 1 a datum that the model expects twice as wide as another is predicted twice as wide; a
-    large T makes them alike. T is sought between 1/16 and 16. The scalar T is all that is *fitted*,
-    but it is not all that is *used*: size and shape of the prediction are the empirical law of the
-    training residuals, as in a conformal predictive distribution. Nor is it a model of directions:
-    it predicts angles only.
+    large T makes them alike; T is in [1/16, 16]. T is all that is fitted. Size and shape of the
+    prediction are the empirical law of the training residuals, as in a conformal predictive
+    distribution. It predicts angles only.
 
 Training images were seen by the encoder, so the angles between their views are smaller than those
-of held-out images. Nothing fitted on them corrects that: :meth:`Temperature.apply` to fresh views
-of training images and to held-out images tells the two apart.
+of held-out images. :meth:`Temperature.apply` to fresh views of training images shows how much.
 
 Source: temperature scaling, Guo et al. (arXiv 1706.04599); CRPS, Gneiting & Raftery (JASA 2007);
 conformal predictive distributions, Vovk et al. (2017). Both families are this project's.
@@ -41,7 +36,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vje_pyro.diagnostics import plots
 from vje_pyro.diagnostics._images import mean_over_images, per_image
+from vje_pyro.diagnostics.check import Arrays, Check, Data, Figures, Shown, told
 from vje_pyro.diagnostics.coverage import Coverage, expected_coverage
 from vje_pyro.diagnostics.pairs import Pairs
 from vje_pyro.diagnostics.predictive import Replicates, predictive_check
@@ -50,6 +47,9 @@ from vje_pyro.statistics import Places, bootstrap, counts
 FAMILIES = ("residual", "scale")
 REPORTED = (0.5, 0.8, 0.95)
 """Levels of the summary."""
+
+_VIEWS_PER_IMAGE = 4
+"""Pairs of views of each image that a check measures coverage on: one an image is too few."""
 
 # Wider than twice the model's own scales, most of a heavy-tailed law falls off the sphere.
 _RANGE = {"residual": (1 / 16, 16.0), "scale": (1 / 16, 2.0)}
@@ -77,16 +77,12 @@ class Recalibrated:
 
     def summary(self) -> dict[str, Any]:
         """Figures for a JSON; coverage is that of central intervals, CRPS and angles in degrees."""
-        means = {
-            "crps_before": self.crps_before,
-            "crps_after": self.crps_after,
-            "angle": self.angle,
-        }
+        means = ("crps_before", "crps_after", "angle")
         return {
             "coverage_before": {f"{p:g}": self.before.at(p) for p in REPORTED},
             "coverage_after": {f"{p:g}": self.after.at(p) for p in REPORTED},
             "largest_error_after": max(abs(self.after.at(p)["value"] - p) for p in REPORTED),
-            **{name: mean_over_images(value, self.images) for name, value in means.items()},
+            **{name: mean_over_images(getattr(self, name), self.images) for name in means},
         }
 
 
@@ -113,12 +109,8 @@ class Temperature:
     def apply(self, pairs: Pairs) -> Recalibrated:
         """Predictions of pairs before and after recalibration.
 
-        Pairs of other images tell how it does on new data. Fresh views of the training images tell
-        how much of what is missing is due to the encoder having seen them.
-
-        Coverage at one pair of views an image is uncertain by some points. To measure it better,
-        give several pairs of views of each image, with its index repeated: intervals are over
-        images.
+        Coverage is measured better on several pairs of views of each image, with its index
+        repeated: intervals are over images.
         """
         before = predictive_check(pairs, self.num_samples, self.seed).angle
         pit, scores = self._recalibrated(pairs, before)
@@ -147,6 +139,25 @@ class Temperature:
             "high": high,
             "interval": "95% bootstrap over training images",
         }
+
+
+@dataclass(frozen=True)
+class Recalibration:
+    """A temperature fitted on training views, and its predictions of held-out and of fresh views.
+
+    Args:
+        temperature: As it was fitted.
+        heldout: Of held-out images.
+        train: Of fresh views of the training images.
+    """
+
+    temperature: Temperature
+    heldout: Recalibrated
+    train: Recalibrated
+
+    def summary(self) -> dict[str, Any]:
+        """Figures for a JSON."""
+        return {name: getattr(self, name).summary() for name in ("temperature", "heldout", "train")}
 
 
 def fit_temperature(
@@ -328,3 +339,51 @@ def _lowest(points: np.ndarray, values: np.ndarray) -> float:
         return float(points[i])
     a, b, _ = np.polyfit(points[i - 1 : i + 2] - points[i], values[i - 1 : i + 2], 2)
     return float(points[i] - b / (2 * a)) if a > 0 else float(points[i])
+
+
+def _measure(data: Data) -> Recalibration:
+    def again(pairs: Pairs, view_seed: int) -> Pairs:
+        return data.again(pairs, view_seed, _VIEWS_PER_IMAGE)
+
+    temperature = fit_temperature(again(data.train, data.seed + 1), seed=data.seed)
+    judged = (again(pairs, data.seed + 2) for pairs in (data.heldout, data.train))
+    return Recalibration(temperature, *(temperature.apply(pairs) for pairs in judged))
+
+
+def _show(figures: Figures, arrays: Arrays) -> Shown:
+    def both(what: str, percent: bool = False, level: str = "") -> str:
+        ends = (figures["heldout"][f"{what}_{when}"] for when in ("before", "after"))
+        return "; ".join(told(end[level] if level else end, percent) for end in ends)
+
+    rows = [("temperature", told(figures["temperature"]))]
+    rows += [
+        (
+            f"coverage of the {100 * float(level):g} % interval, before and after",
+            both("coverage", True, level),
+        )
+        for level in figures["heldout"]["coverage_before"]
+    ]
+    rows.append(("CRPS on held-out views [degrees], before and after", both("crps")))
+    curves = {}
+    for label, when in (("as trained", "before"), ("recalibrated", "after")):
+        interval = arrays[f"heldout/{when}/central_interval"]
+        curves[label] = np.vstack([arrays[f"heldout/{when}/central"], interval.T])
+    plot = plots.Coverage(
+        "Coverage of central intervals",
+        "On the diagonal, intervals hold what they promise; above it they are too wide. Bands are "
+        "95 % intervals over images.",
+        "nominal coverage [%]",
+        arrays["heldout/before/levels"],
+        curves,
+    )
+    return Shown(rows, [plot])
+
+
+CHECK = Check(
+    "Do intervals of the angle hold what they promise?",
+    "One temperature, fitted on training views, recalibrates the predicted angle. It is judged on "
+    "held-out views. The shape of the recalibrated law is that of the training residuals; the "
+    "model says how wide one datum is relative to the others.",
+    _measure,
+    _show,
+)

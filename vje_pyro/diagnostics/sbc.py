@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from pyro import poutine
 from pyro.distributions import TorchDistribution
@@ -13,9 +14,10 @@ from torch import Tensor, nn
 
 from vje_pyro.diagnostics._programs import log_density, seeded, site_log_probs
 from vje_pyro.diagnostics._ranks import discoveries, rank_histogram, uniform_p_values
+from vje_pyro.diagnostics.check import Arrays, Check, Figures, Shown, Verdict
 from vje_pyro.diagnostics.nuts import run_nuts, starts
 from vje_pyro.diagnostics.pairs import Pairs
-from vje_pyro.diagnostics.verdict import Verdict
+from vje_pyro.diagnostics.plots import Ranks
 from vje_pyro.distributions._common import is_subdensity
 from vje_pyro.errors import VJEError
 from vje_pyro.inference import Evidence
@@ -137,20 +139,18 @@ def simulation_based_calibration(
     Each simulation takes the directional scale of a real datum, draws :math:`z^* \sim p(z)` and
     :math:`u, r \sim p(u, r \mid z^*)`, and then draws from a posterior of z:
 
-    - ``"nuts"``: of the model itself, by NUTS. Its positions must be uniform; if they are not,
-      density, gradient or sampler of a distribution are wrong, or NUTS has not converged: where
-      ``r_hat_max`` is far above 1.1, warm up for longer before blaming the model.
-    - ``"guide"``: of the guide, which reads the simulated embedding :math:`s' = r\,u`. Here other
-      positions say how the guide errs on data from its own model.
+    - ``"nuts"``: of the model itself, by NUTS. If its positions are not uniform, density, gradient
+      or sampler of a distribution are wrong, or NUTS has not converged (``r_hat_max`` far above
+      1.1: warm up for longer).
+    - ``"guide"``: of the guide, which reads the simulated embedding :math:`s' = r\,u`.
 
     Where the posterior is that of all views, all of them are simulated from one latent, and read.
 
-    A model generates from a normalised law :math:`p(x \mid z)`, while training may score with a
-    subdensity :math:`\tilde p(x \mid z) \le p(x \mid z)`. The mass that this lacks is read as data
-    that are lost: a simulation is kept with probability :math:`\tilde p / p`. Those that are kept
-    follow :math:`p(z)\,\tilde p(x \mid z)`, whose posterior is the one that the method trains
-    with, so the test is exact, and the normaliser, which is dear, is needed for simulations only.
-    Where a method has no radius, the simulated embedding gets the method's ``reference_radius``.
+    Training may score with a subdensity :math:`\tilde p(x \mid z) \le p(x \mid z)` of the law that
+    the model generates from. A simulation is then kept with probability :math:`\tilde p / p`. Those
+    that are kept follow :math:`p(z)\,\tilde p(x \mid z)`, whose posterior is the one that the
+    method trains with: the test is exact. Where a method has no radius, the simulated embedding
+    gets the method's ``reference_radius``.
 
     Args:
         pairs: The data, whose scales are used and whose embeddings are not.
@@ -339,3 +339,63 @@ def _quantities(
     names += ["norm", *(f"log {name}" for name in observed)]
     columns = torch.stack([z.norm(dim=-1), *(x.sum(-2) for x in observed.values())], dim=-1)
     return torch.cat([z, columns], dim=-1), tuple(names)
+
+
+def _show(figures: Figures, arrays: Arrays) -> Shown:
+    counts = dict(zip(figures["quantities"], figures["histogram"], strict=True))
+    found = "compatible with calibration" if figures["calibrated"] else "not calibrated"
+    rows = [
+        (
+            "verdict at 1 %",
+            f"{found} (p = {figures['p_value']:.2g}, Bonferroni over {len(counts)} quantities)",
+        ),
+        ("simulations, draws of each", f"{figures['num_simulations']}, {figures['num_draws']}"),
+    ]
+    if figures["r_hat_max"] is not None:
+        told = f"{figures['r_hat_max']:.2f}, {figures['divergences']}"
+        rows.append(("largest R-hat, divergences", told))
+    pooled = Ranks(
+        "All coordinates of z",
+        "Pooled, for the shape only: coordinates depend on each other, so the band is too narrow. "
+        "Full ends mean that the posterior is too narrow, a full middle that it is too wide.",
+        "rank of a coordinate of z",
+        np.sum([count for name, count in counts.items() if name.startswith("z[")], axis=0),
+    )
+    others = [
+        Ranks(
+            f"Rank of {name}", "Each count is within the band with 99 %.", f"rank of {name}", count
+        )
+        for name, count in counts.items()
+        if not name.startswith("z[")
+    ]
+    return Shown(rows, [pooled, *others])
+
+
+GUIDE = Check(
+    "Is the guide calibrated on data that the model generates?",
+    "Latents are drawn from the prior and data from the model. The guide reads each simulated "
+    "embedding as if it were a view: under the exact posterior ranks are uniform. The guide was "
+    "trained on real embeddings, so this also shows how unlike them the generated data are.",
+    lambda data: simulation_based_calibration(data.heldout, "guide", seed=data.seed),
+    _show,
+)
+
+NUTS = Check(
+    "Do model and sampler belong together?",
+    "Latents are drawn from the prior and data from the model. NUTS samples the exact posterior: "
+    "the ranks must be uniform, or a density, its gradient or its sampler is wrong.",
+    lambda data: simulation_based_calibration(
+        data.heldout,
+        "nuts",
+        num_samples=40,
+        num_simulations=100,
+        num_bins=5,
+        num_chains=2,
+        num_warmup=500,
+        thin=5,
+        max_tree_depth=7,
+        seed=data.seed,
+    ),
+    _show,
+    slow=True,
+)

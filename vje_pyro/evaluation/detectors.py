@@ -6,14 +6,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from sklearn.covariance import LedoitWolf
-from torch.nn.functional import normalize
 
-from vje_pyro.evaluation.knn import default_k
+from vje_pyro.evaluation.knn import default_k, nearest
 
 Detector = Callable[[NDArray[np.float32]], NDArray[np.float64]]
 """From features ``(N, D)`` to outlier scores ``(N,)``."""
-
-_SIMILARITIES = 1 << 25
 
 
 class KNNDistance:
@@ -35,15 +32,12 @@ class KNNDistance:
         self.k = default_k(len(bank)) if k is None else k
         if not 1 <= self.k <= len(bank):
             raise ValueError(f"k must be between 1 and the bank's {len(bank)} images, got {k}.")
-        self.bank = normalize(torch.from_numpy(bank), dim=1)
+        self.bank = torch.from_numpy(bank)
 
-    @torch.no_grad()
     def __call__(self, x: NDArray[np.float32]) -> NDArray[np.float64]:
         """Scores of features ``(N, D)``."""
-        queries = normalize(torch.from_numpy(x), dim=1)
-        parts = queries.split(max(1, _SIMILARITIES // len(self.bank)))
-        nearest = [(part @ self.bank.T).topk(self.k, dim=1).values[:, -1] for part in parts]
-        scores: NDArray[np.float64] = 1 - torch.cat(nearest).double().numpy()
+        similarities, _ = nearest(torch.from_numpy(x), self.bank, self.k)
+        scores: NDArray[np.float64] = 1 - similarities[:, -1].double().numpy()
         return scores
 
 

@@ -68,9 +68,8 @@ def knn_predict(
 ) -> Tensor:
     """Predicted classes, int64, shape ``(M,)``; of classes that tie the lowest is taken.
 
-    Runs in float32 on the device of its arguments, in chunks of test images; nothing is random.
-    A row of zeros has similarity 0 to everything. When several training images tie for the k-th
-    place, ``torch.topk`` decides which of them votes.
+    Runs in float32 on the device of its arguments; nothing is random. A row of zeros has similarity
+    0 to everything. If images tie for the k-th place, ``torch.topk`` decides which of them votes.
 
     Args:
         train_x: The bank, float, shape ``(N, D)``; need not be normalised.
@@ -84,15 +83,11 @@ def knn_predict(
         ValueError: If shapes, ``k``, ``temperature``, ``num_classes`` or the labels do not fit.
     """
     classes = _check(train_x, train_y, test_x, k, temperature, num_classes)
-    bank = normalize(train_x.float(), dim=1)
-    predictions = []
-    for queries in test_x.split(max(1, _SIMILARITIES // len(bank))):
-        similarity, index = (normalize(queries.float(), dim=1) @ bank.T).topk(k, dim=1)
-        # Relative to the nearest neighbour: the same vote, and no overflow at low temperature.
-        weight = ((similarity - similarity[:, :1]) / temperature).exp()
-        votes = weight.new_zeros(len(queries), classes).scatter_add_(1, train_y[index], weight)
-        predictions.append(votes.argmax(dim=1))
-    return torch.cat(predictions)
+    similarity, index = nearest(test_x, train_x, k)
+    # Relative to the nearest neighbour: the same vote, and no overflow at low temperature.
+    weight = ((similarity - similarity[:, :1]) / temperature).exp()
+    votes = weight.new_zeros(len(test_x), classes).scatter_add_(1, train_y[index], weight)
+    return votes.argmax(dim=1)
 
 
 def knn_accuracy(

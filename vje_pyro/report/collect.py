@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,41 +17,12 @@ from vje_pyro.errors import CheckpointError, DataError
 from vje_pyro.evaluation.result import Result
 from vje_pyro.method import ProbabilisticMethod
 from vje_pyro.reading import damaged, read_csv, validate
+from vje_pyro.run import Representation
 
 SEED = 0
 """Seed of every random choice that a report makes (which images, which queries)."""
 
 Floats = NDArray[np.floating[Any]]
-
-
-class Run(Protocol):
-    """What :func:`vje_pyro.report.write_report` reads of a run; ``vje_pyro.load`` returns one."""
-
-    device: Any
-
-    @property
-    def path(self) -> Path:
-        """The run directory."""
-
-    @property
-    def config(self) -> dict[str, Any]:
-        """The configuration."""
-
-    @property
-    def info(self) -> dict[str, Any]:
-        """What ``run.json`` holds."""
-
-    @property
-    def method(self) -> Any:
-        """The method."""
-
-    @property
-    def normalize(self) -> Any:
-        """From uint8 images to its input."""
-
-    @property
-    def source(self) -> Any:
-        """The data set."""
 
 
 @dataclass(frozen=True)
@@ -171,7 +142,9 @@ def read_results(folder: Path) -> Results:
     return results
 
 
-def measure(run: Run, names: tuple[str, ...], limit: int, batch_size: int = 256) -> Sample:
+def measure(
+    run: Representation, names: tuple[str, ...], limit: int, batch_size: int = 256
+) -> Sample:
     """Embeds at most ``limit`` images of the first split in ``names`` that the source has.
 
     Args:
@@ -219,7 +192,7 @@ def split_sizes(source: Any, names: tuple[str, ...]) -> dict[str, int]:
     return sizes
 
 
-def _describe(run: Run, images: Tensor) -> dict[str, Tensor]:
+def _describe(run: Representation, images: Tensor) -> dict[str, Tensor]:
     inputs = run.normalize(images)
     embeddings = run.method.embed(inputs)
     if not isinstance(run.method, ProbabilisticMethod):

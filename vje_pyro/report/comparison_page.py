@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from markupsafe import Markup
 
-from vje_pyro.report import charts, page
+from vje_pyro.report import charts, page, plots
 from vje_pyro.report.comparison import Contender, differences, unequal_budget
 from vje_pyro.report.comparison_tables import (
     ACCURACIES,
@@ -22,7 +22,7 @@ from vje_pyro.statistics import Figure
 CURVES = (
     ("knn", "epoch", "online kNN accuracy [%]", 100.0),
     ("knn", "minutes of training", "online kNN accuracy [%]", 100.0),
-    ("rankme", "epoch", "RankMe: effective rank", 1.0),
+    ("rankme", "epoch", "effective rank (RankMe)", 1.0),
 )
 """Column, both axes, and a factor on the values."""
 
@@ -82,7 +82,7 @@ def _dots(
         if rows:
             alt = f"{heading}: " + "; ".join(f"{row['name']} {row['shown']}" for row in rows)
             axis = heading.replace(" [", " accuracy [") if percent else heading
-            drawn.append((heading, charts.dots(alt, rows, names, axis)))
+            drawn.append((heading, plots.dots(alt, rows, names, axis)))
     return drawn
 
 
@@ -106,7 +106,7 @@ def _heat_map(contenders: Sequence[Contender]) -> Markup | None:
         return None
     names = [name for name in names if any(row["name"] == name for row in rows)]
     alt = "AUROC of " + "; ".join(f"{r['name']} on {r['column']}: {r['shown']}" for r in rows)
-    return charts.heat_map(alt, rows, names, sorted({row["column"] for row in rows}))
+    return plots.heat_map(alt, rows, names, sorted({row["column"] for row in rows}))
 
 
 def _curves(contenders: Sequence[Contender]) -> Charts:
@@ -120,7 +120,7 @@ def _curves(contenders: Sequence[Contender]) -> Charts:
                 found[label] = at[known], factor * curve.value[known]
         if found:
             axes = charts.Axis(x, whole=x == "epoch"), charts.Axis(y)
-            plot = charts.several(
+            plot = plots.several(
                 f"{y} against {x} of {', '.join(found)}", found, *axes, labels(contenders)
             )
             drawn.append((f"{y[0].upper()}{y[1:]} against {x}", plot))

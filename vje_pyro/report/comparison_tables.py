@@ -24,7 +24,7 @@ ACCURACIES = {
 """Heading of each accuracy by protocol and figure."""
 
 COST = {
-    "rankme": ("RankMe", 0),
+    "rankme": ("effective rank (RankMe)", 0),
     "step_ms": ("step [ms]", 0),
     "peak_memory": ("peak memory [MiB]", 0),
     "minutes": ("training [min]", 1),

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from markupsafe import Markup
 
-from vje_pyro.report import charts
+from vje_pyro.report import plots
 from vje_pyro.report.collect import Log
 
 
@@ -28,7 +28,7 @@ class Curve:
     title: str
     unit: str
     text: str
-    limits: charts.Limits = (None, None)
+    limits: plots.Limits = (None, None)
     spread: str = ""
     factor: float = 1.0
 
@@ -72,9 +72,9 @@ EPOCHS = (
     Curve("knn", "Online kNN", "accuracy [%]", "Nearest-neighbour accuracy on a held-out part of "
           "the training split. It follows training; the figures above are the measurement.",
           (0.0, 100.0), factor=100.0),
-    Curve("rankme", "RankMe", "effective rank", "Exponential of the entropy of the singular values "
-          "of the embeddings, which are not centred (Garrido et al., 2023). A fall is dimensional "
-          "collapse.", POSITIVE),
+    Curve("rankme", "Effective rank (RankMe)", "effective rank", "Exponential of the entropy of "
+          "the singular values of the embeddings, not centred (Garrido et al., 2023). A fall is "
+          "dimensional collapse.", POSITIVE),
     Curve("active_units", "Active units", "share of features [%]", "Features of the latent whose "
           "posterior mean varies over the images (variance above 0.01). Few or none: posterior "
           "collapse.", (0.0, 100.0), factor=100.0),
@@ -128,7 +128,7 @@ def _panel(
     if curve.column == "rankme" and reference is not None:
         limits = (0.0, reference[0] * 1.08)
     half = None if spread is None else np.nan_to_num(spread)
-    plot = charts.curve(
+    plot = plots.curve(
         x,
         values,
         x_label=against,

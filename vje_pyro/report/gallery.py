@@ -13,6 +13,7 @@ from torch import Tensor
 from torchvision.transforms.functional import resize, to_pil_image
 from torchvision.utils import make_grid
 
+from vje_pyro.evaluation.knn import nearest
 from vje_pyro.report.collect import SEED, Floats, Sample
 
 THUMBNAIL = 96
@@ -121,30 +122,19 @@ def extremes(sample: Sample, count: int = 12) -> tuple[list[Picture], list[Pictu
     return show(order[:count]), show(order[::-1][:count])
 
 
-def similarities(queries: Floats, bank: Floats) -> Floats:
-    """Cosine similarities ``(n, m)``; an embedding of length zero is similar to nothing."""
-
-    def unit(x: Floats) -> Floats:
-        return x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
-
-    return unit(queries) @ unit(bank).T
-
-
 def neighbours(
     queries: Sample, bank: Sample, rows: NDArray[np.int64], count: int = 8
 ) -> list[Neighbours]:
     """The nearest images in ``bank``, by cosine similarity, of some images of ``queries``."""
-    similarity = _similarity_without_self(queries, bank, rows)
-    count = min(count, len(bank) - (queries.name == bank.name))
-    order = np.argsort(-similarity, axis=1, kind="stable")[:, :count]
+    similarity, places = _nearest(queries, bank, rows, count)
     found = []
-    for position, row in enumerate(rows):
+    for row, near, values in zip(rows, places, similarity, strict=True):
         label = queries.labels[row]
         pictures = []
-        for near in order[position]:
-            known = label >= 0 and bank.labels[near] >= 0
-            right = bool(bank.labels[near] == label) if known else None
-            pictures.append(picture(bank, near, f"{similarity[position, near]:.3f}", right))
+        for place, value in zip(near, values, strict=True):
+            known = label >= 0 and bank.labels[place] >= 0
+            right = bool(bank.labels[place] == label) if known else None
+            pictures.append(picture(bank, place, f"{value:.3f}", right))
         found.append(Neighbours(picture(queries, int(row)), pictures))
     return found
 
@@ -154,8 +144,8 @@ def agreement(queries: Sample, bank: Sample, count: int = 8) -> float | None:
     rows = np.flatnonzero(queries.labels >= 0)
     if not len(rows) or not (bank.labels >= 0).all() or len(bank) <= count:
         return None
-    near = np.argpartition(-_similarity_without_self(queries, bank, rows), count, axis=1)
-    return float((bank.labels[near[:, :count]] == queries.labels[rows, None]).mean())
+    near = _nearest(queries, bank, rows, count)[1]
+    return float((bank.labels[near] == queries.labels[rows, None]).mean())
 
 
 def choose_queries(sample: Sample, count: int = 10) -> NDArray[np.int64]:
@@ -170,9 +160,14 @@ def choose_queries(sample: Sample, count: int = 10) -> NDArray[np.int64]:
     return chosen[np.argsort(sample.labels[chosen], kind="stable")]
 
 
-def _similarity_without_self(queries: Sample, bank: Sample, rows: NDArray[np.int64]) -> Floats:
-    similarity = similarities(queries.embeddings[rows], bank.embeddings)
-    if queries.name == bank.name:
-        same = queries.indices[rows, None] == bank.indices[None]
-        similarity = np.where(same, -np.inf, similarity)
-    return similarity
+def _nearest(
+    queries: Sample, bank: Sample, rows: NDArray[np.int64], count: int
+) -> tuple[Floats, NDArray[np.int64]]:
+    """Cosine similarities and places in the bank, ``(n, count)``; no image is its own neighbour."""
+    of_queries, of_bank = (torch.from_numpy(x.embeddings) for x in (queries, bank))
+    found = nearest(of_queries[rows], of_bank, min(count + 1, len(bank)))
+    similarity, places = (part.numpy() for part in found)
+    same = queries.name == bank.name
+    own = same & (bank.indices[places] == queries.indices[rows, None])
+    order = np.argsort(own, axis=1, kind="stable")[:, : min(count, len(bank) - same)]
+    return np.take_along_axis(similarity, order, 1), np.take_along_axis(places, order, 1)

@@ -15,12 +15,20 @@ from torch.distributions import Normal
 from vje_pyro.errors import DataError
 from vje_pyro.evaluation.result import Result
 from vje_pyro.inference import EmbeddingModel
-from vje_pyro.report import charts, curves, diagnostics, facts, gallery, projection, several_views
+from vje_pyro.report import (
+    charts,
+    curves,
+    diagnostics,
+    gallery,
+    plots,
+    projection,
+    run_summary,
+    several_views,
+)
 from vje_pyro.report.collect import (
     Floats,
     Log,
     Results,
-    Run,
     Sample,
     measure,
     read_log,
@@ -29,6 +37,7 @@ from vje_pyro.report.collect import (
 )
 from vje_pyro.report.page import write_page
 from vje_pyro.report.tables import Cell, Table, cell, title, words
+from vje_pyro.run import Representation
 from vje_pyro.training.run_dir import RunDir
 
 QUERY_SPLITS = ("test", "val", "train", "pretrain")
@@ -44,7 +53,7 @@ HEADLINES = {
 """What the accuracy of a protocol is called where it stands first, beside those of few labels."""
 
 
-def write_report(run: Run, out: str | Path | None = None) -> Path:
+def write_report(run: Representation, out: str | Path | None = None) -> Path:
     """Write the report of a run as one HTML file.
 
     Args:
@@ -59,7 +68,7 @@ def write_report(run: Run, out: str | Path | None = None) -> Path:
     return write_page("report.html", page, **context(run))
 
 
-def context(run: Run) -> dict[str, Any]:
+def context(run: Representation) -> dict[str, Any]:
     """Everything that the page shows, by section."""
     directory = RunDir(run.path)
     steps = read_log(directory.steps)
@@ -67,15 +76,15 @@ def context(run: Run) -> dict[str, Any]:
     sizes = split_sizes(run.source, ("pretrain", "train", "val", "test"))
     results = read_results(directory.results)
     last = (steps.last("step"), steps.last("time")) if steps else (None, None)
-    rows = facts.training_facts(run, sizes, *last)
-    info = facts.as_json({**run.info, "config": run.config})
+    rows = run_summary.training_facts(run, sizes, *last)
+    info = run_summary.as_json({**run.info, "config": run.config})
     rank = epochs.last("rankme") if epochs else None
     return {
         "title": f"{type(run.method).__name__} on {run.source.name}",
         "run_name": Path(run.path).resolve().name,
-        "summary": facts.summary(rows, sizes, run.source.name),
+        "summary": run_summary.summary(rows, sizes, run.source.name),
         "facts": rows,
-        "components": facts.distinct_components(run.config),
+        "components": run_summary.distinct_components(run.config),
         "tiles": _tiles(results, rank, run.method.num_features),
         "alarms": _alarms(epochs),
         "results": _results(results),
@@ -84,7 +93,7 @@ def context(run: Run) -> dict[str, Any]:
         "rankme": None if rank is None else f"{rank:.1f}",
         "views": several_views.section(results),
         "diagnostics": diagnostics.section(Path(run.path)),
-        "command": facts.command(run.info),
+        "command": run_summary.command(run.info),
         "run_path": shlex.quote(str(run.path)),
         "info": info,
         "info_uri": "data:application/json;base64," + base64.b64encode(info.encode()).decode(),
@@ -102,8 +111,9 @@ def _tiles(results: Results, rank: float | None, num_features: int) -> list[dict
         if (named := _headline(result, name)) and (shown := cell(name, figure))
     ]  # fmt: skip
     if rank is not None:
-        note = f"effective rank of {num_features} features"
-        tiles = [*tiles[: MAX_TILES - 1], {"name": "RankMe", "value": f"{rank:.1f}", "note": note}]
+        value, note = f"{rank:.1f}", f"of {num_features} features"
+        tile = {"name": "Effective rank (RankMe)", "value": value, "note": note}
+        tiles = [*tiles[: MAX_TILES - 1], tile]
     return tiles[:MAX_TILES]
 
 
@@ -135,7 +145,7 @@ def _results(results: Results) -> dict[str, Any]:
         "plot": _accuracies([result for _, result in results.read]),
         "tables": [_table(protocol, found) for protocol, found in groups],
         "refused": results.refused,
-        "settings": {file: facts.as_json(result.settings) for file, result in results.read},
+        "settings": {file: run_summary.as_json(result.settings) for file, result in results.read},
     }
 
 
@@ -152,7 +162,7 @@ def _accuracies(results: Iterable[Result]) -> Any:
     if not rows:
         return None
     alt = "; ".join(f"{row['name']} {row['shown']}" for row in rows)
-    return charts.dots(alt, rows, [row["name"] for row in rows], "accuracy [%]", distinct=False)
+    return plots.dots(alt, rows, [row["name"] for row in rows], "accuracy [%]", distinct=False)
 
 
 def _headline(result: Result, name: str) -> str:
@@ -186,7 +196,7 @@ def _whose(result: Result, among: list[Result]) -> str:
     return ", ".join(str(part) for part, other in zip(mine, differ, strict=True) if other and part)
 
 
-def _curves(run: Run, steps: Log | None, epochs: Log | None) -> dict[str, Any]:
+def _curves(run: Representation, steps: Log | None, epochs: Log | None) -> dict[str, Any]:
     missing = [
         f"logs/{name}.csv is not there or has no rows"
         for name, log in (("steps", steps), ("epochs", epochs))
@@ -197,7 +207,7 @@ def _curves(run: Run, steps: Log | None, epochs: Log | None) -> dict[str, Any]:
     return {"first": first, "rest": rest, "missing": "; ".join(missing)}
 
 
-def _pictures(run: Run) -> dict[str, Any]:
+def _pictures(run: Representation) -> dict[str, Any]:
     """The sections that need images; each says why where it cannot be drawn."""
     names = ("map", "neighbours", "certainty", "spectrum", "scale")
     try:
@@ -253,7 +263,7 @@ def _map(sample: Sample) -> dict[str, Any]:
         hover["nats"] = "entropy [nats]"
         section["entropy"] = _entropy_map(points, nats, hover, axes)
     spots = [(name, _densest(layout.points[labels == label])) for label, name in names.items()]
-    section["plot"] = charts.scatter(
+    section["plot"] = plots.scatter(
         f"{layout.kind} map of {len(layout.rows)} images, coloured by class",
         points,
         list(names.values()),
@@ -261,7 +271,7 @@ def _map(sample: Sample) -> dict[str, Any]:
         hover=hover,
         labels=[{"x": float(at[0]), "y": float(at[1]), "text": _cut(t, 16)} for t, at in spots],
         axes=axes,
-        size=760,
+        size=620,
     )
     return section
 
@@ -275,7 +285,7 @@ def _entropy_map(
     levels = np.searchsorted(edges[1:-1], nats)
     drawn = [{**p, "group": groups[level]} for p, level in zip(points, levels, strict=True)]
     alt = "The same map, coloured by the entropy of the posterior"
-    plot = charts.scatter(alt, drawn, groups, charts.LEVELS, hover=hover, axes=axes)
+    plot = plots.scatter(alt, drawn, groups, charts.LEVELS, hover=hover, axes=axes)
     return {"plot": plot, "legend": list(zip(groups, charts.LEVELS, strict=True))}
 
 
@@ -322,7 +332,7 @@ def _spectrum(sample: Sample) -> dict[str, Any]:
     count = len(shares)
     floor = max(float(shares[0]) * 1e-8, 1e-30)
     return {
-        "plot": charts.curve(
+        "plot": plots.curve(
             np.arange(1, count + 1),
             shares.clip(min=floor),
             x_label="index of the eigenvalue",
@@ -346,9 +356,9 @@ def _scale(sample: Sample, standard_prior: bool) -> dict[str, Any]:
     order = np.argsort(scale.mean(axis=0))
     low, high = (np.quantile(scale, q, axis=0)[order] for q in (0.05, 0.95))
     kl = 0.5 * (sample.loc**2 + scale**2 - 1 - 2 * np.log(scale)).mean(axis=0)
-    ranked = partial(charts.curve, rank, x_label="rank of the feature")
+    ranked = partial(plots.curve, rank, x_label="rank of the feature")
     section: dict[str, Any] = {
-        "histogram": charts.histogram(
+        "histogram": plots.histogram(
             scale,
             "posterior scale σ",
             reference=(1.0, "prior σ = 1") if standard_prior else None,

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from vje_pyro.evaluation.result import Result
-from vje_pyro.report import charts
+from vje_pyro.report import charts, plots
 from vje_pyro.report.collect import Floats, Results
 from vje_pyro.report.curves import Panel
 from vje_pyro.statistics import Figure
@@ -54,7 +54,7 @@ def _panels(result: Result) -> Iterator[Panel]:
         dashed = charts.layer("line", line, color=charts.REFERENCE, strokeDash=[5, 4])
         alt = f"Variance of the posterior against views: from {ends[0, 0]:.3g} to {ends[-1, 0]:.3g}"
         alt += f", predicted {expected[1][-1, 0]:.3g}"
-        drawn = [dashed, *charts.interval_layers(numbers, ends, "variance")]
+        drawn = [dashed, *plots.interval_layers(numbers, ends, "variance")]
         plot = charts.chart(alt, drawn, _views(numbers), charts.Axis("variance", zero=True))
         text = f"Mean over images and features, with 95 % intervals; dashed: {told}.{small}"
         yield Panel("Variance of the posterior", plot, text)
@@ -66,7 +66,7 @@ def _panels(result: Result) -> Iterator[Panel]:
         layers = []
         for level, (numbers, ends) in found.items():
             layers += charts.level(level, f"{level} %", LEVELS[level])
-            layers += charts.interval_layers(numbers, 100 * ends, "coverage [%]", LEVELS[level])
+            layers += plots.interval_layers(numbers, 100 * ends, "coverage [%]", LEVELS[level])
         worst = max(float(np.abs(100 * c[1][:, 0] - level).max()) for level, c in found.items())
         alt = f"Coverage of the {quantity} against views: off by at most {worst:.1f} points"
         y = charts.Axis("observed coverage [%]", domain=(0, 104))

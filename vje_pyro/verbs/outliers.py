@@ -80,7 +80,7 @@ def outliers(
     write_columns(table, {"image": np.array(names), "score": values[order]})
     shown = min(count, len(order))
     least, most = (
-        [pictures.show(row, f"{values[row]:.3g}") for row in rows.tolist()]
+        [pictures.show(row, f"{values[row]:#.3g}") for row in rows.tolist()]
         for rows in (order[:shown], order[::-1][:shown])
     )
     write_page(

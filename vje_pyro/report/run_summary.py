@@ -8,25 +8,19 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from vje_pyro.report.collect import Run
+from vje_pyro.run import Representation
 
 
-def find(config: Any, *names: str) -> Any:
-    """The value of the first of ``names`` found in a nested configuration.
+def find(config: Mapping[str, Any], place: str) -> Any:
+    """The value at a dotted place of a configuration, None where there is none.
 
-    A name with dots is a place; a plain one is looked for everywhere, outermost first.
+    >>> find({"loader": {"batch_size": 64}}, "loader.batch_size"), find({}, "loader.batch_size")
+    (64, None)
     """
-    for name in names:
-        start, _, last = name.rpartition(".")
-        level = [_at(config, start)] if start else [config]
-        while level:
-            for node in level:
-                if node.get(last) is not None:
-                    return node[last]
-            level = [v for node in level for v in node.values() if isinstance(v, Mapping)]
-    return None
+    node: Any = config
+    for key in place.split("."):
+        node = node.get(key) if isinstance(node, Mapping) else None
+    return node
 
 
 def components(config: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, str]]:
@@ -47,11 +41,8 @@ def distinct_components(config: Mapping[str, Any]) -> dict[str, str]:
 
     A configuration holds the encoder by itself and again inside the method.
     """
-    found: dict[str, str] = {}
-    for place, call in components(config):
-        if call not in found.values():
-            found[place] = call
-    return found
+    first = {call: place for place, call in reversed(list(components(config)))}
+    return {place: call for place, call in components(config) if first[call] == place}
 
 
 def command(info: Mapping[str, Any]) -> str:
@@ -83,39 +74,31 @@ def duration(seconds: float) -> str:
     return "{} h {} min".format(*divmod(round(seconds / 60), 60))
 
 
-def parameters(module: Any) -> int | None:
-    """Number of parameters, None for what is not a module."""
-    if not isinstance(module, torch.nn.Module):
-        return None
-    return sum(p.numel() for p in module.parameters())
-
-
 def training_facts(
-    run: Run, sizes: Mapping[str, int], steps: float | None, seconds: float | None
+    run: Representation, sizes: Mapping[str, int], steps: float | None, seconds: float | None
 ) -> dict[str, str]:
     """Rows of the table "what was trained"; what is not recorded is left out."""
-    config, info, source = run.config, run.info, run.source
-    encoder = run.method.encoder
-    weights = parameters(encoder)
-    side, channels = source.image_size, source.channels
+    config, info, source, encoder = run.config, run.info, run.source, run.method.encoder
+    side, classes = source.image_size, source.num_classes
+    kinds = _count(classes, "class", "es") if classes else "classes unknown"
+    weights = (f"{sum(p.numel() for p in m.parameters()):,}" for m in (encoder, run.method))
     facts: dict[str, Any] = {
         "Method": type(run.method).__name__,
         "Likelihoods": _likelihoods(config),
-        "Guide": _named(config, "guide", "posterior"),
+        "Guide": _named(config, "method.guide"),
         "Encoder": type(encoder).__name__,
         "Embedding": f"D = {run.method.num_features}",
-        "Parameters": (f"{weights:,} of the encoder, " if weights else "")
-        + f"{parameters(run.method) or 0:,} in all",
-        "Data": f"{source.name}: {side} × {side} pixels, {_count(channels, 'channel')}, "
-        + (_count(source.num_classes, "class", "es") if source.num_classes else "classes unknown"),
+        "Parameters": "{} of the encoder, {} in all".format(*weights),
+        "Data": f"{source.name}: {side} × {side} pixels, {_count(source.channels, 'channel')}, "
+        + kinds,
         "Images": ", ".join(f"{name} {size:,}" for name, size in sizes.items()),
-        "Optimiser": _named(config, "optimizer", "optimiser", "optim"),
-        "Schedule": _named(config, "schedule", "scheduler"),
-        "Batch": find(config, "loader.batch_size", "batch_size"),
-        "Epochs": find(config, "training.epochs", "epochs"),
+        "Optimiser": _named(config, "optimizer"),
+        "Schedule": _named(config, "schedule"),
+        "Batch": find(config, "loader.batch_size"),
+        "Epochs": find(config, "training.epochs"),
         "Steps": None if steps is None else f"{steps:,.0f}",
-        "Precision": info.get("precision") or find(config, "precision"),
-        "Seed": info.get("seed", find(config, "seed")),
+        "Precision": info.get("precision") or find(config, "device.precision"),
+        "Seed": info.get("seed", config.get("seed")),
         "Training time": None if seconds is None else duration(seconds),
         "Created": _moment(info.get("created")),
         "Resumed": _count(len(info["resumed"]), "time") if info.get("resumed") else None,
@@ -128,39 +111,27 @@ def training_facts(
 def summary(facts: Mapping[str, str], sizes: Mapping[str, int], data_name: str) -> str:
     """What was trained, in one sentence."""
     names = re.sub(r"\([^()]*\)", "", facts.get("Likelihoods", ""))  # without arguments
-    likelihoods = f" ({names})" if names else ""
     count = sizes.get("pretrain") or sizes.get("train")
-    parts = [f"{facts['Method']}{likelihoods} was trained on "]
-    parts.append(f"{count:,} images of {data_name}" if count else data_name)
-    if "Encoder" in facts:
-        parts.append(f" with the encoder {facts['Encoder']}")
-    parts.append(f", {facts['Embedding']}")
-    if "Epochs" in facts:
-        parts.append(f", for {_count(facts['Epochs'], 'epoch')}")
-    if "Training time" in facts:
-        parts.append(f" in {facts['Training time']}")
-    if "Seed" in facts:
-        parts.append(f", seed {facts['Seed']}")
+    parts = [
+        facts["Method"] + (f" ({names})" if names else ""),
+        " was trained on ",
+        f"{count:,} images of {data_name}" if count else data_name,
+        f" with the encoder {facts['Encoder']}, {facts['Embedding']}",
+        f", for {_count(facts['Epochs'], 'epoch')}" if "Epochs" in facts else "",
+        f" in {facts['Training time']}" if "Training time" in facts else "",
+        f", seed {facts['Seed']}" if "Seed" in facts else "",
+    ]
     return "".join(parts) + "."
 
 
-def _at(config: Mapping[str, Any], place: str) -> Mapping[str, Any]:
-    for key in place.split("."):
-        node = config.get(key)
-        config = node if isinstance(node, Mapping) else {}
-    return config
+def _likelihoods(config: Mapping[str, Any]) -> str:
+    """Factors of the likelihood."""
+    calls = (_named(config, f"method.{name}") for name in ("direction", "radius"))
+    return " × ".join(filter(None, calls))
 
 
-def _likelihoods(config: Mapping[str, Any]) -> str | None:
-    """Factors of the likelihood, by the usual names of their places in a configuration."""
-    roles = ("direction", "directional", "radius", "radial", "likelihood")
-    parts = components(config.get("method", config))
-    found = [call for place, call in parts if place.split(".")[-1] in roles]
-    return " × ".join(found) or None
-
-
-def _named(config: Mapping[str, Any], *names: str) -> str | None:
-    node = find(config, *names)
+def _named(config: Mapping[str, Any], place: str) -> str | None:
+    node = find(config, place)
     if isinstance(node, Mapping):
         return _call(node) if "_target_" in node else str(node.get("name") or "") or None
     return None if node is None else str(node)
@@ -184,7 +155,7 @@ def _plain(value: Any) -> str:
 
 
 def _moment(text: Any) -> str | None:
-    """A time of ISO 8601 without what nobody reads; other texts as they are."""
+    """A time of ISO 8601 to the minute; other texts as they are."""
     try:
         return datetime.fromisoformat(str(text)).strftime("%Y-%m-%d %H:%M %Z").strip()
     except ValueError:
