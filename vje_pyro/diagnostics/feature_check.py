@@ -30,9 +30,9 @@ from vje_pyro.errors import VJEError
 _LEVEL = 0.01
 _ADVICE = {
     "posterior": "Guide or likelihood do not fit these data: see blocks for the guide, comparison "
-    "for the likelihood, or let its scale be inferred (latents=).",
-    "prior": "The model's own data are unlike these: aggregate_kl of latent tells how far off the "
-    "prior is. Give it freedom (prior=).",
+    "for the likelihood, or infer its scale (latents=).",
+    "prior": "The data that the model generates differ from these: see aggregate_kl of latent. "
+    "Choose a more flexible prior (prior=).",
 }
 _MAX_BINS = 10
 _MIN_IMAGES = 10

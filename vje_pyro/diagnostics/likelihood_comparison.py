@@ -195,7 +195,7 @@ def compare_likelihoods(
     for name, likelihood in candidates.items():
         _refuse_subdensity(name, _subdensities(_with(train, likelihood)))
         steps = num_steps, max(1, num_steps // 2)
-        method, half = (fit(likelihood, num_steps=number) for number in steps)
+        method, half = (fit(likelihood=likelihood, num_steps=number) for number in steps)
         scores[name] = scored(heldout, method)
         value = scores[name].joint.mean()
         optimism = scored(train.subset(slice(len(heldout))), method).joint.mean() - value

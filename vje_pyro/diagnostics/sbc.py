@@ -95,8 +95,8 @@ class SBC:
         if self.sampler == "guide":
             return Verdict(
                 True,
-                f"{what} on the model's own data: the guide is wrong there, or they are unlike the "
-                f"embeddings that it was trained on (aggregate_kl of latent tells).",
+                f"{what} on data of the model: the guide is wrong there, or they differ "
+                f"from the embeddings that it was trained on (see aggregate_kl of latent).",
             )
         return Verdict(
             True,
