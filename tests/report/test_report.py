@@ -28,7 +28,7 @@ SAID = {
     "": ("trained on 1,400 images of digits", "No collapse alarm in 20 logged epochs"),
     "trained": (
         *("SphericalStudentT(df=1)", "AdamW(lr=0.002", "D = 24", "c47b9240f1", "1 min 20 s"),
-        *("Batch 128", "train 1,400, test 397", "32-true"),
+        *("Batch128", "train 1,400, test 397", "32-true"),
         "DiagonalNormal(hidden=64)",
     ),
     "figures": (
