@@ -100,29 +100,6 @@ def test_observed_and_constant_data_are_those_of_the_pairs(data, pairs):
     assert torch.equal(constant["index"], pairs.indices)
 
 
-def test_angles_are_in_degrees_from_the_posterior_mean(data, pairs):
-    center = normalize(pairs.posterior.mean, dim=-1).view(2, -1, pairs.num_features)
-    center = center.transpose(0, 1)
-    for name in ("posterior_predictive", "observed_data"):
-        values = group(data, name)
-        cosine = (values["direction"] * center).sum(-1).double().clamp(-1, 1)
-        expected = torch.rad2deg(torch.acos(cosine))
-        torch.testing.assert_close(values["angle"].double(), expected, rtol=1e-3, atol=0.05)
-
-
-def test_draws_of_the_prior_and_the_posterior_are_theirs(data, pairs):
-    prior, posterior = (group(data, name)["z"][0] for name in ("prior", "posterior"))
-    assert abs(prior.mean()) < 0.02
-    assert abs(prior.std() - 1) < 0.02
-    mean = pairs.posterior.mean.view(2, -1, pairs.num_features).transpose(0, 1)
-    stddev = pairs.posterior.stddev.view(2, -1, pairs.num_features).transpose(0, 1)
-    standard = (posterior - mean) / stddev
-    assert abs(standard.mean()) < 0.02
-    assert abs(standard.std() - 1) < 0.02
-    radius = group(data, "posterior_predictive")["radius"]
-    assert (radius[0] - posterior.norm(dim=-1)).abs().median() < 2
-
-
 def test_the_file_holds_it_all(data, tmp_path):
     path = save_netcdf(data, tmp_path / "new" / "inference.nc")
     assert [p.name for p in path.parent.iterdir()] == ["inference.nc"]

@@ -170,6 +170,22 @@ def write_results(path: Path) -> None:
     result("few-label-v1", few, {"labels": [1, 5, 10], "draws": 10})
 
 
+def write_diagnosis(path: Path) -> None:
+    """What ``vje diagnose`` writes of one check."""
+    figure = {"value": 0.5, "low": 0.4, "high": 0.6, "n": 40}
+    importance = dict.fromkeys(("pareto_k_above_0.7", "ess_fraction", "elbo_to_bound"), figure)
+    importance |= {"bounds": {str(k): figure for k in (1, 10, 100)}}
+    text = "k-hat is 2.99 in the median, above 0.7: weights cannot correct the guide."
+    importance |= {"verdict": {"flagged": True, "text": text}}
+    content = {"schema": "vje-pyro-diagnostics", "schema_version": 2, "seed": 0, "created": "now"}
+    content |= {"images": {"heldout": 20, "train": 40}, "checks": {"importance": importance}}
+    folder = path / "diagnostics"
+    folder.mkdir()
+    (folder / "diagnostics.json").write_text(json.dumps(content))
+    k_hat = np.random.default_rng(0).normal(2.9, 0.5, 40)
+    np.savez(folder / "arrays.npz", **{"importance/pareto_k": k_hat})
+
+
 def make_run(path: Path, *, probabilistic: bool = True, small: bool = True) -> FakeRun:
     """A run directory with logs and results, and the object that stands for it."""
     torch.manual_seed(0)
@@ -219,8 +235,10 @@ def baseline(tmp_path: Path) -> FakeRun:
 
 @pytest.fixture(scope="session")
 def full(tmp_path_factory: pytest.TempPathFactory) -> FakeRun:
-    """A run with all images and all logs; not to be changed."""
-    return make_run(tmp_path_factory.mktemp("report") / "run", small=False)
+    """A run with all images, all logs and a diagnosis; not to be changed."""
+    run = make_run(tmp_path_factory.mktemp("report") / "run", small=False)
+    write_diagnosis(run.path)
+    return run
 
 
 @pytest.fixture(scope="session")

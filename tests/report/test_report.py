@@ -32,8 +32,8 @@ SAID = {
         "DiagonalNormal(hidden=64)",
     ),
     "figures": (
-        *("94.7 %", "[92.4, 96.7]", "397", "95% bootstrap over test images"),
-        *("accuracy, 5 labels a class", "95% t-interval over 10 draws, logit scale"),
+        *("94.7 %", "[92.4, 96.7]", "397", "95 % bootstrap over test images"),
+        *("accuracy, 5 labels a class", "95 % t-interval over 10 draws, logit scale"),
         "Protocol knn-v1",
     ),
     "curves": (
@@ -44,6 +44,10 @@ SAID = {
     "spectrum": (
         *("Participation ratio", "of 24: (Σ λ)² / Σ λ²"),
         *("Effective rank (RankMe)", "of 24: exponential of the entropy"),
+    ),
+    "diagnostics": (
+        *("Is the guide close to the exact posterior?", "effective share of the draws"),
+        *("⚠ found: k-hat is 2.99 in the median", "50.0 % [40.0, 60.0]", "Pareto k-hat"),
     ),
     "reproduce": ("vje train experiment=digits 'data.root=my data'", '"torch": "2.14.1"'),
 }
@@ -97,8 +101,8 @@ def test_has_every_section_plot_and_word(full: Any, page: Page) -> None:
     assert [a["id"] for a in page.all("section")] == list(SECTIONS)
     assert page.with_class("missing") == page.with_class("loud") == page.with_class("live") == 0
     assert page.with_class("calm") == 1
-    # 15 curves, 1 of the spectrum, 3 of the posterior, 2 maps, 1 of accuracies
-    assert page.with_class("chart") == len(page.all("svg")) == 22
+    # 15 curves, 1 of the spectrum, 3 of the posterior, 2 maps, 1 of accuracies, 2 of a check
+    assert page.with_class("chart") == len(page.all("svg")) == 24
     drawn = [a for a in page.all("div") if a.get("class") == "chart"]
     assert all(a["role"] == "img" and len(str(a["aria-label"])) > 20 for a in drawn)
     assert len(page.all("img")) == 2 * 12 + 10 * 9 + 1  # and the thumbnails of the map

@@ -190,10 +190,10 @@ def compare_likelihoods(
         return heldout_scores(replace(pairs, method=method), num_samples, seed)
 
     options = {"batch_size": batch_size, "learning_rate": learning_rate, "seed": seed}
-    fit = partial(refit, train, guide=guide, **options)  # type: ignore[arg-type]
     scores, fit_errors = {}, {}
     for name, likelihood in candidates.items():
         _refuse_subdensity(name, _subdensities(_with(train, likelihood)))
+        fit = partial(refit, train, guide=guide, **options)  # type: ignore[arg-type]
         steps = num_steps, max(1, num_steps // 2)
         method, half = (fit(likelihood=likelihood, num_steps=number) for number in steps)
         scores[name] = scored(heldout, method)

@@ -184,7 +184,7 @@ def _table(protocol: str, results: list[Result]) -> Table:
     kinds = dict.fromkeys(figure.interval for r in results for figure in r.figures.values())
     first = results[0]
     small = f"Protocol {protocol}; features {first.method}, {first.features}; data "
-    small += f"{first.dataset.get('name', '')}. Intervals: {'; '.join(kinds)}."
+    small += f"{first.dataset.get('name', '')}. Intervals: {'; '.join(kinds)}.".replace("%", " %")
     headings = ("figure", *(["of"] if any(whose) else []), "value", "n")
     return Table(title(protocol), headings, rows, small)
 
