@@ -124,19 +124,14 @@ def _show(figures: Figures, arrays: Arrays) -> Shown:
     worst = int(np.argmax(medians))
     found = sum(k > RELIABLE_K for k in medians)
     plot = Histogram(
-        "k-hat of blocks",
-        "A value is a block of features of a datum.",
-        "k-hat of a block",
-        arrays["pareto_k"],
-        mark=(RELIABLE_K, "0.7"),
-    )
-    return Shown(
-        [
-            ("blocks with a median k-hat above 0.7", f"{found} of {len(medians)}"),
-            ("worst block, its median k-hat", f"{figures['blocks'][worst]}, {medians[worst]:.2f}"),
-        ],
-        [plot],
-    )
+        "k-hat of blocks", "A value is a block of features of a datum.", "k-hat of a block",
+        arrays["pareto_k"], mark=(RELIABLE_K, "0.7"),
+    )  # fmt: skip
+    rows = [
+        ("blocks with a median k-hat above 0.7", f"{found} of {len(medians)}"),
+        ("worst block, its median k-hat", f"{figures['blocks'][worst]}, {medians[worst]:.2f}"),
+    ]
+    return Shown(rows, [plot])
 
 
 CHECK = Check(

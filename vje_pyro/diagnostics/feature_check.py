@@ -200,37 +200,24 @@ def _show(figures: Figures, arrays: Arrays) -> Shown:
     counts = dict(zip(names, map(np.array, figures["histogram"]), strict=True))
     features = [name for name in names if ":" not in name]
     wrong = {name for name, found in zip(names, figures["found"], strict=True) if found}
-    of_features = len(wrong.intersection(features))
-    return Shown(
-        [
-            ("predictive draws", f"{figures['num_draws']} of the {figures['kind']}"),
-            (
-                "features not as predicted, false discovery rate 1 %",
-                f"{of_features} of {len(features)}",
-            ),
-            (
-                "blocks not as predicted",
-                f"{len(wrong) - of_features} of {len(names) - len(features)}",
-            ),
-        ],
-        [
-            Ranks(
-                "PIT of all features",
-                "Pooled, for the shape only: features depend on each other, so the band is too "
-                "narrow. A full middle means predictions wider than the data, full ends narrower "
-                "ones.",
-                "PIT of a feature",
-                np.sum([counts[name] for name in features], 0),
-            ),
-            Ranks(
-                f"PIT of the distance of {names[-1]}",
-                "To the left, all features together lie nearer to their predictions than these "
-                "say, to the right farther.",
-                "PIT of the distance",
-                counts[names[-1]],
-            ),
-        ],
-    )
+    in_features, of_blocks = len(wrong.intersection(features)), len(names) - len(features)
+    rows = [
+        ("predictive draws", f"{figures['num_draws']} of the {figures['kind']}"),
+        (
+            "features not as predicted, false discovery rate 1 %",
+            f"{in_features} of {len(features)}",
+        ),
+        ("blocks not as predicted", f"{len(wrong) - in_features} of {of_blocks}"),
+    ]
+    pooled = np.sum([counts[name] for name in features], 0)
+    return Shown(rows, [
+        Ranks("PIT of all features", "Pooled, for the shape only: features depend on each other, "
+              "so the band is too narrow. A full middle means predictions wider than the data, "
+              "full ends narrower ones.", "PIT of a feature", pooled),
+        Ranks(f"PIT of the distance of {names[-1]}", "To the left, all features lie nearer "
+              "to their predictions than these say, to the right farther.",
+              "PIT of the distance", counts[names[-1]]),
+    ])  # fmt: skip
 
 
 def _measure(data: Data, kind: str) -> FeatureCheck:

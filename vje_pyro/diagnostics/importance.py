@@ -183,31 +183,19 @@ def pareto_k(log_weights: Tensor) -> Tensor:
 def _show(figures: Figures, arrays: Arrays) -> Shown:
     numbers = sorted(map(int, figures["bounds"]))
     bounds = [figures["bounds"][str(k)] for k in numbers]
-    return Shown(
-        [
-            ("data with k-hat above 0.7", told(figures["pareto_k_above_0.7"], percent=True)),
-            ("effective share of the draws", told(figures["ess_fraction"], percent=True)),
-            ("nats from the ELBO to the best bound", told(figures["elbo_to_bound"])),
-        ],
-        [
-            Histogram(
-                "Pareto k-hat",
-                "Above 0.7 the guide misses part of the posterior.",
-                "k-hat of a datum",
-                arrays["pareto_k"],
-                mark=(RELIABLE_K, "0.7"),
-            ),
-            Intervals(
-                "Importance-weighted bound",
-                "K = 1 is the ELBO. With K the bound rises to the log evidence. Bars are 95 % "
-                "intervals over images.",
-                "draws K",
-                "bound [nats]",
-                numbers,
-                [[bound[end] for end in ("value", "low", "high")] for bound in bounds],
-            ),
-        ],
-    )
+    ends = [[bound[end] for end in ("value", "low", "high")] for bound in bounds]
+    rows = [
+        ("data with k-hat above 0.7", told(figures["pareto_k_above_0.7"], percent=True)),
+        ("effective share of the draws", told(figures["ess_fraction"], percent=True)),
+        ("nats from the ELBO to the best bound", told(figures["elbo_to_bound"])),
+    ]
+    return Shown(rows, [
+        Histogram("Pareto k-hat", "Above 0.7 the guide misses part of the posterior.",
+                  "k-hat of a datum", arrays["pareto_k"], mark=(RELIABLE_K, "0.7")),
+        Intervals("Importance-weighted bound", "K = 1 is the ELBO. With K the bound rises to the "
+                  "log evidence. Bars are 95 % intervals over images.",
+                  "draws K", "bound [nats]", numbers, ends),
+    ])  # fmt: skip
 
 
 CHECK = Check(

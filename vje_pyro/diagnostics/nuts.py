@@ -234,18 +234,14 @@ def _show(figures: Figures, arrays: Arrays) -> Shown:
     rows = [
         ("sampled", f"{sampled} draws each"),
         ("largest R-hat, divergences", f"{figures['r_hat_max']:.3f}, {figures['divergences']}"),
-        (
-            "|difference of means| in exact standard deviations, median and 95 %",
-            numbers("abs_difference_quantiles_50_95"),
-        ),
+        ("|difference of means| in exact standard deviations, median and 95 %",
+         numbers("abs_difference_quantiles_50_95")),
         ("guide's scale over the exact one, 5 %, median, 95 %", numbers("ratio_quantiles_5_50_95")),
         ("overlap of the marginals, 5 % and median", numbers("overlap_quantiles_5_50")),
-    ]
+    ]  # fmt: skip
     plots = [
-        Agreement(
-            f"{what.capitalize()}s", caption, f"{what} by NUTS", f"{what} of the guide",
-            arrays[what].ravel(), arrays[f"guide_{what}"].ravel(),
-        )
+        Agreement(f"{what.capitalize()}s", caption, f"{what} by NUTS", f"{what} of the guide",
+                  arrays[what].ravel(), arrays[f"guide_{what}"].ravel())
         for what, caption in (
             ("mean", "On the diagonal both agree."),
             ("scale", "Below the diagonal the guide is too narrow."),

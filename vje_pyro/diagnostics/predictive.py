@@ -257,29 +257,19 @@ def _show(figures: Figures, arrays: Arrays) -> Shown:
         if (found := figures[name]) is None:
             continue
         unit, pit, mean = found["unit"], found["pit"], found["statistics"]["mean"]
-        replicated = f"{mean['value']:.2f} [{mean['low']:.2f}, {mean['high']:.2f}]"
-        rows.append(
-            (
-                f"mean {name} [{unit}]: observed; replicated [95 %]",
-                f"{mean['observed']:.2f}; {replicated} (p = {mean['p_value']:.2g})",
-            )
-        )
+        interval = f"[{mean['low']:.2f}, {mean['high']:.2f}] (p = {mean['p_value']:.2g})"
+        value = f"{mean['observed']:.2f}; {mean['value']:.2f} {interval}"
+        rows.append((f"mean {name} [{unit}]: observed; replicated [95 %]", value))
+        counts, draws = np.array(pit["histogram"]) * found["num_data"], arrays.get(f"{name}/draws")
         plots += [
-            Histogram(
-                f"The {name}, observed and replicated",
-                "Filled: held-out views. Outline: drawn from the model.",
-                f"{name} [{unit}]",
-                arrays[f"{name}/observed"],
-                outline=arrays[f"{name}/draws"].ravel() if f"{name}/draws" in arrays else None,
-            ),
-            Ranks(
-                f"PIT of the {name}",
-                f"Level if the predictions are calibrated (Kolmogorov–Smirnov p = "
-                f"{pit['p_value']:.2g}). A full middle means predictions wider than the data.",
-                f"PIT of the {name}",
-                np.array(pit["histogram"]) * found["num_data"],
-            ),
-        ]
+            Histogram(f"The {name}, observed and replicated",
+                      "Filled: held-out views. Outline: drawn from the model.",
+                      f"{name} [{unit}]", arrays[f"{name}/observed"],
+                      outline=None if draws is None else draws.ravel()),
+            Ranks(f"PIT of the {name}", "Level if the predictions are calibrated "
+                  f"(Kolmogorov–Smirnov p = {pit['p_value']:.2g}). A full middle means predictions "
+                  "wider than the data.", f"PIT of the {name}", counts),
+        ]  # fmt: skip
     return Shown(rows, plots)
 
 

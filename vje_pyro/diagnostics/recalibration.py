@@ -356,13 +356,9 @@ def _show(figures: Figures, arrays: Arrays) -> Shown:
         return "; ".join(told(end[level] if level else end, percent) for end in ends)
 
     rows = [("temperature", told(figures["temperature"]))]
-    rows += [
-        (
-            f"coverage of the {100 * float(level):g} % interval, before and after",
-            both("coverage", True, level),
-        )
-        for level in figures["heldout"]["coverage_before"]
-    ]
+    for level in figures["heldout"]["coverage_before"]:
+        name = f"coverage of the {100 * float(level):g} % interval, before and after"
+        rows.append((name, both("coverage", True, level)))
     rows.append(("CRPS on held-out views [degrees], before and after", both("crps")))
     curves = {}
     for label, when in (("as trained", "before"), ("recalibrated", "after")):
@@ -372,10 +368,8 @@ def _show(figures: Figures, arrays: Arrays) -> Shown:
         "Coverage of central intervals",
         "On the diagonal, intervals hold what they promise; above it they are too wide. Bands are "
         "95 % intervals over images.",
-        "nominal coverage [%]",
-        arrays["heldout/before/levels"],
-        curves,
-    )
+        "nominal coverage [%]", arrays["heldout/before/levels"], curves,
+    )  # fmt: skip
     return Shown(rows, [plot])
 
 

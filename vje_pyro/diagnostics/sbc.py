@@ -344,27 +344,23 @@ def _quantities(
 def _show(figures: Figures, arrays: Arrays) -> Shown:
     counts = dict(zip(figures["quantities"], figures["histogram"], strict=True))
     found = "compatible with calibration" if figures["calibrated"] else "not calibrated"
+    found += f" (p = {figures['p_value']:.2g}, Bonferroni over {len(counts)} quantities)"
     rows = [
-        (
-            "verdict at 1 %",
-            f"{found} (p = {figures['p_value']:.2g}, Bonferroni over {len(counts)} quantities)",
-        ),
+        ("verdict at 1 %", found),
         ("simulations, draws of each", f"{figures['num_simulations']}, {figures['num_draws']}"),
     ]
-    if figures["r_hat_max"] is not None:
-        told = f"{figures['r_hat_max']:.2f}, {figures['divergences']}"
-        rows.append(("largest R-hat, divergences", told))
+    if (r_hat := figures["r_hat_max"]) is not None:
+        rows.append(("largest R-hat, divergences", f"{r_hat:.2f}, {figures['divergences']}"))
+    coordinates = [count for name, count in counts.items() if name.startswith("z[")]
     pooled = Ranks(
         "All coordinates of z",
         "Pooled, for the shape only: coordinates depend on each other, so the band is too narrow. "
         "Full ends mean that the posterior is too narrow, a full middle that it is too wide.",
         "rank of a coordinate of z",
-        np.sum([count for name, count in counts.items() if name.startswith("z[")], axis=0),
+        np.sum(coordinates, axis=0),
     )
     others = [
-        Ranks(
-            f"Rank of {name}", "Each count is within the band with 99 %.", f"rank of {name}", count
-        )
+        Ranks(f"Rank of {name}", "Each count is in the band with 99 %.", f"rank of {name}", count)
         for name, count in counts.items()
         if not name.startswith("z[")
     ]
@@ -385,17 +381,9 @@ NUTS = Check(
     "Latents are drawn from the prior and data from the model. NUTS samples the exact posterior: "
     "the ranks must be uniform, or a density, its gradient or its sampler is wrong.",
     lambda data: simulation_based_calibration(
-        data.heldout,
-        "nuts",
-        num_samples=40,
-        num_simulations=100,
-        num_bins=5,
-        num_chains=2,
-        num_warmup=500,
-        thin=5,
-        max_tree_depth=7,
-        seed=data.seed,
+        data.heldout, "nuts", num_samples=40, num_simulations=100, num_bins=5, num_chains=2,
+        num_warmup=500, thin=5, max_tree_depth=7, seed=data.seed,
     ),
     _show,
     slow=True,
-)
+)  # fmt: skip
