@@ -58,6 +58,7 @@ TOP = ("models", "guides", "experiments", "benchmarks", "studies")
 def floors():
     """Room → floor, as CONTRIBUTING draws the house."""
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    text = text.split("## The house\n")[1].split("\n## ")[0]
     drawn = re.findall(r"^(\d+)\. (.*?)(?=^\d+\. |^$)", text, re.MULTILINE | re.DOTALL)
     return {room: int(n) for n, line in drawn for room in re.findall(r"`(\w+)`", line)}
 
