@@ -162,7 +162,7 @@ IMAGE = ("1.png", picture(1))
         ([IMAGE, ("1.cls", b"\xff")], "*.tar", r"1\.cls: not a label"),
         ([IMAGE, ("1.cls", b"0"), ("2.png", b"x"), ("2.cls", b"ant")], "*.tar", "beside"),
         ("image", "*.tar", r"truncated shard .*a\.tar.*number 0"),
-        ("end", "*.tar", r"truncated shard .*a\.tar.*no end mark; its last whole .* number 1"),
+        ("end", "*.tar", r"truncated shard .*a\.tar.*no end mark; its last complete .* number 1"),
     ],
 )
 def test_index_refuses(tmp_path, shard, pattern, message):
