@@ -2,7 +2,6 @@ import pytest
 import torch
 from torch.distributions import Normal
 
-from vje_pyro.diagnostics._images import per_image
 from vje_pyro.diagnostics.coverage import LEVELS, expected_coverage
 
 
@@ -69,9 +68,3 @@ def test_the_interval_is_over_images():
 def _width(coverage):
     low, high = coverage.central_interval[LEVELS.index(0.5)].tolist()
     return high - low
-
-
-def test_means_of_images_in_any_order():
-    values = torch.tensor([[1.0, 10.0], [2.0, 20.0], [5.0, 50.0]])
-    means = per_image(values, torch.tensor([7, 3, 7]))
-    torch.testing.assert_close(means, torch.tensor([[2.0, 20.0], [3.0, 30.0]]))

@@ -154,7 +154,7 @@ def curve(
     layers.append(layer("point", rows(x=place_, y=middle), said, **points))
     layers += level(*reference) if reference else []
     layers += [line for at in alarms for line in place(at, colour=ALARM)]
-    across = Axis(x_label, whole=True, domain=_ends(place_))
+    across = Axis(x_label, whole=True)
     up = Axis(y_label, log=10 if log else None, domain=domain)
     return chart(alt, layers, across, up, title=remark)
 
@@ -317,10 +317,6 @@ def _frame(
     floor, ceiling = limits
     bottom = bottom - margin if floor is None else floor
     return (bottom, top + margin if ceiling is None else ceiling), remark
-
-
-def _ends(values: NDArray[Any]) -> tuple[float, float] | None:
-    return (float(values.min()), float(values.max())) if np.ptp(values) > 0 else None
 
 
 def _tails(cut: bool) -> tuple[float, float]:

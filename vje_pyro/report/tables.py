@@ -17,11 +17,11 @@ TITLES = {
     "linear": "Classification by a linear layer",
     "linear-sgd": "Classification by a linear layer, trained with SGD",
     "few-label": "Classification from few labels",
-    "bayes-heads": "Classifiers that know how sure they are",
+    "bayes-heads": "Calibrated classifiers from few labels",
     "ood": "Detection of images of other data sets",
     "one-class": "Detection of images of other classes",
-    "uncertainty": "What the uncertainty tells: errors, doubts, corruptions, crops",
-    "many-views": "Posteriors of several views: are they right?",
+    "uncertainty": "Uncertainty and errors, human disagreement, corruptions, crops",
+    "many-views": "Calibration of posteriors of several views",
 }
 """What a protocol measures, in words."""
 
