@@ -229,7 +229,7 @@ def test_the_test_limit_cuts_validation_too():
 @pytest.mark.parametrize(
     ("limit", "split", "message"),
     [
-        (None, "validation", "all training images of digits are trained on"),
+        (None, "validation", "because all training images are trained on"),
         (1437, "validation", "takes all 1437 training"),
         (None, "valid", "digits has no split 'valid'; choose from pretrain, test"),
     ],
