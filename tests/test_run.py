@@ -26,33 +26,19 @@ from vje_pyro.method import Method
 from vje_pyro.training.checkpoint import Checkpoint, save_checkpoint
 from vje_pyro.training.run_json import write_run_json
 
+PROGRAMS = {
+    "encoder": {"_target_": "vje_pyro.encoders.SmallResNet", "in_channels": 1, "widths": [8, 16]},
+    "guide": {"_target_": "vje_pyro.guides.DiagonalNormal", "_partial_": True,
+              "hidden_features": 8},
+    "direction": {"_target_": "vje_pyro.distributions.SphericalStudentT", "_partial_": True,
+                  "df": 1.0},
+    "radius": {"_target_": "vje_pyro.distributions.RadialStudentT", "_partial_": True,
+               "scale": 1.0, "df": 1.0},
+}  # fmt: skip
 CONFIG = {
     "data": {"_target_": "vje_pyro.data.Digits"},
     "views": {"_target_": "vje_pyro.data.Views", "crop_scale": [0.4, 1.0]},
-    "method": {
-        "_target_": "vje_pyro.models.VJE",
-        "encoder": {
-            "_target_": "vje_pyro.encoders.SmallResNet",
-            "in_channels": 1,
-            "widths": [8, 16],
-        },
-        "guide": {
-            "_target_": "vje_pyro.guides.DiagonalNormal",
-            "_partial_": True,
-            "hidden_features": 8,
-        },
-        "direction": {
-            "_target_": "vje_pyro.distributions.SphericalStudentT",
-            "_partial_": True,
-            "df": 1.0,
-        },
-        "radius": {
-            "_target_": "vje_pyro.distributions.RadialStudentT",
-            "_partial_": True,
-            "scale": 1.0,
-            "df": 1.0,
-        },
-    },
+    "method": {"_target_": "vje_pyro.models.VJE", **PROGRAMS},
 }
 
 

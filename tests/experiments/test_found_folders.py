@@ -15,20 +15,11 @@ LATIN = os.fsdecode(b"caf\xe9")
 """A name from an archive that was packed with another encoding."""
 
 TRAIN = (
-    "data=folder",
-    "data.image_size=16",
-    "views=cifar",
-    "encoder=small_resnet",
-    "encoder.widths=[8,16]",
-    "encoder.stem_width=8",
-    "guide.hidden_features=16",
-    "training.epochs=1",
-    "training.progress=false",
-    "training.tensorboard=false",
-    "loader.batch_size=8",
-    "loader.num_workers=0",
-    "monitor=none",
-)
+    "data=folder", "data.image_size=16", "views=cifar", "encoder=small_resnet",
+    "encoder.widths=[8,16]", "encoder.stem_width=8", "guide.hidden_features=16",
+    "training.epochs=1", "training.progress=false", "training.tensorboard=false",
+    "loader.batch_size=8", "loader.num_workers=0", "monitor=none",
+)  # fmt: skip
 
 
 def picture(label, number, bits=8):
