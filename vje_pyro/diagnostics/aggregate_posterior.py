@@ -1,9 +1,8 @@
 r"""Densities of the training population: outlier scores that are densities of something.
 
-The likelihood of an image under *its own* posterior says how well two readings of the image agree.
-It is no density of images: the posterior moves with the image, and simple images agree with
-themselves best. The evidence under the *aggregate* posterior of the training images (the optimal
-prior in hindsight, as a VampPrior with all images) is one:
+The likelihood of an image under *its own* posterior is no density of images: the posterior depends
+on the image. The evidence under the *aggregate* posterior of the training images (a VampPrior with
+all images) is one:
 
 .. math:: p(u, r) = \frac1N \sum_n p(u, r \mid z_n; \sigma_n)
 

@@ -33,7 +33,7 @@ class C2ST:
     Args:
         accuracy: On the draws of each image, learned from those of the others, ``(n,)``.
         num_draws: Draws of an image from each of the two.
-        r_hat_max: Largest split R-hat of NUTS: far above 1.1 it is NUTS that is to be doubted.
+        r_hat_max: Largest split R-hat of NUTS: far above 1.1, NUTS has not converged.
         joint: Whether the posterior is that of all views.
     """
 

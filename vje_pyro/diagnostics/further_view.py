@@ -1,4 +1,4 @@
-"""A view that nobody has looked at, beside what several others of its image predict of it."""
+"""A further view of an image beside what several other views predict of it."""
 
 from dataclasses import dataclass
 from functools import cached_property

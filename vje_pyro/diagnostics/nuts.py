@@ -123,8 +123,7 @@ def compare_with_nuts(
     r"""Sample :math:`p(z \mid u_j, r_j;\ \sigma(s_i))` of the first images and compare the guide.
 
     Where the posterior is that of one view, the source is view 0 and the target view 1. The guide
-    reads the source only: part of the difference is what one view does not tell of the other, as it
-    is in training. A posterior from all views is compared with the exact one given all of them.
+    reads the source only. A posterior of all views is compared with the exact one given all views.
 
     Args:
         pairs: The data, of which the first ``num_data`` images are taken.
@@ -168,9 +167,8 @@ def run_nuts(
 ) -> NutsRun:
     """Sample a latent of every datum, chains and data all in one potential.
 
-    Given the model's parameters the data are independent, and so are chains: they are sampled as
-    one long vector, where a gradient costs hardly more than that of one datum. They share the step
-    size and the length of the trajectories, so the hardest datum sets the pace.
+    Data and chains are independent, so they are sampled as one long vector, whose gradient costs
+    little more than that of one datum. They share step size and length of the trajectories.
 
     Args:
         log_density: From latents ``(C, N, D)`` to log densities ``(C, N)``, up to constants.

@@ -91,7 +91,7 @@ class Replicates:
 
         Returns:
             ``observed``; ``value``, ``low`` and ``high`` of the replicates (mean, central 95 %);
-            ``p_value``, two-sided: how often a replicate is at least as far out.
+            ``p_value``, two-sided: how often a replicate is at least as extreme.
         """
         observed, replicated = statistic(self.observed).item(), statistic(self.draws)
         num = len(replicated) + 1
@@ -149,11 +149,10 @@ def predictive_check(
 ) -> PredictiveCheck:
     r"""Draw the angle and the radius of every target from their predictive distribution.
 
-    With :math:`\hat m(s_i)` the normalised posterior mean, the angle of datum (i, j) is that
-    between :math:`u_j` and :math:`\hat m(s_i)`, and its radius is :math:`r_j`. The posterior
-    predictive draws :math:`z \sim q(z\mid s_i)`, then u and r from the model; the prior predictive
-    draws :math:`z \sim p(z)`, and has from the source only the scale and :math:`\hat m`. One view
-    predicts the other under every objective: a posterior that has seen both predicts neither.
+    The angle of datum (i, j) is that between :math:`u_j` and the normalised posterior mean
+    :math:`\hat m(s_i)`; its radius is :math:`r_j`. The posterior predictive draws
+    :math:`z \sim q(z\mid s_i)`, then u and r from the model. The prior predictive draws
+    :math:`z \sim p(z)`. One view predicts the other under every objective.
 
     Args:
         pairs: The data; or further views (:class:`~vje_pyro.diagnostics.FurtherView`), of which

@@ -256,7 +256,7 @@ def _log_median(data: Replicates) -> Tensor:
 def crps(draws: Tensor, observed: Tensor) -> Tensor:
     r"""Continuous ranked probability score, :math:`E|X - x| - \tfrac12 E|X - X'|`, ``(N,)``.
 
-    Unbiased over the draws; in the unit of the data, and the less the better.
+    Unbiased over the draws; in the unit of the data; lower is better.
 
     Args:
         draws: Of each datum's predictive law, ``(S, N)`` or ``(S, 1)``, S at least 2.

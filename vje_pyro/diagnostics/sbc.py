@@ -134,7 +134,7 @@ def simulation_based_calibration(
     thin: int = 3,
     max_tree_depth: int = 8,
 ) -> SBC:
-    r"""Draw latents from the prior, data from the model, and look for the latents again.
+    r"""Draw latents from the prior and data from the model, and rank them in their posteriors.
 
     Each simulation takes the directional scale of a real datum, draws :math:`z^* \sim p(z)` and
     :math:`u, r \sim p(u, r \mid z^*)`, and then draws from a posterior of z:
@@ -255,7 +255,7 @@ def _simulate(pairs: Pairs, data: Tensor) -> tuple[Tensor, Evidence]:
         Latents ``(L, D)``; posterior and directional scale of the data, and new targets.
 
     Raises:
-        VJEError: If hardly any simulation is kept, or a subdensity is not one.
+        VJEError: If almost no simulation is kept, or a subdensity is not one.
     """
     method, normalized = pairs.method, normalized_method(pairs.method)
     posterior, scale, old = pairs.evidence(data)
@@ -285,7 +285,7 @@ def _kept(pairs: Pairs, normalized: Any, data: Tensor, z: Tensor, target: Tensor
     """Which simulations are not among the data that a subdensity loses, bool ``(L,)``."""
     method = pairs.method
     log_uniform = torch.rand(len(z), dtype=z.dtype).log()
-    # What the chord map takes from areas is cheap, and leaves few for the normaliser.
+    # The area share of the chord map is cheap. The normaliser is needed for few simulations.
     share = _log_area_share(method, z, target)
     kept = log_uniform < share
     if kept.any():

@@ -76,7 +76,7 @@ def r_auroc_figures(uncertainties: OutlierScores, errors: NDArray[np.bool_]) -> 
     """``r-auroc_NAME``: AUROC of every uncertainty for the errors of the nearest neighbour.
 
     The probability that an image whose neighbour has another class is less certain than one whose
-    neighbour has the same, ties counting half; 0.5 for what knows nothing.
+    neighbour has the same, ties counting half; 0.5 is chance.
 
     Source: Kirchhof et al., "URL: A representation learning benchmark for transferable uncertainty
     estimates" (arXiv 2307.03810).

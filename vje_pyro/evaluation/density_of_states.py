@@ -20,10 +20,9 @@ DENSITY_OF_STATES = "dose"
 class DensityOfStates:
     r"""Minus the sum of the log densities of an image's statistics among training images.
 
-    Unlike a likelihood it is two-sided: images whose statistics are *too good* are not typical
-    either. Each statistic has a kernel density estimate of its own (Gaussian kernel; Silverman's
-    width, 0.9 min(σ, IQR / 1.34) n^(−1/5), which outliers among the training images hardly move).
-    Statistics that all training images share are left out.
+    Unlike a likelihood it is two-sided. Each statistic has a kernel density estimate of its own
+    (Gaussian kernel; Silverman's width, 0.9 min(σ, IQR / 1.34) n^(−1/5)). Statistics that all
+    training images share are left out.
 
     Args:
         statistics: Of training images by name, each ``(n,)``.

@@ -101,13 +101,8 @@ def knn_accuracy(
 ) -> float:
     """Fraction of test images that :func:`knn_predict` gets right; knn-v1 by default.
 
-    Args:
-        train_x: The bank, float, shape ``(N, D)``, on any device.
-        train_y: Its classes, int64, shape ``(N,)``.
-        test_x: The queries, float, shape ``(M, D)``, M at least 1.
-        test_y: Their true classes, int64, shape ``(M,)``.
-        k: How many neighbours vote; :func:`default_k` of the bank when None.
-        temperature: Divides the similarity in the weight.
+    Arguments are those of :func:`knn_predict`; ``test_y`` are the true classes, int64, ``(M,)``, M
+    at least 1, and ``k`` is :func:`default_k` of the bank when None.
 
     Raises:
         ValueError: As :func:`knn_predict`, or if ``test_y`` does not fit ``test_x``.

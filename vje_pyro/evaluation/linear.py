@@ -2,8 +2,7 @@
 
 linear-v1 is convex and has one answer: multinomial logistic regression on features standardised
 with the training split's statistics, L2 penalty ‖W‖² / (2 C) beside the *sum* of the log losses,
-C = 1 (scikit-learn's default; not tuned), L-BFGS to a gradient of 1e-4. With tens of thousands
-of training images the penalty hardly matters; with a handful it picks the solution.
+C = 1 (scikit-learn's default; not tuned), L-BFGS to a gradient of 1e-4.
 
 linear-sgd-v1 is for comparison with tables made by solo-learn's offline evaluation (da Costa et
 al., JMLR 2022): SGD with momentum 0.9, learning rate 0.1 divided by ten after epochs 60 and 80,

@@ -16,10 +16,9 @@ class PredictiveDensity:
     r"""Minus the log predictive density of one Gaussian under a normal-inverse-Wishart prior.
 
     It is the predictive of :class:`~vje_pyro.heads.GaussianHead` for a single class, a Student t
-    in closed form, with a prior that is worth little: it expects the covariance to be
-    :math:`\tau I`, with :math:`\tau` the mean variance of a feature, at
-    :math:`\nu = D + 2`, the fewest degrees of freedom at which it expects anything. Features are
-    not normalised: their norm is what gives many outliers away.
+    in closed form. The weak prior expects the covariance to be :math:`\tau I`, with :math:`\tau`
+    the mean variance of a feature, at :math:`\nu = D + 2`, the fewest degrees of freedom with a
+    mean. Features are not normalised.
 
     Args:
         bank: Training features, ``(N, D)``.

@@ -56,7 +56,7 @@ class Result:
     created: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
 
     def __post_init__(self) -> None:
-        """Plain t-intervals, of files of before, are taken to the scales of their figures."""
+        """Plain t-intervals of older files are taken to the scales of their figures."""
         self.figures = {name: in_range(f, scale_of(name)) for name, f in self.figures.items()}
 
     @property

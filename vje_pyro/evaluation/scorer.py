@@ -69,9 +69,8 @@ class Scorer:
         labelled: Use the training labels. Detectors that cannot be fitted are in ``left_out``, by
             name with the reason.
         seed: Of the views, the latent samples and the choice of training images.
-        calibration: Images in distribution that p-values are read from; training images that the
-            densities are not made from if None. Those that training has not seen are better: an
-            encoder knows its training images.
+        calibration: Images in distribution for the p-values, best unseen in training; None takes
+            training images that the densities are not fitted to.
 
     Raises:
         DataError: If the split is empty.
@@ -189,8 +188,7 @@ def feature_detectors(
     Args:
         train: Training features.
         labelled: Use their labels, if every image has one and there are two classes or more.
-        left_out: Is told the detectors that cannot be fitted, such as those that need features
-            that vary, and why.
+        left_out: Gets the detectors that cannot be fitted, with the reason.
     """
     makers: dict[str, Callable[[], dict[str, Detector]]] = {
         name: lambda name=name, make=make: {name: make(train.x)}  # type: ignore[misc]

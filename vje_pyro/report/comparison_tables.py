@@ -70,7 +70,7 @@ def chosen_scores(contenders: Sequence[Contender]) -> list[str | None]:
 
 
 def _main(contenders: Sequence[Contender]) -> list[Table]:
-    """Accuracies, and what the logs tell; headings that nobody has are left out."""
+    """Accuracies, and figures of the logs; headings without any figure are left out."""
     accuracies = {
         heading: _column(contenders, [c.figures.get(key) for c in contenders], key[1], unit=False)
         for key, heading in ACCURACIES.items()

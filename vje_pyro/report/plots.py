@@ -234,7 +234,7 @@ def dots(
 
 
 def heat_map(alt: str, values: Values, names: Sequence[str], columns: Sequence[str]) -> Markup:
-    """AUROC by colour: grey where a score knows nothing (0.5), blue above, red below.
+    """AUROC by colour: grey at chance (0.5), blue above, red below.
 
     ``values`` are rows with ``name``, ``column``, ``value``, its text ``shown``, and ``hover``.
     """
