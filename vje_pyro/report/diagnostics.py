@@ -50,7 +50,7 @@ def section(run: Path) -> dict[str, Any]:
 
 def _blocks(path: Path, content: Diagnostics, arrays: dict[str, np.ndarray]) -> list[Block]:
     try:
-        order = [*names.CHECKS, *(set(content.checks) - set(names.CHECKS))]
+        order = dict.fromkeys([*names.CHECKS, *content.checks])
         return [
             _block(name, figures, arrays) for name in order if (figures := content.checks.get(name))
         ]
