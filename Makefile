@@ -29,7 +29,7 @@ test: $(VENV)/.installed
 # Kills, executed notebooks and the wheel: slow, and continuous integration runs them.
 test-second: $(VENV)/.installed
 	$(BIN)/python -m pytest -m slow $(PYTEST_ARGS) \
-		tests/docs/test_notebooks.py tests/training/test_kills.py tests/test_wheel.py \
+		tests/docs/test_notebooks.py tests/docs/test_swapping.py tests/training/test_kills.py tests/test_wheel.py \
 		$(addprefix tests/experiments/test_processes.py::test_,a_killed_process_is_started_again \
 		ctrl_c_saves_and_says_how_to_go_on)
 

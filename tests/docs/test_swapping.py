@@ -55,6 +55,7 @@ def test_the_page_names_every_choice_there_is():
         assert set(re.findall(r"`(\w+)`", row.split("|")[2])) == files
 
 
+@pytest.mark.slow
 def test_a_likelihood_from_outside_trains_and_is_evaluated(tmp_path):
     page = PAGE.read_text(encoding="utf-8")
     python, yaml = (re.search(rf"`([\w./]+\.{end})`:", page)[1] for end in ("py", "yaml"))
