@@ -243,7 +243,7 @@ def _trained_rate(processes: int, options: Options) -> float:
         *VJE, "train", "experiment=digits", "monitor=none",
         f"device.accelerator={options.device.type}", f"device.devices={processes}",
         "training.epochs=12", "training.log_every=5", "training.progress=false",
-        "training.tensorboard=false", "data.image_size=16",
+        "data.image_size=16",
     ]  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}

@@ -82,17 +82,18 @@ def _run_hydra(words: Sequence[str]) -> None:
     _check(words)
     sweep = Sweep()
 
-    def job(config: "DictConfig") -> None:
+    def job(config: "DictConfig") -> float | None:
         from vje_pyro.verbs import pretrain
 
         job = HydraConfig.get()
         if job.mode != RunMode.MULTIRUN:
             with reported():  # of other errors Hydra says more
                 pretrain.pretrain(config, Path(config.run_dir).expanduser().absolute())
-            return
+            return None
         swept = swept_keys(words)
-        with sweep.job([o for o in job.overrides.task if o.split("=")[0] in swept]):
-            pretrain.pretrain(config, job.runtime.output_dir)
+        with sweep.job(job.job.num, [o for o in job.overrides.task if o.split("=")[0] in swept]):
+            return pretrain.pretrain(config, job.runtime.output_dir).best_value
+        return None
 
     sys.argv[1:] = words
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come here, and are not printed by Hydra

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-HEAVY = ("torch", "torchvision", "sklearn", "scipy", "matplotlib", "arviz", "pyro", "pandas")
+HEAVY = ("torch", "torchvision", "sklearn", "scipy", "matplotlib", "arviz", "pyro", "pandas",
+         "pytorch_lightning", "wandb", "mlflow", "tensorboard", "optuna", "submitit")  # fmt: skip
 
 
 def imported(code):

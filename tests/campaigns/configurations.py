@@ -29,7 +29,7 @@ RESULT = Path(__file__).parents[2] / "docs/results/campaigns/configurations.json
 
 SMALL = (
     "experiment=digits", "training.epochs=1", "training.max_steps=1", "training.progress=false",
-    "training.tensorboard=false", "encoder.widths=[4,8]", "encoder.stem_width=4",
+    "encoder.widths=[4,8]", "encoder.stem_width=4",
     "loader.batch_size=16", "loader.num_workers=0", "data.train_limit=64", "data.test_limit=20",
     "monitor.bank=20", "monitor.queries=5",
 )  # fmt: skip

@@ -11,6 +11,7 @@ from vje_pyro.configuration.explaining import explained_keys
         ["experiment=digits"],
         ["data=folder", "data.root=x", "method=vssl", "prior=mixture", "optimizer=lars"],
         ["data=webdataset", "data.root=x", "data.pretrain=y", "guide=low_rank_normal"],
+        ["experiment=digits", "logger=[tensorboard,wandb,mlflow]"],
     ],
 )
 def test_every_key_has_its_value_and_a_meaning(words):

@@ -13,7 +13,6 @@ TINY = (
     "guide.hidden_features=16",
     "monitor.bank=200",
     "monitor.queries=50",
-    "training.tensorboard=false",
 )
 
 

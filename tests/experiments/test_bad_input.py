@@ -52,6 +52,9 @@ LINES = [
      "seeed=0: there is no key seeed; did you mean seed?"),
     ("train experiment=digits -m seeed=0,1", "seeed=0: there is no key seeed; did you mean seed?"),
     ("train experiment=digits -m encoder=small_resnet,nope", "Could not find 'encoder/nope'"),
+    ("train experiment=digits logger=[csv,wnadb]", "logger/wnadb'.: did you mean wandb?"),
+    ("train experiment=digits logger=wandb logger.wandb.projekt=x",
+     "there is no key logger.wandb.projekt; did you mean logger.wandb.project?"),
 ]  # fmt: skip
 
 

@@ -17,7 +17,7 @@ LATIN = os.fsdecode(b"caf\xe9")
 TRAIN = (
     "data=folder", "data.image_size=16", "views=cifar", "encoder=small_resnet",
     "encoder.widths=[8,16]", "encoder.stem_width=8", "guide.hidden_features=16",
-    "training.epochs=1", "training.progress=false", "training.tensorboard=false",
+    "training.epochs=1", "training.progress=false",
     "loader.batch_size=8", "loader.num_workers=0", "monitor=none",
 )  # fmt: skip
 

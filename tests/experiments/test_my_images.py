@@ -16,7 +16,7 @@ from vje_pyro.errors import DataError, VJEError, WriteError
 
 SMALL = (
     "training.epochs=2", "encoder.widths=[8,16]", "encoder.stem_width=8",
-    "guide.hidden_features=16", "data.image_size=32", "training.tensorboard=false",
+    "guide.hidden_features=16", "data.image_size=32",
 )  # fmt: skip
 HOSTILE = "<img src=x onerror=alert(1)>&'.png"
 

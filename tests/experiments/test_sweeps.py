@@ -1,12 +1,18 @@
 """A sweep: where its jobs go, and what becomes of the others when one fails."""
 
 import json
+import warnings
 from types import SimpleNamespace
 
+import pytest
 from commandline import TINY, run_cli
+from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
+from vje_pyro.configuration.overrides import composed
 from vje_pyro.configuration.sweeps import Sweep
+from vje_pyro.errors import VJEError
+from vje_pyro.reading import read_csv
 from vje_pyro.verbs import pretrain
 
 SHORT = (*TINY, "training.max_steps=1", "training.progress=false")
@@ -46,10 +52,53 @@ def test_an_interruption_ends_the_sweep(tmp_path, monkeypatch, capfd):
 
 def test_a_sweep_without_failures_says_nothing(capfd):
     sweep = Sweep()
-    with sweep.job(["seed=1"]):
+    with sweep.job(0, ["seed=1"]):
         pass
     assert sweep.exit_code() == 0
     assert capfd.readouterr().err == ""
+
+
+def test_optuna_chooses_by_what_a_training_is_judged_by(tmp_path, capfd):
+    pytest.importorskip("hydra_plugins.hydra_optuna_sweeper", reason="the extra optuna is absent")
+    words = (
+        "hydra/sweeper=optuna", "hydra/sweeper/sampler=random", "hydra.sweeper.n_trials=3",
+        "hydra.sweeper.direction=maximize", "optimizer.lr=interval(1e-4,1e-2)",
+    )  # fmt: skip
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the sweeper, about its own optuna
+        assert run_cli("train", "-m", *SHORT, *words, f"run_dir={tmp_path}") == 0
+    found = OmegaConf.load(tmp_path / "optimization_results.yaml")
+    knn = {}
+    for number in "012":
+        (row,) = read_csv(tmp_path / number / "logs" / "epochs.csv")
+        config = json.loads((tmp_path / number / "run.json").read_text())["config"]
+        knn[config["optimizer"]["lr"]] = float(row["knn"])
+    assert len(knn) == 3
+    assert found.best_value == max(knn.values()) == knn[found.best_params["optimizer.lr"]]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("seeds", "code"), [("0,1", 0), ("0,-1", 2)])
+def test_submitit_trains_each_job_in_a_process_of_its_own(tmp_path, capfd, seeds, code):
+    pytest.importorskip("submitit", reason="the extra submitit is absent")
+    words = ("hydra/launcher=submitit_local", f"seed={seeds}", f"run_dir={tmp_path}")
+    assert run_cli("train", "-m", *SHORT, *words) == code
+    done = [(tmp_path / number / "run.json").exists() for number in "01"]
+    assert done == [True, code == 0]
+    assert ("job 1 (seed=-1): seed=-1: must be at least 0" in capfd.readouterr().err) == (code > 0)
+
+
+@pytest.mark.parametrize(
+    ("choice", "extra"),
+    [("hydra/sweeper=optuna", "optuna"), ("hydra/launcher=submitit_local", "submitit")],
+)
+def test_a_plugin_that_is_not_installed_is_named(monkeypatch, choice, extra):
+    def absent(*_, **__):
+        raise HydraException(f"In 'hydra/config': Could not find '{choice.replace('=', '/')}'")
+
+    monkeypatch.setattr("vje_pyro.configuration.overrides.compose", absent)
+    with pytest.raises(VJEError, match=rf"pip install 'vje-pyro\[{extra}\]'"):
+        composed([choice])
 
 
 SLURM = {"SLURM_NTASKS": "2", "SLURM_PROCID": "1", "SLURM_JOB_NAME": "pretrain"}

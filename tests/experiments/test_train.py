@@ -86,6 +86,28 @@ def test_resume_refuses_what_would_change_the_run(run_dir, tmp_path):
         resume(tmp_path / "nowhere")
 
 
+@pytest.mark.parametrize(
+    ("words", "names"),
+    [
+        ((), {"mlflow"}),
+        (("logger=none",), set()),
+        (("logger=[csv,wandb]", "logger.wandb.offline=true"), {"wandb"}),
+    ],
+)
+def test_a_resumed_run_may_have_other_trackers(run_dir, tmp_path, monkeypatch, words, names):
+    info = json.loads((run_dir / "run.json").read_text())
+    info["config"]["logger"] = {"mlflow": {"_target_": "vje_pyro.training.trackers.MLflow"}}
+    info["config"]["training"]["tensorboard"] = True  # as runs of older versions have it
+    (tmp_path / "run.json").write_text(json.dumps(info))
+    resumed = []
+    monkeypatch.setattr(pretrain, "pretrain", lambda config, *_, **__: resumed.append(config))
+    resume(tmp_path, words)
+    (config,) = resumed
+    assert config.logger.keys() == names
+    assert "tensorboard" not in config.training
+    assert OmegaConf.select(config, "logger.wandb.offline", default=True)
+
+
 def test_resume_refuses_code_of_a_stranger(run_dir, tmp_path):
     info = json.loads((run_dir / "run.json").read_text())
     info["config"]["method"]["_target_"] = "os.system"

@@ -49,7 +49,6 @@ def train(method, run_dir, epochs, resume=False, fail_at=None):
         epochs=epochs,
         checkpoint_every_steps=1 if fail_at else None,
         progress=False,
-        tensorboard=False,
         resume=resume,
     ).fit()
     with (run_dir / "logs" / "epochs.csv").open() as file:

@@ -19,7 +19,6 @@ SIZE = [
     "experiment=digits", "training.epochs=1", "encoder.widths=[8,16]", "encoder.stem_width=8",
     "data.train_limit=250", "data.test_limit=100", "loader.batch_size=50",
     "guide.hidden_features=16", "monitor.bank=100", "monitor.queries=50",
-    "training.tensorboard=false",
 ]  # fmt: skip
 
 

@@ -69,14 +69,6 @@ def test_best_is_by_knn_then_elbo_then_loss(tmp_path, toy):
     assert (by_loss.best_metric, by_loss.best_value) == ("loss", min(losses))
 
 
-def test_tensorboard_switch(tmp_path, toy):
-    pytest.importorskip("tensorboard")
-    toy.train(tmp_path / "on", tensorboard=True)
-    toy.train(tmp_path / "off", tensorboard=False)
-    assert any((tmp_path / "on" / "logs" / "tb").iterdir())
-    assert not (tmp_path / "off" / "logs" / "tb").exists()
-
-
 def test_progress_is_a_line_per_epoch_without_a_terminal(tmp_path, toy, caplog):
     with caplog.at_level(logging.INFO):
         toy.train(tmp_path / "on", progress=True)

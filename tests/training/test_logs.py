@@ -1,10 +1,10 @@
-"""CSV and TensorBoard logs."""
+"""CSV logs."""
 
 import pytest
 
 from vje_pyro.errors import CheckpointError
 from vje_pyro.reading import read_csv
-from vje_pyro.training.logs import CsvLog, RunLogs, tensorboard
+from vje_pyro.training.logs import CsvLog
 
 
 def test_rows_are_appended(tmp_path):
@@ -57,16 +57,3 @@ def test_unwritable(tmp_path):
     log = CsvLog(tmp_path / "no" / "a.csv")
     with pytest.raises(CheckpointError, match="Cannot write"):
         log.write({"step": 1})
-
-
-def test_tensorboard(tmp_path):
-    pytest.importorskip("tensorboard")
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-    logs = RunLogs(tmp_path, loggers=tensorboard(tmp_path))
-    logs.write("step", {"step": 1, "epoch": 1, "loss": 0.5, "kl": float("nan")})
-    logs.write("epoch", {"step": 1, "epoch": 1, "knn": 0.25, "alarms": "", "rankme": ""})
-    logs.close()
-    events = EventAccumulator(str(tmp_path / "tb")).Reload()
-    assert sorted(events.Tags()["scalars"]) == ["epoch/knn", "step/loss"]
-    assert events.Scalars("step/loss")[0].value == 0.5

@@ -109,7 +109,6 @@ def train(run_dir, method=None, loader=None, make_views=views, **kwargs):
         "epochs": 3,
         "log_every": 3,
         "progress": False,
-        "tensorboard": False,
         **kwargs,
     }
     trainer = Trainer(method, loader or ToyLoader(), make_views, run_dir=run_dir, **settings)

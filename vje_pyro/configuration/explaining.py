@@ -28,8 +28,9 @@ def explained_keys(words: Sequence[str]) -> list[str]:
     config = composed(words)
     choices = composed(words, with_hydra=True).hydra.runtime.choices
     meanings = _comments("train.yaml", "")
-    for group, choice in choices.items():
-        if group in groups() and choice in groups()[group]:
+    for group, names in groups().items():
+        # Hydra does not tell choices that are a list, as logger=[tensorboard,wandb].
+        for choice in names if group == "logger" else {choices.get(group)} & set(names):
             meanings |= _comments(f"{group}/{choice}.yaml", group.replace("/", "."))
     lines = []
     plain: Any = OmegaConf.to_container(config)

@@ -14,7 +14,7 @@ from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override, Quote, QuotedString, ValueType
+from hydra.core.override_parser.types import IntervalSweep, Override, Quote, QuotedString, ValueType
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -113,7 +113,10 @@ def _keys(node: Any, prefix: str = "") -> Iterator[str]:
 def _told(error: Exception) -> str:
     """Hydra's words, with the nearest choice of a group."""
     line = first_line(error)
-    if choice := re.search(r"Could not find '(.+)/(.+?)'", line):
+    if choice := re.search(r"Could not (?:find|load) '(.+)/(.+?)'", line):
+        plugin = choice[2].partition("_")[0]
+        if choice[1].startswith("hydra/") and plugin in ("optuna", "submitit"):
+            return f"{line}: pip install 'vje-pyro[{plugin}]'"
         choices = groups().get(choice[1], [])
         near = difflib.get_close_matches(choice[2], choices, n=1)
         return f"{line}: " + (f"did you mean {near[0]}?" if near else f"there are {choices}")
@@ -165,6 +168,9 @@ def _choices(override: Override) -> list[str]:
     if override.value_type == ValueType.GLOB_CHOICE_SWEEP:
         return []  # only Hydra knows the options
     key = override.get_key_element()
+    interval = override.value()
+    if isinstance(interval, IntervalSweep):  # Optuna's: both ends stand for what lies between
+        return [f"{key}={interval.start}", f"{key}={interval.end}"]
     return [f"{key}={value}" for value in override.sweep_string_iterator()]
 
 

@@ -50,6 +50,14 @@ class Device(TypedDict):
     compile: Literal["default", "reduce-overhead"] | None
 
 
+class Loggers(TypedDict):
+    """The trackers of ``conf/logger``."""
+
+    tensorboard: NotRequired[Component]
+    wandb: NotRequired[Component]
+    mlflow: NotRequired[Component]
+
+
 class Config(TypedDict):
     """The whole configuration."""
 
@@ -80,12 +88,13 @@ class Config(TypedDict):
             of=Trainer,
             given=(
                 "method", "loader", "views", "fabric", "run_dir", "optimizer", "schedule",
-                "monitor", "seed", "config", "data_digest", "resume",
+                "monitor", "seed", "config", "data_digest", "resume", "trackers",
             ),
         ),
     ]  # fmt: skip
     monitor: Annotated[Component, Arguments(given=("data", "normalize", "score"))]
     device: Device
+    logger: NotRequired[Loggers]
 
 
 _ANY_IMAGE = {"channels": 3, "size": 32}

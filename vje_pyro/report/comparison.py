@@ -17,7 +17,7 @@ from vje_pyro.training.run_dir import RunDir
 
 NOT_COMPARED = (
     *("seed", "run_dir", "name", "data.root", "data.download", "loader.num_workers"),
-    *("training.progress", "training.tensorboard"),
+    *("training.progress", "logger"),
     *("encoder", "guide", "likelihood", "prior", "aggregate", "image"),
 )
 """Parts of a configuration that change nothing, that seeds are averaged over, or that act through

@@ -1,22 +1,18 @@
-"""Logs of a run: CSV files, and loggers of Lightning Fabric."""
+"""Logs of a run: CSV files, and trackers of experiments."""
 
 import csv
 import io
-import logging
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from lightning_fabric.loggers import TensorBoardLogger
-from lightning_fabric.loggers.logger import Logger
 from pydantic import NonNegativeInt
 
 from vje_pyro.atomic import open_to_append, write_atomic
 from vje_pyro.errors import WriteError
 from vje_pyro.reading import damaged, read_csv, validate
-
-logger = logging.getLogger(__name__)
+from vje_pyro.training.trackers import Trackers
 
 Row = Mapping[str, Any]
 
@@ -83,23 +79,23 @@ def _format(rows: Sequence[Row], columns: list[str], header: bool = False) -> st
 
 
 class RunLogs:
-    """``steps.csv`` and ``epochs.csv`` of a run, and loggers of Lightning Fabric beside them.
+    """``steps.csv`` and ``epochs.csv`` of a run, and trackers beside them.
 
     The files are this project's, since a resumed run cuts them to its checkpoint and goes on.
 
     Args:
         directory: The run's ``logs`` directory, existing.
         resume_step: See :class:`CsvLog`.
-        loggers: Each is given the finite numbers of a row as ``step/<name>`` or ``epoch/<name>``.
+        trackers: Told the finite numbers of a row as ``step/<name>`` or ``epoch/<name>``.
     """
 
     def __init__(
-        self, directory: Path, resume_step: int | None = None, loggers: Sequence[Logger] = ()
+        self, directory: Path, resume_step: int | None = None, trackers: Trackers | None = None
     ) -> None:
         self._files = {
             group: CsvLog(directory / f"{group}s.csv", resume_step) for group in ("step", "epoch")
         }
-        self._loggers = loggers
+        self._trackers = trackers or Trackers({}, directory, {})
 
     def write(self, group: Literal["step", "epoch"], row: Row) -> None:
         """Write means over an interval of steps, or the figures of an epoch."""
@@ -109,29 +105,11 @@ class RunLogs:
             for name, value in row.items()
             if name not in ("step", "epoch") and _is_number(value)
         }
-        for log in self._loggers:
-            log.log_metrics(numbers, step=row["step"])
+        self._trackers.write(numbers, row["step"])
 
-    def close(self) -> None:
-        """Finish what the loggers write."""
-        for log in self._loggers:
-            log.finalize("success")
-
-
-def tensorboard(directory: Path, resume_step: int | None = None) -> list[Logger]:
-    """The logger for TensorBoard, in ``directory/tb``, if it is installed.
-
-    Args:
-        directory: The run's ``logs`` directory.
-        resume_step: Events after this step are hidden by TensorBoard.
-    """
-    purge = None if resume_step is None else resume_step + 1
-    try:
-        log = TensorBoardLogger(directory, name="tb", version="", purge_step=purge, flush_secs=10)
-    except ModuleNotFoundError:
-        logger.info("TensorBoard is not installed: logs go to CSV only (extra: tensorboard)")
-        return []
-    return [log]
+    def close(self, status: Literal["success", "failed"]) -> None:
+        """Finish what the trackers write."""
+        self._trackers.close(status)
 
 
 def _is_number(value: object) -> bool:

@@ -9,12 +9,12 @@ random depends on ``(seed, step, rank)`` (:mod:`vje_pyro.training.seeding`), the
 import logging
 import math
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import KW_ONLY, dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, Literal, Protocol, cast
 
 import torch
 from lightning_fabric import Fabric
@@ -29,7 +29,7 @@ from vje_pyro.training.collapse import CollapseError
 from vje_pyro.training.devices import peak_memory
 from vje_pyro.training.interrupt import Interrupted, InterruptRequest
 from vje_pyro.training.labels import labels_for
-from vje_pyro.training.logs import RunLogs, tensorboard
+from vje_pyro.training.logs import RunLogs
 from vje_pyro.training.monitors import Monitor
 from vje_pyro.training.progress import make_progress
 from vje_pyro.training.run_dir import RunDir
@@ -38,6 +38,7 @@ from vje_pyro.training.schedule import WarmupCosine, set_rate
 from vje_pyro.training.seeding import seed_step
 from vje_pyro.training.step import Stepper
 from vje_pyro.training.step_means import StepMeans
+from vje_pyro.training.trackers import Tracker, Trackers
 
 logger = logging.getLogger(__name__)
 
@@ -108,7 +109,7 @@ class Trainer:
         clip_grad_norm: Largest norm of the whole gradient; None does not clip.
         accumulate: Parts that a batch is split into to save memory.
         progress: Show a progress bar (in a terminal) or log a line per epoch.
-        tensorboard: Also write TensorBoard events, if it is installed.
+        trackers: Services that are told what the CSV files of the run have, by name.
 
     Raises:
         DataError: The method learns from labels, and the images have none.
@@ -137,7 +138,7 @@ class Trainer:
     clip_grad_norm: PositiveFloat | None = None
     accumulate: PositiveInt = 1
     progress: bool = True
-    tensorboard: bool = True
+    trackers: Mapping[str, Tracker] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         counts = ("epochs", "max_steps", "log_every")
@@ -186,12 +187,14 @@ class Trainer:
             self._shown = make_progress(
                 self.progress and first, self.total, self.step, self._epoch(self.total)
             )
+            status: Literal["success", "failed"] = "failed"
             try:
                 self._train()
+                status = "success"
             finally:
                 self._shown.close()
                 if self._logs is not None:
-                    self._logs.close()
+                    self._logs.close(status)
         best = self._checkpointing.best
         return FitResult(
             step=self.step,
@@ -213,8 +216,8 @@ class Trainer:
             data_digest=self.data_digest,
             precision=getattr(self.fabric.strategy.precision, "precision", None),
         )
-        loggers = tensorboard(directory.logs, resumed_at) if self.tensorboard else []
-        self._logs = RunLogs(directory.logs, resumed_at, loggers)
+        trackers = Trackers(self.trackers, directory.logs, self.config, resumed_at)
+        self._logs = RunLogs(directory.logs, resumed_at, trackers)
 
     # ---------------------------------------------------------------- the loop
 

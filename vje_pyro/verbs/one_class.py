@@ -119,7 +119,7 @@ def one_class(
 
 def _compose(overrides: Overrides) -> DictConfig:
     """The configuration of all ten: without a monitor, whose kNN would have one class to find."""
-    defaults = ["monitor=none", "training.tensorboard=false", "training.progress=false"]
+    defaults = ["monitor=none", "training.progress=false"]
     config = composed([*defaults, *readable(as_words(overrides)), "run_dir=none"])
     check(config)
     return config

@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from vje_pyro.atomic import open_to_append
 from vje_pyro.building import build, checked
-from vje_pyro.configuration.overrides import expanded, parsed
+from vje_pyro.configuration.overrides import composed, expanded, parsed
 from vje_pyro.configuration.schema import check
 from vje_pyro.data import (
     DataSource,
@@ -65,7 +65,7 @@ logger = logging.getLogger(__name__)
 # What may differ when a run goes on: where it computes and reads, never what it computes.
 _RESUME_OVERRIDES = (
     "device.", "data.root", "data.source.root", "data.index", "data.download",
-    "loader.num_workers", "training.progress", "trust=",
+    "loader.num_workers", "training.progress", "trust=", "logger=", "logger.",
 )  # fmt: skip
 _INSISTS = "data_changed=true"
 
@@ -145,6 +145,7 @@ def _fit(
         optimizer, schedule = build(config.optimizer), build(config.schedule)
         optimizer(param_groups(method)), schedule(0, 1)  # what is wrong with them shows here
         monitor = _monitor(config, source) if fabric.is_global_zero else None
+        trackers = build(config.get("logger") or {})
         if fabric.is_global_zero:
             _log_summary(config, source, method, loader, fabric, run_dir)
     _validate_first_step(method, loader, make_views, fabric, config)
@@ -164,6 +165,7 @@ def _fit(
             config=OmegaConf.to_container(config, resolve=True),  # type: ignore[arg-type]
             data_digest=digest,
             resume=resume,
+            trackers=trackers,
             **config.training,
         ).fit()
     if fabric.is_global_zero:
@@ -413,9 +415,13 @@ def resume(run: str | Path, overrides: Sequence[str] = (), trust: Sequence[str] 
             f"{_RESUME_OVERRIDES} may differ. For a new run from these weights use "
             f"init_from={run} without resume."
         )
-    own = parsed(overrides)
+    loggers = [override for override in overrides if override.startswith("logger")]
+    own = parsed([override for override in overrides if override not in loggers])
     keys = [override.split("=")[0] for override in overrides]
+    if loggers:
+        own.logger, keys = composed(loggers).logger, [*keys, "logger"]
     stored = checked(info["config"], [*trust, *own.get("trust", ())], replaced=keys)
+    stored["training"].pop("tensorboard", None)  # of older runs
     with explained("the run's configuration cannot be used"):
         config = OmegaConf.merge(stored, own)
         assert isinstance(config, DictConfig)
