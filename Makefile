@@ -4,9 +4,9 @@
 # make docs   the documentation as a site
 # Both first set up .venv, once, from the pinned versions in constraints.txt.
 
-# The first of these that runs and is 3.11 or 3.12.
-RIGHT_VERSION := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))
-PYTHON ?= $(shell for p in python3 python3.12 python3.11 python; do \
+# The first of these that runs and is 3.11 or newer (docs/reference/versions.md: what was tested).
+RIGHT_VERSION := import sys; sys.exit(sys.version_info < (3, 11))
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
 	$$p -c '$(RIGHT_VERSION)' 2>/dev/null && echo $$p && break; done)
 VENV := .venv
 BIN := $(VENV)/bin
@@ -68,7 +68,7 @@ results: $(VENV)/.installed
 # Installed anew only when the requirements change.
 $(VENV)/.installed: pyproject.toml constraints.txt
 	@$(or $(PYTHON),false) -c '$(RIGHT_VERSION)' \
-		|| { echo "vje-pyro needs Python 3.11 or 3.12; give one with make PYTHON=…" >&2; exit 1; }
+		|| { echo "vje-pyro needs Python 3.11 or newer; give one with make PYTHON=…" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
