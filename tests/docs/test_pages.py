@@ -14,6 +14,7 @@ import vje_pyro
 from vje_pyro.cli import app
 from vje_pyro.configuration import CONFIG_DIR
 from vje_pyro.configuration.choosing import with_experiment
+from vje_pyro.configuration.overrides import sample_jobs
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -83,7 +84,7 @@ def test_commands_are_understood(name):
             continue  # what is resumed or of one's own is on pages with a test of their own
         overrides = [word for word in words if "=" in word]
         with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
-            first = [o.split(",")[0] if "-m" in words else o for o in overrides]
+            first = sample_jobs(overrides)[0] if "-m" in words else overrides
             assert compose("train", with_experiment(first)).name
 
 

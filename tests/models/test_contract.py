@@ -163,7 +163,7 @@ def test_a_resumed_run_is_bit_equal(name, tmp_path):
             method, ResidentLoader(data, 8, seed=0, device="cpu"), two_views,
             fabric=Fabric(accelerator="cpu", devices=1), run_dir=tmp_path / folder, epochs=1,
             optimizer=partial(torch.optim.AdamW, lr=5e-3), checkpoint_every_steps=1,
-            progress=False, tensorboard=False, resume=resume,
+            progress=False, resume=resume,
         ).fit()  # fmt: skip
         return method.state_dict()
 
