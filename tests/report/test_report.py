@@ -372,3 +372,22 @@ def test_same_run_same_page(run: Any, tmp_path: Path) -> None:
     pages = [write_report(run, tmp_path / f"{i}.html").read_text() for i in range(2)]
     first, second = (re.sub(r"Written [\d\- :]+ UTC", "", page) for page in pages)
     assert first == second
+
+
+def figures_in(page: Path) -> tuple[list[tuple[float, ...]], list[str]]:
+    """Intervals that a page shows outside of its scripts, as value, low and high; and shares."""
+    markup = page.read_text(encoding="utf-8")
+    text = re.sub(r"<(script|style|svg).*?</\1>|<[^>]*>", " ", markup, flags=re.DOTALL)
+    text = " ".join(text.replace("\N{MINUS SIGN}", "-").split())
+    intervals = re.findall(r"(-?[\d.,]+)(?: %)? \[ ?(-?[\d.,]+), (-?[\d.,]+) ?\]", text)
+    numbers = [tuple(float(x.replace(",", "")) for x in found) for found in intervals]
+    return numbers, re.findall(r"(-?[\d.,]*\d)([ \N{NO-BREAK SPACE}]?)%", text)
+
+
+def test_figures_lie_in_their_range_and_percent_is_written_one_way(report):
+    intervals, shares = figures_in(report)
+    assert len(intervals) >= 5
+    assert all(low <= value <= high for value, low, high in intervals)
+    assert len(shares) >= 3
+    assert {space for _, space in shares} == {" "}
+    assert all(0 <= float(share.replace(",", "")) <= 100 for share, _ in shares)

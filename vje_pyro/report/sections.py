@@ -181,7 +181,9 @@ def _table(protocol: str, results: list[Result]) -> Table:
         for result, who in zip(results, whose, strict=True)
         for name, figure in result.figures.items()
     )  # fmt: skip
-    kinds = dict.fromkeys(figure.interval for r in results for figure in r.figures.values())
+    kinds = dict.fromkeys(
+        figure.interval.replace("95%", "95 %") for r in results for figure in r.figures.values()
+    )
     first = results[0]
     small = f"Protocol {protocol}; features {first.method}, {first.features}; data "
     small += f"{first.dataset.get('name', '')}. Intervals: {'; '.join(kinds)}.".replace("%", " %")
