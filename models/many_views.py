@@ -152,7 +152,7 @@ class ManyViews(nn.Module):
     def model(self, views: Tensor) -> None:
         """Generate the directions and radii of views ``(V, N, d)``."""
         num_views, num_images, _ = views.shape
-        prior = Normal(views.new_zeros(()), 1.0)
+        prior = Normal(views.new_zeros(()), views.new_ones(()))
         with pyro.plate("data", num_images, dim=-1):
             z = pyro.sample("z", prior.expand([self.num_latents]).to_event(1))
             with pyro.plate("view", num_views, dim=-2):
@@ -265,7 +265,9 @@ class ManyViews(nn.Module):
         quadratic = scaled.square().sum(-1).diag_embed() - weighted @ weighted.mT
         # The lengths' own density, to second order around the root of d.
         free = 1 - 1 / d
-        root = torch.linalg.cholesky(quadratic + free * torch.eye(len(directions)).to(u))
+        root = torch.linalg.cholesky(
+            quadratic + free * torch.eye(len(directions), dtype=u.dtype, device=u.device)
+        )
         shift = math.sqrt(d) * (free - quadratic.sum(-1, keepdim=True))
         shift = torch.linalg.solve_triangular(root, shift, upper=False)
         squares = shift.square().sum((-2, -1)) - d * quadratic.sum((-2, -1))
@@ -339,8 +341,8 @@ class ManyViews(nn.Module):
 
         def some_views(fewest: int, most: int) -> Tensor:
             size = int(torch.randint(fewest, max(fewest, min(most, len(views))) + 1, ()))
-            images = torch.randint(views.shape[1], (batch_size,))
-            return views[torch.randperm(len(views))[:size]][:, images]
+            images = torch.randint(views.shape[1], (batch_size,), device=views.device)
+            return views[torch.randperm(len(views), device=views.device)[:size]][:, images]
 
         def of_bound() -> Tensor:
             batch = some_views(2, max_views)
@@ -399,7 +401,7 @@ class ManyViews(nn.Module):
         weight, z, log_weight = self._candidates(views, num_chains, num_each)
         share = log_weight.flatten(0, 1).softmax(0)
         chosen = torch.multinomial(share.T, number, replacement=True).T
-        image = torch.arange(views.shape[1])
+        image = torch.arange(views.shape[1], device=views.device)
         return z.flatten(0, 1)[chosen, image], weight[chosen % num_chains, :, image].mT
 
     @torch.no_grad()

@@ -585,6 +585,7 @@ TABLES: dict[tuple[str, str], Callable[[Path], str]] = {
         columns={f"{p} {name}": shown for (p, name), shown in DECIDED.items()},
         note=ACCURACY_NOTE.replace("Test", "Validation").replace("test", "validation"),
     ),
+    ("docs/explanation/methods.md", "whitened"): accuracies("whitening"),
     ("docs/appendix/recipe.md", "outcomes"): recipe_table,
     ("docs/appendix/detection.md", "choice"): choice_table,
     ("docs/appendix/detection.md", "ood"): Pivot(

@@ -1,19 +1,27 @@
-"""Training steps and features on a GPU that is not there (tests/models/fake_gpu.py)."""
+"""Training, evaluation and diagnosis on a GPU that is not there (tests/models/fake_gpu.py)."""
 
 from unittest.mock import patch
 
+import numpy as np
 import pyro
 import pytest
 import torch
-from fake_gpu import GPU, FakeGPU
+from fake_gpu import FACTORISED, GPU, FakeGPU
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from torch._subclasses import FakeTensorMode
 
 from vje_pyro.building import build
 from vje_pyro.configuration import CONFIG_DIR
-from vje_pyro.data import Views
+from vje_pyro.data import ImageArray, Views
+from vje_pyro.diagnostics import importance_weights, predictive_check, view_pairs
+from vje_pyro.diagnostics.sbc import simulation_based_calibration
+from vje_pyro.encoders import SmallResNet
+from vje_pyro.evaluation import extract
+from vje_pyro.evaluation.protocols import PROTOCOLS
+from vje_pyro.evaluation.scorer import Scorer
 from vje_pyro.method import evaluating
+from vje_pyro.models import ManyViews
 from vje_pyro.training.optim import param_groups
 
 D, B = 16, 8
@@ -132,6 +140,7 @@ FAULTS = {
     "tolist": lambda x: x.sum().tolist(),
     "constant from the host": lambda x: torch.tensor(1.0, device=x.device),
     "indices from the host": lambda x: x[[0] * len(x)],
+    "success of a factorisation": lambda x: torch.linalg.cholesky(x.T @ x + x.new_ones(2).diag()),
 }
 
 
@@ -168,3 +177,161 @@ def test_a_fault_on_cuda_tensors_without_values_is_an_error(fault):
         x = torch.ones(3, 2, device="cuda")
         with pytest.raises(RuntimeError):
             x * FAULTS[fault](x)
+
+
+# -------------------------------------------------------------------------- evaluation, diagnosis
+#
+# A result may be read from the device; no loop may read. So the host waits as often for few
+# batches, steps or sweeps as for many.
+
+TRAIN, TEST = 40, 24
+CLASSES = torch.arange(TRAIN) % 2
+
+
+def splits():
+    g = torch.Generator().manual_seed(1)
+    images = torch.randint(256, (TRAIN + TEST, 3, 8, 8), generator=g, dtype=torch.uint8)
+    train, test = images.split([TRAIN, TEST])
+    return ImageArray(train, CLASSES), ImageArray(test, CLASSES[:TEST])
+
+
+def protocol(name):
+    def measured(method, views, many):
+        train, test = (extract(method, s, views.normalize) for s in splits())
+        with (
+            patch("vje_pyro.evaluation.knn._SIMILARITIES", TRAIN * TEST // many),
+            patch("vje_pyro.evaluation.linear.EPOCHS", many),
+        ):
+            scores = PROTOCOLS[name](train, test, next(method.parameters()).device)
+        return [figure.value for figure in scores.figures.values()]
+
+    return measured
+
+
+def features(method, views, many):
+    return extract(method, splits()[0], views.normalize, TRAIN // many, posterior=True).x
+
+
+def outlier_scores(method, views, many):
+    train, test = splits()
+    scorer = Scorer(method, train, views.normalize, views, num_views=2, labelled=False)
+    with patch("vje_pyro.diagnostics.aggregate_posterior._ELEMENTS", TRAIN * D // many):
+        return scorer(test, TEST // many)["dose"]
+
+
+def judged_pairs(method, views, many):
+    """The checks of a posterior compute on the CPU, whatever embeds the pairs."""
+    pairs = view_pairs(method, splits()[0].images, views, batch_size=TRAIN // many)
+    importance = importance_weights(pairs, 100).pareto_k
+    coverage = predictive_check(pairs, 20).angle.pit
+    sizes = {"num_samples": 20, "num_simulations": 25, "num_bins": 5}
+    ranks = simulation_based_calibration(pairs, "guide", **sizes).positions
+    return np.concatenate([x.flatten() for x in (importance, coverage, ranks)])
+
+
+def joint_posterior(method, views, many):
+    torch.manual_seed(0)
+    x = torch.randn(1, 12, 8) + 0.5 * torch.randn(3, 12, 8)
+    on = next(method.parameters()).device
+    model = ManyViews(8, 4, 8).to(on)
+    model.fit(x.to(on), num_steps=4 * many, batch_size=4, num_particles=2, max_views=2)
+    with patch("vje_pyro.models.many_views._SWEEPS", 2 * many), torch.no_grad():
+        seen = model.coordinates(x.to(on))
+        torch.manual_seed(0)
+        return torch.cat([model.posterior(seen, 4).mean, model.draw(seen, 3)[0]]).cpu()
+
+
+LOOPS = {
+    **{name: protocol(name) for name in ("knn-v1", "linear-v1", "linear-sgd-v1", "few-label-v1")},
+    "features": features,
+    "outlier scores": outlier_scores,
+    "checks of a posterior": judged_pairs,
+    "joint posterior": joint_posterior,
+}
+
+
+def on_the_gpu(loop, many):
+    """What a loop gives there, and how often the host waited inside."""
+    method, views, *_ = made("objective=conditional")
+    with pyro.validation_enabled(False), FakeGPU() as gpu:
+        method.to(GPU), views.to(GPU)
+        gpu.waits.clear()
+        found = loop(method, views, many)
+        return found, [name for name in gpu.waits if name != FACTORISED.__name__]
+
+
+SLOW = pytest.param("checks of a posterior", marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize("name", [SLOW if n in SLOW.values else n for n in LOOPS])
+def test_loops_of_the_evaluation_wait_for_nothing_and_give_what_a_cpu_gives(name):
+    found, few = on_the_gpu(LOOPS[name], 1)
+    _, many = on_the_gpu(LOOPS[name], 2)
+    assert few == many
+    method, views, *_ = made("objective=conditional")
+    with pyro.validation_enabled(False):
+        wanted = LOOPS[name](method, views, 1)
+    np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5)
+
+
+EVALUATION_FAULTS = {
+    "knn-v1": "vje_pyro.evaluation.knn.normalize",
+    "linear-sgd-v1": "vje_pyro.evaluation.linear.cross_entropy",
+    "outlier scores": "vje_pyro.evaluation.scorer.likelihood_scores",
+}
+
+
+@pytest.mark.parametrize("fault", ["read", "tensor of the CPU"])
+@pytest.mark.parametrize("name", EVALUATION_FAULTS)
+def test_a_fault_in_a_loop_of_the_evaluation_is_caught(name, fault):
+    where = EVALUATION_FAULTS[name]
+    module, attribute = where.rsplit(".", 1)
+    right = getattr(__import__(module, fromlist=[attribute]), attribute)
+
+    def faulty(*args, **kwargs):
+        found = right(*args, **kwargs)
+        some = next(iter(found.values())) if isinstance(found, dict) else found
+        if fault == "read":
+            some.detach().sum().item()
+        else:
+            some + torch.zeros(some.shape or (1,))
+        return found
+
+    with patch(where, faulty):
+        if fault == "read":
+            assert on_the_gpu(LOOPS[name], 1)[1] != on_the_gpu(LOOPS[name], 2)[1]
+        else:
+            with pytest.raises(RuntimeError, match="tensors of the GPU and of the CPU"):
+                on_the_gpu(LOOPS[name], 1)
+
+
+class Faulty(SmallResNet):
+    """An encoder with a fault."""
+
+    def __init__(self, fault):
+        super().__init__(widths=(8, D), stem_width=8)
+        self.fault = fault
+
+    def forward(self, images):
+        return super().forward(images) * self.fault(images)
+
+
+COMPILED = {"none": lambda x: 1.0, "item": FAULTS["item"],
+            "tensor of the CPU": lambda x: torch.ones(D)}  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # torch's own compiler
+@pytest.mark.parametrize("fault", COMPILED)
+def test_a_compiled_encoder_is_one_graph_of_one_device(fault):
+    """Its forward and backward pass, traced on ``meta`` without values (AOTAutograd)."""
+    torch.compiler.reset()
+    encoder = Faulty(COMPILED[fault]).to("meta")
+    encoder.compile(backend="aot_eager", dynamic=False, fullgraph=True)
+    images = torch.empty(B, 3, 8, 8, device="meta")
+    if fault != "none":
+        with pytest.raises(Exception, match=r"device|item"):
+            encoder(images)
+        return
+    encoder(images).square().sum().backward()
+    assert {p.grad.device.type for p in encoder.parameters()} == {"meta"}
+    torch.compiler.reset()

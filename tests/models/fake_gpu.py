@@ -17,9 +17,11 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 
 GPU = torch.device("meta")
 aten = torch.ops.aten
+FACTORISED = aten._linalg_check_errors
 READS = {aten._local_scalar_dense, aten.is_nonzero, aten.equal, aten.nonzero, aten.masked_select,
-         aten._unique2, aten.unique_dim, aten.unique_consecutive}  # fmt: skip
-"""Values that are read, and shapes that depend on values: the host waits."""
+         aten._unique2, aten.unique_dim, aten.unique_consecutive, FACTORISED}  # fmt: skip
+"""Values that are read, and shapes that depend on values: the host waits. A factorisation reads
+whether it succeeded."""
 
 INDEXING = {aten.index, aten.index_put, aten.index_put_, aten._index_put_impl_,
             aten._unsafe_index, aten._unsafe_index_put}  # fmt: skip

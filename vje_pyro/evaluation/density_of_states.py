@@ -3,7 +3,6 @@
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from scipy.stats import gaussian_kde, iqr
 from torch import Tensor
@@ -75,7 +74,7 @@ def _silverman(density: gaussian_kde) -> float:
     return 0.9 * robust * len(values) ** -0.2
 
 
-def states(method: Any, embeddings: Tensor, scores: dict[str, Tensor]) -> OutlierScores:
+def states(method: Any, embeddings: Tensor, scores: dict[str, Tensor]) -> dict[str, Tensor]:
     """The statistics of images: likelihood factors, KL, log det σ and ‖s‖, each ``(B,)``.
 
     Args:
@@ -87,4 +86,4 @@ def states(method: Any, embeddings: Tensor, scores: dict[str, Tensor]) -> Outlie
     statistics = {name: value for name, value in scores.items() if name != "elbo"}
     statistics["log-det"] = moments(method.infer(embeddings).posterior)[1].log().sum(-1)
     statistics["norm"] = embeddings.norm(dim=-1)
-    return {name: torch.as_tensor(v).double().cpu().numpy() for name, v in statistics.items()}
+    return {name: value.double() for name, value in statistics.items()}

@@ -143,7 +143,7 @@ def _check(
         )
     if not temperature > 0:
         raise ValueError(f"temperature must be positive, got {temperature}")
-    low, high = int(train_y.min()), int(train_y.max())
+    low, high = map(int, torch.stack(train_y.aminmax()).tolist())
     classes = high + 1 if num_classes is None else num_classes
     if low < 0 or high >= classes:
         raise ValueError(

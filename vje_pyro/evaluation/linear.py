@@ -124,8 +124,9 @@ def _train_sgd(x: Tensor, y: Tensor, generator: torch.Generator) -> nn.Linear:
     nn.init.zeros_(probe.bias)
     optimizer = torch.optim.SGD(probe.parameters(), lr=LEARNING_RATE, momentum=MOMENTUM)
     schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, list(MILESTONES), gamma=0.1)
-    for _ in range(EPOCHS):
-        order = torch.randperm(len(x), generator=generator).to(x.device)
+    # All at once: the host waits for the device when it copies.
+    orders = torch.stack([torch.randperm(len(x), generator=generator) for _ in range(EPOCHS)])
+    for order in orders.to(x.device):
         for batch in order.split(BATCH_SIZE):
             optimizer.zero_grad()
             cross_entropy(probe(x[batch]), y[batch]).backward()

@@ -127,10 +127,14 @@ class Scorer:
         features = extract(self.method, split, self.normalize, features="batch-norm")
         return torch.from_numpy(features.x).to(self.device)
 
-    def _states(self, images: Tensor) -> dict[str, Any]:
-        inputs = self.normalize(images)
+    def _states(self, images: Tensor) -> dict[str, Tensor]:
+        return self._read(self.normalize(images))[1]
+
+    def _read(self, inputs: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor], Tensor]:
+        """Of normalised images: likelihood scores, statistics for the states, and embeddings."""
         scores = likelihood_scores(self.method, inputs)
-        return states(self.method, require(self.method, ProbabilisticMethod).encode(inputs), scores)
+        embeddings = require(self.method, ProbabilisticMethod).encode(inputs)
+        return scores, states(self.method, embeddings, scores), embeddings
 
     @property
     def p_values(self) -> dict[str, ConformalPValue]:
@@ -147,7 +151,7 @@ class Scorer:
         features = extract(self.method, split, self.normalize, batch_size)
         scores = {name: detect(features.x) for name, detect in self.detectors.items()}
         if isinstance(self.method, ProbabilisticMethod):
-            scores |= self._over(split, self._batch_scores, batch_size)
+            scores |= self._model_scores(self._over(split, self._batch_scores, batch_size))
         return {name: check_scores(values, f"images ({name})") for name, values in scores.items()}
 
     def _over(
@@ -160,21 +164,44 @@ class Scorer:
             found = map_batches(self.method, function, images)
         return {name: values.numpy() for name, values in found.items()}
 
-    def _batch_scores(self, images: Tensor) -> dict[str, Any]:
-        scores = self._image_scores(self.normalize(images))
-        if self.make_views is None:
-            return scores
-        views = random_views(self.make_views, images, max(2, self.num_views))
-        each = [self._image_scores(view) for view in views]
-        means = {f"{name}-views": sum(s[name] for s in each) / len(each) for name in scores}
-        return scores | means | between_scores(self.method, views)
+    def _batch_scores(self, images: Tensor) -> dict[str, Tensor]:
+        """What scores are made of, ``(B, 1 + V, …)``: of images and of their views; ``(B,)``
+        between the views.
 
-    def _image_scores(self, images: Tensor) -> dict[str, Any]:
-        scores: dict[str, Any] = likelihood_scores(self.method, images)
-        if self.densities:
-            embeddings = require(self.method, ProbabilisticMethod).encode(images)
-            if self.dose is not None:
-                scores[DENSITY_OF_STATES] = self.dose(states(self.method, embeddings, scores))
+        No density is asked here, since each would make the host wait for every batch.
+        """
+        found, between = [self._read(self.normalize(images))], {}
+        if self.make_views is not None:
+            views = random_views(self.make_views, images, max(2, self.num_views))
+            found += [self._read(view) for view in views]
+            between = between_scores(self.method, views)
+        scores, statistics, embeddings = zip(*found, strict=True)
+        return {
+            **{f"score {n}": torch.stack([s[n] for s in scores], 1) for n in scores[0]},
+            **{f"state {n}": torch.stack([s[n] for s in statistics], 1) for n in statistics[0]},
+            "embeddings": torch.stack(embeddings, 1),
+            **between,
+        }
+
+    def _model_scores(self, found: OutlierScores) -> OutlierScores:
+        """Scores of images, and their means over views, of all that batches gave."""
+        embeddings = torch.from_numpy(found.pop("embeddings"))
+        between = {name: values for name, values in found.items() if values.ndim == 1}
+        image, *views = (
+            self._image_scores({n: v[:, k] for n, v in found.items() if v.ndim > 1}, each)
+            for k, each in enumerate(embeddings.to(self.device).unbind(1))
+        )
+        means = {f"{n}-views": np.mean([s[n] for s in views], 0) for n in image if views}
+        return image | means | between
+
+    def _image_scores(self, found: OutlierScores, embeddings: Tensor) -> OutlierScores:
+        """Scores of one input of every image, ``(N,)``."""
+        named = [(*name.split(" ", 1), values) for name, values in found.items()]
+        scores = {name: values for kind, name, values in named if kind == "score"}
+        if self.dose is not None:
+            statistics = {name: values for kind, name, values in named if kind == "state"}
+            scores[DENSITY_OF_STATES] = self.dose(statistics)
+        with evaluating(self.method):
             for density in self.densities:
                 scores |= density(embeddings)
         return scores
