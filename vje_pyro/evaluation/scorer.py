@@ -196,11 +196,13 @@ class Scorer:
 
     def _image_scores(self, found: OutlierScores, embeddings: Tensor) -> OutlierScores:
         """Scores of one input of every image, ``(N,)``."""
-        named = [(*name.split(" ", 1), values) for name, values in found.items()]
-        scores = {name: values for kind, name, values in named if kind == "score"}
+
+        def of(kind: str) -> OutlierScores:
+            return {n.removeprefix(kind): v for n, v in found.items() if n.startswith(kind)}
+
+        scores = of("score ")
         if self.dose is not None:
-            statistics = {name: values for kind, name, values in named if kind == "state"}
-            scores[DENSITY_OF_STATES] = self.dose(statistics)
+            scores[DENSITY_OF_STATES] = self.dose(of("state "))
         with evaluating(self.method):
             for density in self.densities:
                 scores |= density(embeddings)
