@@ -260,10 +260,12 @@ def on_the_gpu(loop, many):
         return found, [name for name in gpu.waits if name != FACTORISED.__name__]
 
 
-SLOW = pytest.param("checks of a posterior", marks=pytest.mark.slow)
+SLOW = ("checks of a posterior", "joint posterior")
 
 
-@pytest.mark.parametrize("name", [SLOW if n in SLOW.values else n for n in LOOPS])
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[pytest.mark.slow] * (n in SLOW)) for n in LOOPS]
+)
 def test_loops_of_the_evaluation_wait_for_nothing_and_give_what_a_cpu_gives(name):
     found, few = on_the_gpu(LOOPS[name], 1)
     _, many = on_the_gpu(LOOPS[name], 2)
