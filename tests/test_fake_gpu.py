@@ -94,7 +94,8 @@ def test_steps_on_a_gpu_wait_for_nothing_and_are_those_of_a_cpu(case):
         gpu.waits.clear()
         torch.manual_seed(1)
         found = torch.stack([step(method, views, images, own) for _ in range(2)])
-        assert gpu.waits == []
+        factorised = "guide=low_rank_normal" in case  # torch's law asks whether it succeeded
+        assert gpu.waits == [] or (factorised and set(gpu.waits) == {FACTORISED.__name__})
         torch.testing.assert_close(found.cpu(), wanted)
 
 
@@ -318,7 +319,8 @@ class Faulty(SmallResNet):
         return super().forward(images) * self.fault(images)
 
 
-COMPILED = {"none": lambda x: 1.0, "item": FAULTS["item"],
+# ``item()`` becomes a symbol of the graph; a branch on a value cannot be traced.
+COMPILED = {"none": lambda x: 1.0, "branch": lambda x: 2.0 if x.sum() > 0 else 1.0,
             "tensor of the CPU": lambda x: torch.ones(D)}  # fmt: skip
 
 
@@ -331,7 +333,7 @@ def test_a_compiled_encoder_is_one_graph_of_one_device(fault):
     encoder.compile(backend="aot_eager", dynamic=False, fullgraph=True)
     images = torch.empty(B, 3, 8, 8, device="meta")
     if fault != "none":
-        with pytest.raises(Exception, match=r"device|item"):
+        with pytest.raises(Exception, match=r"device|[Dd]ata-dependent"):
             encoder(images)
         return
     encoder(images).square().sum().backward()
