@@ -17,21 +17,14 @@ from vje_pyro.ranges import Depth, PositiveFloat, Width
 class AffineCouplingFlow(AmortisedGuide):
     r"""Posterior :math:`q(z \mid s)`: a diagonal Gaussian of s, pushed through affine couplings.
 
-    The couplings are shared by all data; which half of the features is transformed alternates.
-    They start as the identity, so a fresh flow is its diagonal Gaussian. The directional factor
-    shares the Gaussian's scale. A flow has no closed KL, so the ELBO samples it.
+    The couplings are shared by all data; which half of the features is transformed alternates. They
+    start as the identity. The directional factor shares the Gaussian's scale. A flow has no closed
+    KL, so the ELBO samples it. D is at least 2; other arguments and errors are those of
+    :class:`AmortisedGuide`.
 
     Args:
-        num_features: Embedding dimension D, at least 2, which is also the dimension of z.
         num_flows: Number of couplings, at least 1.
         flow_features: Width of the hidden layer of each coupling.
-        hidden_features: Width of the hidden layers of the network that reads s.
-        num_layers: Number of hidden layers of that network.
-        min_scale: Lower bound of σ, positive.
-        max_scale: Upper bound of σ.
-
-    Raises:
-        ValueError: If a size is too small or the bounds are not ``0 < min < max``.
 
     Source: RealNVP, Dinh et al. (arXiv 1605.08803), as Pyro's ``AffineCoupling``; as a posterior
     Rezende & Mohamed (arXiv 1505.05770).

@@ -37,8 +37,7 @@ class BoundedScale(nn.Module):
     def bounded_scale(self, raw: Tensor) -> Tensor:
         r"""Scales from raw outputs, :math:`\log\sigma = c + h \tanh((a - c)/h)`.
 
-        Between the bounds the raw output is the log scale itself, so a fresh network starts with
-        scales near one, the prior's; and the gradient never vanishes at once.
+        Between the bounds the raw output is about the log scale itself.
         """
         shift = (raw - self.log_scale_middle) / self.log_scale_half_width
         return (self.log_scale_middle + self.log_scale_half_width * torch.tanh(shift)).exp()
@@ -52,7 +51,15 @@ class BoundedScale(nn.Module):
 class AmortisedGuide(BoundedScale, ABC):
     """Base of the guides: subclasses say how they infer; the method samples z from it.
 
-    Arguments and errors are those of :class:`BoundedScale`.
+    Args:
+        num_features: Embedding dimension D, which is also the dimension of z.
+        hidden_features: Width of the hidden layers of the network that reads the embedding.
+        num_layers: Number of its hidden layers; 0 makes it linear.
+        min_scale: Lower bound of σ, positive.
+        max_scale: Upper bound of σ.
+
+    Raises:
+        ValueError: If a size is not positive or the bounds are not ``0 < min < max``.
     """
 
     @abstractmethod
@@ -60,19 +67,11 @@ class AmortisedGuide(BoundedScale, ABC):
         """Posterior and directional scale of source embeddings ``(N, D)``."""
 
     def check_prior(self, prior: Prior) -> None:
-        """Refuse a prior of z that the guide does not fit: most fit any.
-
-        Raises:
-            ValueError: If the prior has to be another.
-        """
+        """Refuse, by a ValueError, a prior of z that the guide does not fit: most fit any."""
 
 
 def check_inferred(guide: object, inferred: Any, embeddings: Tensor) -> Inferred:
-    """What a guide returned, if it is a posterior and a scale of each of N embeddings.
-
-    Raises:
-        ValueError: If it is anything else.
-    """
+    """What a guide returned; ValueError if it is no posterior and scale of each of N embeddings."""
     match inferred:
         case (Distribution() as posterior, Tensor() as scale):
             shapes = posterior.batch_shape + posterior.event_shape, scale.shape
@@ -93,11 +92,7 @@ def check_inferred(guide: object, inferred: Any, embeddings: Tensor) -> Inferred
 def perceptron(
     num_features: int, hidden_features: int, num_layers: int, num_outputs: int
 ) -> nn.Sequential:
-    """A perceptron with batch norm and ReLU; with ``num_layers=0`` it is linear.
-
-    Raises:
-        ValueError: If a size is not positive or ``num_layers`` negative.
-    """
+    """A perceptron with batch norm and ReLU; with ``num_layers=0`` it is linear."""
     if num_features < 1 or hidden_features < 1 or num_layers < 0:
         raise ValueError(
             f"num_features and hidden_features must be positive and num_layers not negative, "

@@ -17,19 +17,9 @@ class ConjugateNormal(AmortisedGuide):
         \text{scale of the direction} = \sqrt{v(s)}
 
     An observation of z with variance v turns the prior N(0, 1) of a feature into a posterior of
-    variance v/(1 + v); k of them, by the product of experts, into one of :math:`v/(k + v)`. So the
-    two are shared, as :class:`DiagonalNormal` shares them, but in the ratio that a linear Gaussian
-    model has. The prior has to be the standard normal, which :class:`~vje_pyro.models.VJE` checks.
-
-    Args:
-        num_features: Embedding dimension D, which is also the dimension of z.
-        hidden_features: Width of the hidden layers.
-        num_layers: Number of hidden layers; 0 makes the network linear.
-        min_scale: Lower bound of √v, positive.
-        max_scale: Upper bound of √v.
-
-    Raises:
-        ValueError: If a size is not positive or the bounds are not ``0 < min < max``.
+    variance v/(1 + v); k of them, by the product of experts, into one of :math:`v/(k + v)`. The
+    prior has to be the standard normal. Arguments and errors are those of :class:`AmortisedGuide`;
+    the bounds are those of √v.
 
     Source: this project; the shared variance is that of Oji & Fieguth (arXiv 2602.05639).
 
@@ -58,11 +48,7 @@ class ConjugateNormal(AmortisedGuide):
         return Inferred(Independent(Normal(loc, scale * (1 + scale.square()).rsqrt()), 1), scale)
 
     def check_prior(self, prior: Prior) -> None:
-        """Refuse any prior but the standard normal.
-
-        Raises:
-            ValueError: If it is another.
-        """
+        """Raise ValueError for any prior but the standard normal."""
         if not (isinstance(prior, NormalPrior) and prior.scale == 1):
             scale = f" with scale {prior.scale}" if isinstance(prior, NormalPrior) else ""
             raise ValueError(

@@ -11,20 +11,11 @@ from vje_pyro.ranges import Depth, PositiveFloat, Width
 class DiagonalNormal(AmortisedGuide):
     r"""Inference network of the posterior :math:`q(z \mid s) = N(\mu(s), diag\,\sigma^2(s))`.
 
-    A perceptron with batch norm and ReLU reads the embedding and gives the posterior's location
-    and log scale. The log scale is bounded softly (:meth:`AmortisedGuide.bounded_scale`).
+    Other arguments and errors are those of :class:`AmortisedGuide`.
 
     Args:
-        num_features: Embedding dimension D, which is also the dimension of z.
-        hidden_features: Width of the hidden layers.
-        num_layers: Number of hidden layers; 0 makes the network linear.
-        min_scale: Lower bound of σ, positive.
-        max_scale: Upper bound of σ.
-        shared_scale: The directional factor has the posterior's scale, as in the paper; False
-            gives it a scale of its own, from the same network.
-
-    Raises:
-        ValueError: If a size is not positive or the bounds are not ``0 < min < max``.
+        shared_scale: The directional factor has the posterior's scale, as in the paper; False gives
+            it a scale of its own, from the same network.
 
     Source: amortised diagonal Gaussian posterior whose variances are shared with the directional
     likelihood, Oji & Fieguth (arXiv 2602.05639); the network and the bounds are this project's.

@@ -13,18 +13,11 @@ from vje_pyro.ranges import Depth, PositiveFloat, Width
 class LowRankNormal(AmortisedGuide):
     r"""Posterior :math:`q(z \mid s) = N(\mu(s),\ W(s) W(s)^\top + diag\,\sigma^2(s))`.
 
-    The directional factor shares the marginal standard deviations.
+    The directional factor shares the marginal standard deviations. Other arguments and errors are
+    those of :class:`AmortisedGuide`.
 
     Args:
-        num_features: Embedding dimension D, which is also the dimension of z.
         rank: Columns of W, at least 1.
-        hidden_features: Width of the hidden layers.
-        num_layers: Number of hidden layers; 0 makes the network linear.
-        min_scale: Lower bound of σ, positive.
-        max_scale: Upper bound of σ.
-
-    Raises:
-        ValueError: If a size is not positive or the bounds are not ``0 < min < max``.
 
     Source: this project; the family as in Ong et al., "Gaussian variational approximation with a
     factor covariance structure" (arXiv 1701.03208).

@@ -13,8 +13,8 @@ from vje_pyro.method import ProbabilisticMethod
 class Concentration(nn.Sequential):
     r"""Network of :math:`\kappa(s) = P e^{h \tanh(a(s)/h)}`, with h = log ``max_ratio``.
 
-    Between its bounds the perceptron's output a is the log of κ/P, so that a fresh network starts
-    near κ = P; the bounds keep κ from blowing up on images whose views agree.
+    The perceptron's output a is about the log of κ/P: a fresh network starts near κ = P. The bounds
+    keep κ finite on images whose views agree.
 
     Args:
         num_features: Dimension of the embeddings s that it reads.
@@ -44,12 +44,9 @@ class Concentration(nn.Sequential):
 
 
 class DirectionalMethod(ProbabilisticMethod):
-    """A method with a law of directions for every image, whose concentration says how sure it is.
+    """A method with a law of directions of every image, whose concentration is its certainty."""
 
-    ``output_dim`` is the dimension P of the directions.
-    """
-
-    output_dim: int
+    output_dim: int  # P
 
     def prior(self) -> SphericalUniform:
         """``p(z)``, uniform on the sphere: batch shape ``()``, event shape ``(P,)``."""

@@ -15,11 +15,7 @@ from vje_pyro.method import Loss, Method
 
 
 def lightly(part: str) -> ModuleType:
-    """The module ``lightly.<part>``, imported when it is needed.
-
-    Raises:
-        VJEError: If lightly is not installed.
-    """
+    """The module ``lightly.<part>``; VJEError if it is not installed."""
     try:
         return import_module(f"lightly.{part}")
     except ImportError as error:
@@ -34,12 +30,22 @@ class JointEmbedding(Method):
 
     A method says in :meth:`compare` what its loss is, and may have other :meth:`targets`. The
     encoder and every head run once per view, so that batch statistics are those of one view; what
-    is compared is float32, and compared in float32.
+    is compared is float32. The constructors of the methods make the heads, of lightly's, from these
+    arguments.
 
     Args:
-        encoder: Module from images ``(B, C, H, W)`` to ``(B, D)``, with attribute ``num_features``.
+        encoder: As of :class:`~vje_pyro.method.Method`.
         projector: Head from ``(B, D)`` to ``(B, P)``.
         predictor: Head from ``(B, P)`` to ``(B, P)``; None compares the projections themselves.
+        hidden_dim: Width of the projector's hidden layers.
+        output_dim: Dimension P of the projections.
+        num_layers: Linear layers of the projector.
+        predictor_dim: Width of the predictor's hidden layer.
+        temperature: What the cosines are divided by.
+
+    Raises:
+        VJEError: If lightly is not installed.
+        ValueError: If a knob is outside of the range of its annotation.
     """
 
     def __init__(
@@ -50,14 +56,11 @@ class JointEmbedding(Method):
         self.predictor = predictor
 
     def loss(self, views: Tensor) -> Loss:
-        """Loss of views ``(V, B, C, H, W)``, V at least 2; its monitor ``std`` tells collapse.
+        """Loss of views ``(V, B, C, H, W)``; ValueError if V is below 2.
 
-        ``std`` is the spread of the projections' directions over the batch, as a fraction of that
-        of directions spread evenly: near 1 is healthy, 0 is collapse (Chen & He, arXiv 2011.10566,
+        Its monitor ``std`` is the spread of the projections' directions over the batch, as a
+        fraction of that of directions spread evenly: 0 is collapse (Chen & He, arXiv 2011.10566,
         section 4.1).
-
-        Raises:
-            ValueError: If there are fewer than two views.
         """
         if len(views) < 2:
             raise ValueError(
@@ -71,16 +74,11 @@ class JointEmbedding(Method):
         return Loss(total, parts, self.monitors(projections.detach(), outputs.detach()))
 
     def targets(self, projections: Tensor, views: Tensor) -> Tensor:
-        """What the outputs are compared with, ``(V, B, P)``: the projections, if not overridden."""
+        """What the outputs are compared with, ``(V, B, P)``."""
         return projections
 
     def monitors(self, projections: Tensor, outputs: Tensor) -> dict[str, Tensor]:
-        """What the step is described by: the spread of the projections.
-
-        Args:
-            projections: Of all views, detached, ``(V, B, P)``.
-            outputs: As :meth:`compare` gets them, detached, ``(V, B, P)``.
-        """
+        """What describes the step, of detached projections and outputs: the spread of the first."""
         return {"std": _spread(projections)}
 
     @abstractmethod
@@ -96,15 +94,10 @@ class JointEmbedding(Method):
 class TaughtJointEmbedding(JointEmbedding):
     """A joint embedding whose targets are projections by an EMA teacher of encoder and projector.
 
-    Args:
-        encoder: As in :class:`JointEmbedding`.
-        projector: As in :class:`JointEmbedding`.
-        predictor: As in :class:`JointEmbedding`.
-        momentum: Of the teacher at the start; it grows to 1, see
-            :func:`~vje_pyro.encoders.cosine_momentum`.
+    Other arguments and errors are those of :class:`.JointEmbedding`.
 
-    Raises:
-        ValueError: If the momentum is not in [0, 1].
+    Args:
+        momentum: Of the teacher at the start; it grows to 1 along a cosine.
     """
 
     def __init__(
@@ -133,17 +126,21 @@ def each(function: Callable[[Tensor], Tensor], views: Tensor) -> Tensor:
     return torch.stack([function(view) for view in views]).float()
 
 
+def gathered(keys: Tensor, dim: int = 0) -> tuple[Tensor, int]:
+    """Keys of all processes, joined along a dimension, and the place of this one's first."""
+    dist = lightly("utils.dist")
+    if dist.world_size() == 1:
+        return keys, 0
+    return torch.cat(dist.gather(keys.contiguous()), dim), dist.rank() * keys.shape[dim]
+
+
 def mean(losses: list[Tensor]) -> Tensor:
     """Mean of scalar losses."""
     return torch.stack(losses).mean()
 
 
 def require_positive(**values: float) -> None:
-    """Refuse what is not positive.
-
-    Raises:
-        ValueError: With the name and value of what is not.
-    """
+    """Refuse what is not positive, by a ValueError with its name and value."""
     for name, value in values.items():
         if not value > 0:
             raise ValueError(f"{name} must be positive, got {value}.")

@@ -14,22 +14,15 @@ class BarlowTwins(JointEmbedding):
 
     .. math:: s \left( \sum_i (1 - C_{ii})^2 + \lambda \sum_{i \neq j} C_{ij}^2 \right)
 
-    It is symmetric in its views; of more than two, the mean is over every pair. Loss and head are
-    lightly's; over several processes C is that of the whole batch.
+    The mean is over every pair of views; C is that of all processes. Loss and head are lightly's.
+    Other arguments and errors are those of :class:`.JointEmbedding`.
 
-    Source: Zbontar et al., "Barlow Twins" (arXiv 2103.03230), equation 1; the scale s is that of
-    the authors' program.
+    Source: Zbontar et al., "Barlow Twins" (arXiv 2103.03230), equation 1; s as in the authors'
+    program.
 
     Args:
-        encoder: Module from images ``(B, C, H, W)`` to ``(B, D)``, with attribute ``num_features``.
-        hidden_dim: Width of the projector's two hidden layers.
-        output_dim: Dimension P of the projections.
         redundancy_weight: λ.
         scale: s.
-
-    Raises:
-        VJEError: If lightly is not installed.
-        ValueError: If the scale is not positive.
     """
 
     def __init__(

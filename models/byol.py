@@ -10,21 +10,12 @@ from vje_pyro.ranges import Probability, Width
 class BYOL(TaughtJointEmbedding):
     r"""Squared distance of the directions of a view's prediction and the teacher's projection.
 
-    :math:`2 \cdot (2 - 2 \cos)`, the mean over every ordered pair of views; for two views this is
+    :math:`2 \cdot (2 - 2 \cos)`, the mean over every ordered pair of views; of two views it is
     the paper's sum of both directions. Cosine and heads are lightly's.
 
+    Arguments and errors are those of :class:`.TaughtJointEmbedding`.
+
     Source: Grill et al., "Bootstrap your own latent" (arXiv 2006.07733), equations 2 and 3.
-
-    Args:
-        encoder: Module from images ``(B, C, H, W)`` to ``(B, D)``, with attribute ``num_features``.
-        hidden_dim: Width of the projector's hidden layer.
-        output_dim: Dimension P of the projections.
-        predictor_dim: Width of the predictor's hidden layer.
-        momentum: Of the teacher at the start; it grows to 1 along a cosine.
-
-    Raises:
-        VJEError: If lightly is not installed.
-        ValueError: If the momentum is not in [0, 1].
     """
 
     def __init__(

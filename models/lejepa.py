@@ -13,24 +13,15 @@ class LeJEPA(JointEmbedding):
     .. math:: (1 - \lambda)\, \frac1{V N P} \sum_{v, n} \|z_{vn} - \bar z_n\|^2
               + \lambda\, \frac1V \sum_v SIGReg(z_v)
 
-    SIGReg is the sliced Epps–Pulley statistic against N(0, I), N times a squared distance of
-    characteristic functions along 1024 random directions, which are drawn anew in every step (from
-    torch's generator). All views are global ones, so the mean is over all of them. Loss and head
-    are lightly's; over several processes the statistic is that of the whole batch. Parts:
-    ``invariance`` (that of this process) and ``sigreg``, with their weights.
+    SIGReg is the sliced Epps–Pulley statistic against N(0, I) along 1024 random directions, drawn
+    anew in every step, of the batch of all processes. Loss and head are lightly's. Parts:
+    ``invariance`` (of this process) and ``sigreg``, with their weights. Other arguments and errors
+    are those of :class:`.JointEmbedding`.
 
     Source: Balestriero & LeCun, "LeJEPA" (arXiv 2511.08544).
 
     Args:
-        encoder: Module from images ``(B, C, H, W)`` to ``(B, D)``, with attribute ``num_features``.
-        hidden_dim: Width of the projector's hidden layers.
-        output_dim: Dimension P of the projections.
-        num_layers: Linear layers of the projector.
         sigreg_weight: λ, in [0, 1].
-
-    Raises:
-        ValueError: If ``sigreg_weight`` is not in [0, 1].
-        VJEError: If lightly is not installed.
     """
 
     def __init__(

@@ -3,30 +3,24 @@
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import pyro
 import torch
 from pyro.distributions import (
     Categorical,
-    Gamma,
     LogNormal,
     LowRankMultivariateNormal,
     MixtureSameFamily,
-    Normal,
     TorchDistribution,
 )
 from torch import Tensor, nn
 from torch.nn.functional import normalize, softplus
 
-from vje_pyro.distributions import ProjectedNormal, RadialStudentT
-from vje_pyro.distributions._common import unit_vector
 from vje_pyro.guides.amortised import perceptron
 from vje_pyro.inference import ImportanceWeightedELBO
+from vje_pyro.models._view_laws import ViewLaws
 from vje_pyro.ranges import PositiveFloat, PositiveInt
-
-if TYPE_CHECKING:
-    from vje_pyro.inference import CanonicalCoordinates
 
 _ROUNDS = 2
 """In which the network reads the weights: beside all views alike, then beside weighted ones."""
@@ -44,11 +38,11 @@ _IMAGES = 8
 """At a time: what is computed for them fits a processor's cache."""
 
 
-class ManyViews(nn.Module):
+class ManyViews(ViewLaws):
     r"""A latent z generates the direction and the radius of every view of its image.
 
-    A random crop can show most of an object or none of it, so every view has a weight
-    :math:`w_v`, which is a latent too. In canonical coordinates
+    A random crop can show most of an object or none of it, so every view has a weight :math:`w_v`,
+    which is a latent too. In canonical coordinates
     (:class:`~vje_pyro.inference.CanonicalCoordinates`) of the embeddings,
 
     .. math::
@@ -59,9 +53,9 @@ class ManyViews(nn.Module):
         r_v &\sim \text{RadialStudentT}(loc = c\,\|k z\|,\ scale,\ df)
 
     with loading k and noise σ of every feature. Mixed over its weight, :math:`h_v y_v` is Student-t
-    with ν degrees of freedom: the heavy-tailed law of VJE's directions, with its scale mixture
-    spelled out. Divided by :math:`h_v`, a view of little weight is not longer than others: it tells
-    less, in all features together, as is seen in embeddings of random crops.
+    with ν degrees of freedom: the heavy-tailed law of VJE's directions as a scale mixture. Divided
+    by :math:`h_v`, a view of little weight is not longer than others: it tells less, in all
+    features.
 
     Given weights and lengths :math:`\ell_v = \|y_v\|`, the posterior of z is that of a linear
     Gaussian model,
@@ -71,22 +65,19 @@ class ManyViews(nn.Module):
         q(z \mid w, \ell, u) = N\Big(\frac{\sum_v \ell_v h_v k\,u_v / n_v}{1 + \sum_v k^2 / n_v},\
             \frac{1}{1 + \sum_v k^2 / n_v}\Big)
 
-    and the lengths are integrated out by Laplace's method around :math:`\sqrt d`, the length of
-    most vectors of the prior. That adds a covariance of rank V, and gives the evidence
-    :math:`\hat p(u \mid w)` too. So an image is left with V unknowns, its weights, and Markov
-    chains draw them (Metropolis–Hastings, one view at a time):
+    and the lengths are integrated out by Laplace's method around :math:`\sqrt d`, which adds a
+    covariance of rank V and gives the evidence :math:`\hat p(u \mid w)`. An image is left with V
+    unknowns, its weights, which Markov chains draw (Metropolis–Hastings, one view at a time):
 
     .. math:: w^{(s)} \sim \hat p(w \mid u) \propto \hat p(u \mid w) \prod_v p(w_v)
 
     :math:`z \sim q(z \mid w^{(s)}, u)` follows. Pairs are weighted by :math:`p(z, w, u, r)` over
     the density that they were drawn from, which corrects Laplace's method and takes in the radii.
-    :meth:`draw` resamples them; :meth:`posterior` is the mixture of the chains' Gaussians, each by
-    the weight of its draws. More views make it narrower.
+    :meth:`draw` resamples them; :meth:`posterior` is the mixture of the chains' Gaussians.
 
     :meth:`model` and :meth:`guide` are Pyro programs on the canonical embeddings of V views of N
     images, ``(V, N, d)``. The guide is a small network that infers the weight of a view from the
-    view and from its agreement with the others, each weight by itself; the chains propose from it.
-    :meth:`fit` trains both.
+    view and its agreement with the others; the chains propose from it. :meth:`fit` trains both.
 
     Source: this project.
 
@@ -99,66 +90,13 @@ class ManyViews(nn.Module):
         ValueError: If ``num_latents`` is below 3 or above ``num_features``.
     """
 
-    mean: Tensor
-    components: Tensor
-    correlation: Tensor
-
     def __init__(
         self, num_features: PositiveInt, num_latents: PositiveInt, hidden_features: PositiveInt = 64
     ) -> None:
-        super().__init__()
-        if not 3 <= num_latents <= num_features:
-            raise ValueError(
-                f"num_latents must be at least 3 and at most the {num_features} features of the "
-                f"embeddings, got {num_latents}."
-            )
-        self.num_latents = num_latents
-        self.register_buffer("mean", torch.zeros(num_features, dtype=torch.float64))
-        self.register_buffer("components", torch.eye(num_features, num_latents).double())
-        self.register_buffer("correlation", torch.full((num_latents,), 0.5))
-        self.log_loading = nn.Parameter(self.correlation.log() / 2)
-        self.log_noise = nn.Parameter((1 - self.correlation).log() / 2)
-        self.log_df = nn.Parameter(torch.tensor(math.log(4.0)))
-        self.log_radius_factor = nn.Parameter(torch.zeros(()))
-        self.log_radius_scale = nn.Parameter(torch.tensor(0.5))
-        self.log_radius_df = nn.Parameter(torch.tensor(math.log(8.0)))
+        super().__init__(num_features, num_latents)
         self.weight_network = perceptron(num_latents + 2, hidden_features, 1, 2)
-        with torch.no_grad():
-            cast(nn.Linear, self.weight_network[-1]).weight.mul_(
-                0.1
-            )  # the weights start near their prior
-
-    def use_coordinates(self, coordinates: "CanonicalCoordinates") -> None:
-        """Take up fitted coordinates; loading and noise start at what their correlations say."""
-        self.mean.copy_(coordinates.mean_)
-        self.components.copy_(coordinates.components_)
-        self.correlation.copy_(coordinates.correlation_)
-        with torch.no_grad():
-            self.log_loading.copy_(self.correlation.log() / 2)
-            self.log_noise.copy_((1 - self.correlation).log() / 2)
-
-    def coordinates(self, embeddings: Tensor) -> Tensor:
-        """Canonical coordinates ``(..., d)`` float32 of embeddings ``(..., D)``."""
-        return ((embeddings.double() - self.mean) @ self.components).float()
-
-    def shared(self, embeddings: Tensor) -> Tensor:
-        """What an embedding says of all views of its image, ``(..., d)`` of ``(..., D)``.
-
-        Canonical coordinates times the root of their correlation: the inner product of two is
-        large where one image is likely to have both as views.
-        """
-        return self.coordinates(embeddings) * self.correlation.sqrt()
-
-    def model(self, views: Tensor) -> None:
-        """Generate the directions and radii of views ``(V, N, d)``."""
-        num_views, num_images, _ = views.shape
-        prior = Normal(views.new_zeros(()), views.new_ones(()))
-        with pyro.plate("data", num_images, dim=-1):
-            z = pyro.sample("z", prior.expand([self.num_latents]).to_event(1))
-            with pyro.plate("view", num_views, dim=-2):
-                weight = pyro.sample("weight", self.weight_prior())
-                pyro.sample("direction", self.direction(z, weight), obs=normalize(views, dim=-1))
-                pyro.sample("radius", self.radius(z), obs=views.norm(dim=-1))
+        with torch.no_grad():  # the weights start near their prior
+            cast(nn.Linear, self.weight_network[-1]).weight.mul_(0.1)
 
     def guide(self, views: Tensor) -> None:
         """Infer the weight of every view, and z from views and weights."""
@@ -169,37 +107,10 @@ class ManyViews(nn.Module):
                 weight = pyro.sample("weight", self.weight_posterior(directions))
             pyro.sample("z", self.posterior_given_weights(directions, weight))
 
-    def weight_prior(self) -> Gamma:
-        """``p(weight)`` of a view, of mean one; its inverse scales the noise."""
-        half_df = self.log_df.exp() / 2
-        return Gamma(half_df, half_df)
-
-    def direction(self, z: Tensor, weight: Tensor) -> TorchDistribution:
-        """Law of a view's direction, batch shape that of ``weight``, ``(..., V, N)``."""
-        noise = self._noise(weight)
-        total = (self._loading_variance() + noise).sqrt()
-        signal = z * self.log_loading.exp() / total
-        length = signal.norm(dim=-1, keepdim=True).clamp(min=torch.finfo(z.dtype).tiny)
-        loc, scale = torch.broadcast_tensors(unit_vector(signal), noise.sqrt() / total / length)
-        return ProjectedNormal(loc, scale, validate_args=False)
-
-    def radius(self, z: Tensor) -> TorchDistribution:
-        """Law of a view's radius, batch shape that of z."""
-        loading = self.log_loading.exp()
-        factor = self.log_radius_factor.exp() * math.sqrt(self.num_latents) / loading.norm()
-        return RadialStudentT(
-            factor * (z * loading).norm(dim=-1),
-            self.log_radius_scale.exp(),
-            self.log_radius_df.exp(),
-            normalized=True,
-            validate_args=False,
-        )
-
     def weight_posterior(self, directions: Tensor) -> TorchDistribution:
         """``q(weight | views)`` of unit vectors ``(V, N, d)``: batch shape ``(V, N)``.
 
-        A single view tells nothing of its weight, since views of every weight are spread alike:
-        there it is the prior.
+        Of a single view it is the prior: views of every weight are spread alike.
         """
         num_views = len(directions)
         if num_views == 1:
@@ -221,69 +132,10 @@ class ManyViews(nn.Module):
         signal = self.correlation.sqrt()
         agreement = torch.cosine_similarity(signal * directions, signal * others, dim=-1)
         known = precision.log().mean(-1)
-        inputs = torch.cat(
-            [
-                math.sqrt(self.num_latents) * directions,
-                torch.stack([3 * agreement, known], dim=-1),
-            ],
-            dim=-1,
-        )
+        told = torch.stack([3 * agreement, known], dim=-1)
+        inputs = torch.cat([math.sqrt(self.num_latents) * directions, told], dim=-1)
         outputs = self.weight_network(inputs.flatten(0, 1)).unflatten(0, inputs.shape[:2])
         return outputs[..., 0], outputs[..., 1]
-
-    def posterior_given_weights(self, directions: Tensor, weight: Tensor) -> TorchDistribution:
-        """``q(z | views, weights)``: batch shape ``(..., 1, N)`` of weights ``(..., V, N)``."""
-        rows, variance, root, shift, _ = self._integrate_lengths(directions, weight)
-        columns = (variance.unsqueeze(-2) * rows).mT
-        spread = torch.linalg.solve_triangular(root, columns.mT, upper=False).mT
-        loc = math.sqrt(self.num_latents) * columns.sum(-1) + (spread @ shift).squeeze(-1)
-        return LowRankMultivariateNormal(
-            loc.unsqueeze(-3), spread.unsqueeze(-4), variance.unsqueeze(-3), validate_args=False
-        )
-
-    def log_evidence(self, directions: Tensor, weight: Tensor) -> Tensor:
-        """``log p(directions | weights)`` but for a constant, ``(..., N)`` in nats.
-
-        z and the lengths are integrated out. It infers weights only: as a function of loading and
-        noise this approximation has no maximum.
-        """
-        return self._integrate_lengths(directions, weight)[-1]
-
-    def _integrate_lengths(self, directions: Tensor, weight: Tensor) -> tuple[Tensor, ...]:
-        """Laplace's method: rows ``(..., N, V, d)``, variance, root, shift and log evidence.
-
-        z has the mean ``variance * (lengths @ rows)``, and the lengths have the precision
-        ``root @ root.mT`` and the mean ``sqrt(d) + inverse(root.mT) @ shift``.
-        """
-        u, d = directions.transpose(0, 1), self.num_latents
-        noise, loading = self._noise(weight.transpose(-2, -1)), self._loading_variance()
-        ratio = loading / noise
-        scaled = u * (1 + ratio).sqrt()
-        rows = scaled * ratio.sqrt()
-        variance = 1 / (1 + ratio.sum(-2))
-        weighted = rows * variance.sqrt().unsqueeze(-2)
-        quadratic = scaled.square().sum(-1).diag_embed() - weighted @ weighted.mT
-        # The lengths' own density, to second order around the root of d.
-        free = 1 - 1 / d
-        root = torch.linalg.cholesky(
-            quadratic + free * torch.eye(len(directions), dtype=u.dtype, device=u.device)
-        )
-        shift = math.sqrt(d) * (free - quadratic.sum(-1, keepdim=True))
-        shift = torch.linalg.solve_triangular(root, shift, upper=False)
-        squares = shift.square().sum((-2, -1)) - d * quadratic.sum((-2, -1))
-        logs = torch.log1p(ratio).sum((-2, -1)) + variance.log().sum(-1)
-        log_evidence = (squares + logs) / 2 - root.diagonal(dim1=-2, dim2=-1).log().sum(-1)
-        return rows, variance, root, shift, log_evidence
-
-    def log_joint(self, views: Tensor, z: Tensor, weight: Tensor) -> Tensor:
-        """``log p(z, weights, views)`` in nats, ``(..., N)`` of z ``(..., N, d)``."""
-        z = z.unsqueeze(-3)
-        of_views = (
-            self.weight_prior().log_prob(weight)
-            + self.direction(z, weight).log_prob(normalize(views, dim=-1))
-            + self.radius(z).log_prob(views.norm(dim=-1))
-        )
-        return Normal(0.0, 1.0).log_prob(z).sum((-3, -1)) + of_views.sum(-2)
 
     def fit(
         self,
@@ -298,17 +150,15 @@ class ManyViews(nn.Module):
         """Fit coordinates, model and guide to embeddings of several views of every image.
 
         Coordinates are fitted to every other image, model and guide to the rest: views of images
-        that coordinates were fitted to are more alike than those of others, and the noise of the
-        laws would come out too small.
+        that coordinates were fitted to are more alike than those of others.
 
-        First model and guide are fitted, by :class:`~vje_pyro.inference.ImportanceWeightedELBO`.
-        Then the laws alone, a quarter as many steps, by Monte Carlo expectation–maximisation: a
-        step goes up the gradient of ``log p(z, w, views)`` at draws of z and w from the posterior,
-        as :meth:`draw` makes them, so the laws do not bend to what the guide can follow.
-
-        A step of the first looks at 2 to ``max_views`` random views of a mini-batch of images, of
-        the second at 1 to twice as many. The rate of the network is ``lr``, that of the laws five
-        times, then twice as much; warmed up and brought to zero along half a cosine.
+        First model and guide are fitted, by :class:`~vje_pyro.inference.ImportanceWeightedELBO`,
+        with 2 to ``max_views`` random views of a mini-batch of images a step. Then the laws alone,
+        a quarter as many steps with 1 to twice ``max_views`` views, by Monte Carlo
+        expectation–maximisation: a step goes up the gradient of ``log p(z, w, views)`` at draws of
+        z and w from the posterior (:meth:`draw`), so the laws do not bend to what the guide can
+        follow. The rate of the network is ``lr``, that of the laws five times, then twice as much;
+        warmed up and brought to zero along half a cosine.
 
         Args:
             embeddings: ``(V, N, D)``, V at least 2 and N at least 4.
@@ -365,15 +215,12 @@ class ManyViews(nn.Module):
     def posterior(
         self, views: Tensor, num_components: PositiveInt = _CHAINS, seed: int = 0
     ) -> TorchDistribution:
-        """``q(z | views)`` of canonical embeddings ``(V, N, d)``: a mixture over the weights.
+        """``q(z | views)``, batch shape ``(N,)``, event shape ``(d,)``: a mixture over the weights.
 
         Args:
-            views: Canonical embeddings.
+            views: Canonical embeddings ``(V, N, d)``.
             num_components: Chains of the weights, one Gaussian each.
             seed: Of the chains.
-
-        Returns:
-            Batch shape ``(N,)``, event shape ``(d,)``.
         """
         parts = []
         with torch.random.fork_rng():
@@ -408,11 +255,7 @@ class ManyViews(nn.Module):
     def _candidates(
         self, views: Tensor, num_chains: int, num_each: int
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Weights ``(S, V, N)``, draws of z ``(C, S, N, d)`` given each, and log weights of pairs.
-
-        A pair's importance weight is its density under the model, over that under the
-        approximation that it comes from: it corrects Laplace's method, and it takes in the radii.
-        """
+        """Weights ``(S, V, N)``, draws of z ``(C, S, N, d)`` for each, and log weights of pairs."""
         directions = normalize(views, dim=-1)
         weight = self._chains(directions, num_chains)
         given = self.posterior_given_weights(directions, weight)
@@ -443,20 +286,6 @@ class ManyViews(nn.Module):
                 weight[:, v] = torch.where(accept, proposed[:, v], weight[:, v])
                 evidence = torch.where(accept, new, evidence)
         return weight
-
-    def simulate(self, num_views: int, num_images: int) -> tuple[Tensor, Tensor]:
-        """Views ``(V, N, d)`` that the model generates, and their z ``(N, d)``."""
-        z = torch.randn(num_images, self.num_latents, device=self.log_noise.device)
-        weight = self.weight_prior().sample((num_views, num_images))
-        direction, radius = self.direction(z, weight).sample(), self.radius(z)
-        return radius.sample((num_views,))[..., None] * direction, z
-
-    def _loading_variance(self) -> Tensor:
-        return (2 * self.log_loading).exp()
-
-    def _noise(self, weight: Tensor) -> Tensor:
-        """Variance n of every feature's noise, ``(..., d)``."""
-        return (2 * self.log_noise).exp() / weight[..., None]
 
 
 def _descend(

@@ -16,7 +16,13 @@ from vje_pyro.distributions import PowerSpherical, VonMisesFisher
 from vje_pyro.distributions._common import unit_vector
 from vje_pyro.method import Inferred, num_features_of
 from vje_pyro.models._concentration import Concentration, DirectionalMethod
-from vje_pyro.models._joint_embedding import JointEmbedding, lightly, mean, require_positive
+from vje_pyro.models._joint_embedding import (
+    JointEmbedding,
+    gathered,
+    lightly,
+    mean,
+    require_positive,
+)
 from vje_pyro.ranges import Depth, Particles, PositiveFloat, Width
 
 
@@ -28,48 +34,40 @@ class MCInfoNCE(DirectionalMethod, JointEmbedding):
 
     .. math:: q(z \mid x) = \text{law}(loc = g(f(x))/\|g(f(x))\|,\ concentration = \kappa(f(x))).
 
-    S samples of every view of the batch are drawn; of all views of two of each image, sample i of
-    the anchor x finds sample i of the other view :math:`x^+`,
+    S samples of every view are drawn; of all views of two of each image in the batch of all
+    processes, sample i of the anchor x finds sample i of the other view :math:`x^+`,
 
     .. math::
 
         \mathcal L = -\log \frac1S \sum_{i=1}^S
             \frac{e^{z_i \cdot z_i^+ / T}}{\sum_{m} e^{z_i \cdot z_{m,i} / T}},
 
-    averaged over the anchors, with m over all views but the anchor. It is symmetric in its views;
-    of more than two, the mean is over every pair. With κ without bound it is SimCLR's loss. The
-    gradient of κ is pathwise: the law must have ``rsample``. An image that other images are taken
-    for gains by samples that spread, so κ learns how ambiguous an image is:
-    :meth:`uncertainty` is :math:`-\log\kappa`.
+    averaged over anchors and pairs of views, with m over all views but the anchor. With κ without
+    bound it is SimCLR's loss. An image that others are taken for gains by samples that spread, so κ
+    learns how ambiguous an image is: :meth:`uncertainty` is :math:`-\log\kappa`.
 
     The loss is the InfoNCE estimate of the log density ratio of a model in which z is uniform on
     the sphere and the other view's direction is von Mises–Fisher around z with concentration 1/T;
     :meth:`log_likelihood` has the terms of its ELBO.
 
-    Over several processes the negatives are those of the whole batch.
-
     Source: Kirchhof, Kasneci & Oh, "Probabilistic Contrastive Learning Recovers the Correct
-    Aleatoric Uncertainty of Ambiguous Inputs" (arXiv 2302.02865): the loss (there with a factor in
-    the denominator that only adds a constant), 1/T as :math:`\kappa_{pos}`. This project's: that
-    κ is a network on the encoder's output, and its bounds; the head and all other views as
-    negatives, as in SimCLR; a fixed T; the power spherical law in the place of the von
-    Mises–Fisher law, because its samples carry exact gradients.
+    Aleatoric Uncertainty of Ambiguous Inputs" (arXiv 2302.02865): the loss, up to a constant, 1/T
+    as :math:`\kappa_{pos}`. This project's: κ as a network on the encoder's output, its bounds, a
+    fixed T, SimCLR's head and negatives, and the power spherical law, whose samples carry exact
+    gradients.
+
+    Other arguments and errors are those of :class:`.JointEmbedding`.
 
     Args:
-        encoder: Module from images ``(B, C, H, W)`` to ``(B, D)``, with attribute ``num_features``.
         law: Class of the posterior, called with ``loc`` and ``concentration``, whose samples carry
             gradients: :class:`~vje_pyro.distributions.PowerSpherical`.
         hidden_dim: Width of the projector's hidden layers and of that of the network of κ.
-        output_dim: Dimension P of the projections, and of z.
-        num_layers: Linear layers of the projector.
         temperature: T, what the cosines are divided by.
         num_particles: Samples S of every view and step.
         max_ratio: κ/P is kept softly between the inverse of this and this.
 
     Raises:
-        VJEError: If lightly is not installed.
-        ValueError: If ``output_dim`` is below 3, a width, the temperature or ``num_particles`` is
-            not positive, ``max_ratio`` is not above 1, or the law has no ``rsample``.
+        ValueError: Also if ``output_dim`` is below 3, or the law has no ``rsample``.
     """
 
     projector: "_NaturalParameter"
@@ -92,8 +90,9 @@ class MCInfoNCE(DirectionalMethod, JointEmbedding):
         if output_dim < 3:
             raise ValueError(f"output_dim must be at least 3, got {output_dim}.")
         if not law(loc=torch.eye(output_dim)[0], concentration=1.0).has_rsample:
+            name = getattr(getattr(law, "func", law), "__name__", law)
             raise ValueError(
-                f"law must have samples with gradients (rsample); {_name(law)} has none, "
+                f"law must have samples with gradients (rsample); {name} has none, "
                 f"PowerSpherical has."
             )
         sizes = num_features_of(encoder), hidden_dim, output_dim
@@ -116,15 +115,8 @@ class MCInfoNCE(DirectionalMethod, JointEmbedding):
         return mean([self._contrast(torch.cat(pair, dim=1)) for pair in pairs]), {}
 
     def _contrast(self, samples: Tensor) -> Tensor:
-        """The loss of samples ``(S, 2B, P)`` of both views of each image, one view after the other.
-
-        The log of the mean over samples is taken per anchor, so that each sample is an outcome of
-        its own and not an average.
-        """
-        dist, first, keys = lightly("utils.dist"), 0, samples
-        if dist.world_size() > 1:
-            first = dist.rank() * samples.shape[1]
-            keys = torch.cat(dist.gather(samples.contiguous()), dim=1)
+        """The loss of samples ``(S, 2B, P)``: both views of every image, one view first."""
+        keys, first = gathered(samples, dim=1)
         anchors = torch.arange(samples.shape[1], device=samples.device)
         logits = samples @ keys.mT / self.temperature
         logits[:, anchors, first + anchors] = -math.inf
@@ -153,17 +145,12 @@ class MCInfoNCE(DirectionalMethod, JointEmbedding):
     def log_likelihood(
         self, source: Tensor, target: Tensor, num_samples: int = 16
     ) -> dict[str, Tensor]:
-        """Terms of every pair of images, in nats, each ``(B,)``.
-
-        Args:
-            source: Normalised images ``(B, C, H, W)`` that the posterior is inferred from.
-            target: Normalised images, the locations of whose posteriors are scored.
-            num_samples: Not used: the terms are closed.
+        """Terms of every pair of images, in nats, each ``(B,)``; nothing is sampled.
 
         Returns:
-            ``direction``, the expected log density of the target under the von Mises–Fisher law of
-            concentration 1/T around z; ``kl``, the divergence of the posterior from the uniform
-            prior; and ``elbo``, ``direction`` minus ``kl``.
+            ``direction``, the expected log density of the target's location under the von
+            Mises–Fisher law of concentration 1/T around z; ``kl``, the posterior's divergence from
+            the uniform prior; and ``elbo``, their difference.
         """
         posterior = self.posterior(source)
         direction = self.posterior(target).mode
@@ -188,8 +175,3 @@ class _NaturalParameter(nn.Module):
         # Directions rounded to bfloat16 are off the sphere.
         with torch.autocast(embeddings.device.type, enabled=False):
             return self.concentration(embeddings)[:, None] * unit_vector(self.head(embeddings))
-
-
-def _name(law: Callable[..., TorchDistribution]) -> str:
-    function = getattr(law, "func", law)
-    return str(getattr(function, "__name__", function))

@@ -8,6 +8,7 @@ from torch.nn.functional import cross_entropy, normalize
 
 from vje_pyro.models._joint_embedding import (
     TaughtJointEmbedding,
+    gathered,
     lightly,
     mean,
     require_positive,
@@ -23,28 +24,14 @@ class MoCoV3(TaughtJointEmbedding):
     .. math:: 2 \cdot 2 \tau \cdot -\log \frac{\exp(q_n \cdot k_n / \tau)}
               {\sum_m \exp(q_n \cdot k_m / \tau)}
 
-    the mean over every ordered pair of views; for two views this is the paper's sum of both
-    directions. Over several processes the keys are those of the whole batch.
-
-    Heads are lightly's, put together as the authors do for convolutional encoders: no batch norm
-    after the predictor (that after the projector has scale and shift here). lightly has no such
-    loss (its NT-Xent counts other queries as negatives too), so it is Algorithm 1 of the paper.
+    the mean over every ordered pair of views; of two views it is the paper's sum of both
+    directions. The keys are those of all processes. Heads are lightly's, without the batch norm
+    after the predictor; its NT-Xent counts other queries as negatives too, so the loss is Algorithm
+    1 of the paper. Arguments and errors are those of :class:`.TaughtJointEmbedding`; ``num_layers``
+    is 2 for residual networks and 3 for transformers.
 
     Source: Chen, Xie & He, "An empirical study of training self-supervised vision transformers"
     (arXiv 2104.02057).
-
-    Args:
-        encoder: Module from images ``(B, C, H, W)`` to ``(B, D)``, with attribute ``num_features``.
-        hidden_dim: Width of the projector's hidden layers.
-        output_dim: Dimension P of the projections.
-        num_layers: Linear layers of the projector; 2 for residual networks, 3 for transformers.
-        predictor_dim: Width of the predictor's hidden layer.
-        temperature: τ.
-        momentum: Of the teacher at the start; it grows to 1 along a cosine.
-
-    Raises:
-        VJEError: If lightly is not installed.
-        ValueError: If the momentum is not in [0, 1] or the temperature is not positive.
     """
 
     def __init__(
@@ -76,9 +63,6 @@ class MoCoV3(TaughtJointEmbedding):
         return 2 * mean([self._contrast(queries[i], keys[j]) for i, j in pairs]), {}
 
     def _contrast(self, queries: Tensor, keys: Tensor) -> Tensor:
-        dist, first = lightly("utils.dist"), 0
-        if dist.world_size() > 1:
-            first = dist.rank() * len(keys)
-            keys = torch.cat(dist.gather(keys))
+        keys, first = gathered(keys)
         same = first + torch.arange(len(queries), device=keys.device)
         return 2 * self.temperature * cross_entropy(queries @ keys.T / self.temperature, same)

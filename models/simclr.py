@@ -7,31 +7,28 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, normalize
 
-from vje_pyro.models._joint_embedding import JointEmbedding, lightly, mean, require_positive
+from vje_pyro.models._joint_embedding import (
+    JointEmbedding,
+    gathered,
+    lightly,
+    mean,
+    require_positive,
+)
 from vje_pyro.ranges import Depth, PositiveFloat, Width
 
 
 class SimCLR(JointEmbedding):
     """NT-Xent: of all other projections of two views of a batch, find that of the same image.
 
-    It is symmetric in its views; of more than two, the mean is over every pair. Over
-    several processes the negatives are those of the whole batch. The head is lightly's; its loss
-    picks the negatives by a mask of booleans, for whose count a GPU has to be waited for.
+    The mean is over every pair of views; the negatives are those of all processes. The head is
+    lightly's; its loss waits for a GPU to count the negatives. Other arguments and errors are those
+    of :class:`.JointEmbedding`.
 
-    Source: Chen et al., "A simple framework for contrastive learning" (arXiv 2002.05709),
-    equation 1.
+    Source: Chen et al., "A simple framework for contrastive learning" (arXiv 2002.05709), equation
+    1.
 
     Args:
-        encoder: Module from images ``(B, C, H, W)`` to ``(B, D)``, with attribute ``num_features``.
-        hidden_dim: Width of the projector's hidden layers.
-        output_dim: Dimension P of the projections.
-        num_layers: Linear layers of the projector.
-        batch_norm: Batch norm after each of them.
-        temperature: What the cosines are divided by.
-
-    Raises:
-        VJEError: If lightly is not installed.
-        ValueError: If the temperature is not positive.
+        batch_norm: Batch norm after each of the projector's layers.
     """
 
     def __init__(
@@ -60,10 +57,7 @@ class SimCLR(JointEmbedding):
 
     def _contrast(self, queries: Tensor) -> Tensor:
         """The loss of directions ``(2B, P)`` of both views of each image, one after the other."""
-        dist, first, keys = lightly("utils.dist"), 0, queries
-        if dist.world_size() > 1:
-            first = dist.rank() * len(queries)
-            keys = torch.cat(dist.gather(queries))
+        keys, first = gathered(queries)
         anchors = torch.arange(len(queries), device=queries.device)
         logits = queries @ keys.T / self.temperature
         logits[anchors, first + anchors] = -math.inf

@@ -10,19 +10,10 @@ from vje_pyro.ranges import Width
 class SimSiam(JointEmbedding):
     """Minus the cosine between a view's prediction and another view's stopped projection.
 
-    The mean is over every ordered pair of views; for two views this is the paper's loss. Loss and
-    heads are lightly's.
+    The mean is over every ordered pair of views; of two views it is the paper's loss. Loss and
+    heads are lightly's. Arguments and errors are those of :class:`.JointEmbedding`.
 
     Source: Chen & He, "Exploring simple Siamese representation learning" (arXiv 2011.10566).
-
-    Args:
-        encoder: Module from images ``(B, C, H, W)`` to ``(B, D)``, with attribute ``num_features``.
-        hidden_dim: Width of the projector's two hidden layers.
-        output_dim: Dimension P of the projections.
-        predictor_dim: Width of the predictor's hidden layer.
-
-    Raises:
-        VJEError: If lightly is not installed.
     """
 
     def __init__(

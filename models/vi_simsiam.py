@@ -33,34 +33,30 @@ class VISimSiam(DirectionalMethod, ViewPrograms):
             - \beta\, KL\big(p(z \mid x_i)\,\|\,\text{uniform}\big)
 
     averaged over all ordered pairs of views, in nats; the optimiser minimises
-    :math:`-\mathcal L / P`. A constant κ makes this SimSiam's loss, up to scale, for the von
-    Mises–Fisher law; a predicted one weighs each image by how well its other views can be
-    predicted, and says so: :meth:`uncertainty` is :math:`-\log\kappa`.
+    :math:`-\mathcal L / P`. With a constant κ and the von Mises–Fisher law it is SimSiam's loss up
+    to scale; a predicted κ says how well the other views can be predicted: :meth:`uncertainty` is
+    :math:`-\log\kappa`.
 
-    As a Pyro program: the paper has :math:`E_{q(z|x_j)} \log p(z \mid x_i)` with q the branch
+    As a Pyro program: the paper's :math:`E_{q(z|x_j)} \log p(z \mid x_i)` has for q the branch
     without gradient. That q is a point, so z is observed at site ``direction`` of :meth:`model`,
-    and :meth:`guide` has nothing to sample. The second term is a prior on the predicted law, the
-    factor ``concentration``, which pulls it to the uniform prior of z. So any ELBO of Pyro, and
-    :class:`~vje_pyro.inference.SymmetricELBO`, gives the objective without a sample being drawn.
+    and :meth:`guide` samples nothing. The second term is the factor ``concentration``. So any ELBO
+    of Pyro gives the objective without a draw.
 
-    Source: Nakamura, Okada & Taniguchi, "Representation Uncertainty in Self-Supervised Learning
-    as Variational Inference" (arXiv 2203.11437): a spherical posterior with a concentration per
-    image, power spherical, on SimSiam's two branches (Chen & He, arXiv 2011.10566: heads and
-    stop-gradient). The paper's public summaries leave details open. This project's own: that
-    :math:`\kappa` is read from the projection by a network beside the predictor, its bounds, that
-    the posterior of the branch without gradient is a point, and the term with β (0 leaves it out).
+    Source: Nakamura, Okada & Taniguchi, "Representation Uncertainty in Self-Supervised Learning as
+    Variational Inference" (arXiv 2203.11437): a power spherical posterior with a concentration per
+    image, on SimSiam's two branches (Chen & He, arXiv 2011.10566). This project's: κ from a network
+    beside the predictor, its bounds, the point posterior, and the term with β.
 
     Args:
-        encoder: Module from images ``(B, C, H, W)`` to ``(B, D)``, with attribute ``num_features``.
+        encoder: As of :class:`~vje_pyro.method.Method`.
         law: Class of the predicted law, called with ``loc`` and ``concentration``:
             :class:`~vje_pyro.distributions.PowerSpherical` or
             :class:`~vje_pyro.distributions.VonMisesFisher`.
         hidden_dim: Width of the projector's two hidden layers.
         output_dim: Dimension P of the projection, and of z.
         predictor_dim: Width of the hidden layer of the predictor and of the network of κ.
-        beta: Weight of the divergence from the uniform prior.
-        max_ratio: κ/P is kept softly between the inverse of this and this, so that κ cannot blow
-            up on images whose views agree.
+        beta: Weight of the divergence from the uniform prior; 0 leaves it out.
+        max_ratio: κ/P is kept softly between the inverse of this and this.
 
     Raises:
         ValueError: If ``output_dim`` is below 3, a width is not positive, ``beta`` is negative or
@@ -127,31 +123,24 @@ class VISimSiam(DirectionalMethod, ViewPrograms):
             return Inferred(posterior, posterior.scale)
 
     def pairs(self, views: Tensor) -> tuple[TorchDistribution, Tensor]:
-        """Predicted law and target of every ordered pair of views: both programs' arguments.
-
-        From views ``(V, B, C, H, W)`` the plate holds all V (V − 1) B ordered pairs.
-        """
+        """Predicted law and target of the V (V − 1) B ordered pairs of ``(V, B, C, H, W)``."""
         source, target = ordered_pairs(torch.stack([self.encode(view) for view in views]))
         return self.infer(source).posterior, target.detach()
 
     def loss(self, views: Tensor) -> Loss:
         """Minus the objective per dimension of z, with its parts in nats per pair.
 
-        ``kl``, the divergence of the predicted laws from the uniform prior, is what the law claims
-        to know of the direction; ``direction``, its log density there. The monitors are
-        ``concentration``, the mean κ; ``cosine`` between prediction and target;
-        ``std``, the spread of the directions in units of an even one, 0 if collapsed;
-        and ``clamp_fraction``, the share of κ within 5 % (in log units) of a bound.
+        The part ``kl`` is the divergence of the predicted laws from the uniform prior. The monitors
+        are ``concentration``, the mean κ; ``cosine`` between prediction and target; ``std``, the
+        spread of the directions in units of an even one, 0 if collapsed; and ``clamp_fraction``,
+        the share of κ within 5 % (in log units) of a bound.
         """
         posterior, target = self.pairs(views)
         with torch.autocast(target.device.type, enabled=False):
             terms = self._terms(posterior, target)
         parts = {name: term.detach().mean() for name, term in terms.items()}
-        return Loss(
-            total=-terms["elbo"].mean() / self.output_dim,
-            parts=parts,
-            monitors=self._monitors(posterior, target),
-        )
+        total = -terms["elbo"].mean() / self.output_dim
+        return Loss(total, parts, self._monitors(posterior, target))
 
     @torch.no_grad()
     def _monitors(self, posterior: TorchDistribution, target: Tensor) -> dict[str, Tensor]:
@@ -174,21 +163,14 @@ class VISimSiam(DirectionalMethod, ViewPrograms):
     def log_likelihood(
         self, source: Tensor, target: Tensor, num_samples: int = 16
     ) -> dict[str, Tensor]:
-        """Terms of every pair of images, in nats, each ``(B,)``.
-
-        Args:
-            source: Normalised images ``(B, C, H, W)`` that the law is predicted from.
-            target: Normalised images whose projections are scored.
-            num_samples: Not used: nothing is sampled, so the terms are exact.
+        """Terms of every pair of images, in nats, each ``(B,)``; nothing is sampled.
 
         Returns:
-            ``direction``, the log density of the target; ``kl``, the divergence of the predicted
-            law from the uniform prior; and ``elbo``, ``direction`` minus β times ``kl``.
+            ``direction``, the log density of the target's projection under the law predicted from
+            the source; ``kl``, the law's divergence from the uniform prior; ``elbo``, ``direction``
+            less β ``kl``.
         """
-        return self._terms(
-            self.posterior(source),
-            self.encode(target),
-        )
+        return self._terms(self.posterior(source), self.encode(target))
 
 
 def _projector(num_features: int, hidden_dim: int, output_dim: int) -> nn.Sequential:

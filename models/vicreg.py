@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
-from vje_pyro.models._joint_embedding import JointEmbedding, lightly, mean
+from vje_pyro.models._joint_embedding import JointEmbedding, gathered, lightly, mean
 from vje_pyro.ranges import Depth, NonNegativeFloat, Width
 
 
@@ -15,24 +15,16 @@ class VICReg(JointEmbedding):
 
     .. math:: \lambda\, inv(a, b) + \mu\, \tfrac12 (var(a) + var(b)) + \nu\, (cov(a) + cov(b))
 
-    It is symmetric in its views; of more than two, the mean is over every pair. The head is
-    lightly's, and the ½ that of the authors' program; over several processes variance and
-    covariance are those of the whole batch. lightly picks the covariances by a mask of booleans,
-    for whose count a GPU has to be waited for. Parts: the three terms with their weights.
+    The mean is over every pair of views; variance and covariance are those of all processes. The
+    head is lightly's, the ½ that of the authors' program. Parts: the three terms with their
+    weights. Other arguments and errors are those of :class:`.JointEmbedding`.
 
     Source: Bardes, Ponce & LeCun, "VICReg" (arXiv 2105.04906), equations 1 to 6.
 
     Args:
-        encoder: Module from images ``(B, C, H, W)`` to ``(B, D)``, with attribute ``num_features``.
-        hidden_dim: Width of the projector's hidden layers.
-        output_dim: Dimension P of the projections.
-        num_layers: Linear layers of the projector.
         invariance_weight: λ.
         variance_weight: μ.
         covariance_weight: ν.
-
-    Raises:
-        VJEError: If lightly is not installed.
     """
 
     def __init__(
@@ -54,11 +46,9 @@ class VICReg(JointEmbedding):
 
     def compare(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """See the class."""
-        dist, (lambda_, mu, nu) = lightly("utils.dist"), self.weights
+        lambda_, mu, nu = self.weights
         distances = [mse_loss(a, b) for a, b in combinations(outputs, 2)]
-        views = list(outputs)
-        if dist.world_size() > 1:
-            views = [torch.cat(dist.gather(view)) for view in views]
+        views = [gathered(view)[0] for view in outputs]
         spread = [lightly("loss.vicreg_loss").variance_loss(view) for view in views]
         parts = {
             "invariance": lambda_ * mean(distances),

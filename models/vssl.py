@@ -30,42 +30,35 @@ class VSSL(ViewPrograms):
 
         p(z \mid x_1) &= N(\mu_t(x_1), diag\,\sigma_t^2(x_1)) \\
         q(z \mid x_2) &= N(\mu_s(x_2), diag\,\sigma_s^2(x_2)) \\
-        \mathcal L &= E_{q(z \mid x_2)} \log p(x_1 \mid z)
+        p(\mu_t(x_1) \mid z) &= N(g(z), diag\,\sigma_s^2(x_2)) \\
+        \mathcal L &= E_{q(z \mid x_2)} \log p(\mu_t(x_1) \mid z)
             - \beta\, KL\big(q(z \mid x_2)\,\|\,p(z \mid x_1)\big)
 
-    averaged over all ordered pairs of views, in nats, with the analytic KL; the optimiser
-    minimises :math:`-\mathcal L / P`, P the dimension of z. No image is reconstructed: the
-    likelihood is a cross-view denoising one, in which a network g finds the teacher's mean of view
-    1 in the noisy latent of view 2,
+    averaged over all ordered pairs of views, in nats, with the analytic KL; the optimiser minimises
+    :math:`-\mathcal L / P`, P the dimension of z. No image is reconstructed: a network g finds the
+    teacher's mean of view 1 in the noisy latent of view 2.
 
-    .. math:: p(\mu_t(x_1) \mid z) = N(g(z), diag\,\sigma_s^2(x_2)).
+    With ``kl="cosine"`` the means of both Gaussians have length √P: with equal scales of one size
+    the KL is :math:`P(1 - \cos(\mu_s, \mu_t))/\sigma^2`. With ``likelihood="cosine"`` the direction
+    of the teacher's mean is von Mises–Fisher around :math:`g(z)`, with
+    :math:`\kappa = P/\overline{\sigma_s^2}`. Both stay a KL and a density, so the objective stays a
+    bound.
 
-    The model draws z from the teacher's Normal, and the guide from the student's.
+    Trivial solutions, and what keeps them away:
 
-    **Cosine forms.** With ``kl="cosine"`` the means of both Gaussians are brought to length √P, so
-    that with equal scales of one size the KL is :math:`P(1 - \cos(\mu_s, \mu_t))/\sigma^2`. With
-    ``likelihood="cosine"`` the direction of the teacher's mean is von Mises–Fisher around
-    :math:`g(z)`, with log density :math:`\kappa \cos(g(z), \mu_t) + const(\kappa)` and
-    :math:`\kappa = P/\overline{\sigma_s^2}`. Both stay a KL and a density, so the objective stays
-    a bound.
-
-    **Trivial solutions**, and what keeps them away.
-
-    - Means that are constant, or that shrink: a target that shrinks raises its density without
-      limit. They pass a batch norm without affine, so each has variance one over the batch.
-    - Scales so large that the KL forgives any distance of the means: the likelihood has the
-      student's scales too, and charges log σ for them. They are bounded, too.
-    - Scales that mean nothing: no gradient reaches the prior, and for a given prior the KL is
-      least at :math:`\sigma_s = \sigma_t` whatever the distance of the means, so that it would
-      keep any σ. The shared scale of the likelihood makes σ follow the error between the views.
+    - Means that are constant or shrink: a batch norm without affine gives them variance one.
+    - Scales so large that the KL forgives any distance: they are bounded, and the likelihood, which
+      shares the student's, charges log σ for them.
+    - Scales that mean nothing: the KL alone is least at :math:`\sigma_s = \sigma_t`, any σ; that of
+      the likelihood follows the error between the views.
 
     Source: Yavuz & Yanikoglu, "Variational Self-Supervised Learning" (arXiv 2504.04318): the two
-    Gaussians, the EMA teacher as the prior, the analytic KL, a cross-view denoising term instead of
-    reconstruction, and that KL and likelihood have cosine forms. The exact denoising term, both
-    cosine forms, the batch norm, the bounds and the shared scale are this project's.
+    Gaussians, the teacher as the prior, the analytic KL, a cross-view denoising term, cosine forms.
+    The exact denoising term and cosine forms, batch norm, bounds and shared scale are this
+    project's.
 
     Args:
-        encoder: Module from images ``(B, C, H, W)`` to ``(B, D)``, with attribute ``num_features``.
+        encoder: As of :class:`~vje_pyro.method.Method`.
         hidden_dim: Width of the hidden layer of the head that gives means and scales, and of g.
         output_dim: Dimension P of z.
         min_scale: Lower bound of σ, positive; the means have variance one over the batch.
@@ -169,11 +162,7 @@ class VSSL(ViewPrograms):
         return Independent(Normal(loc, scale), 1)
 
     def pairs(self, views: Tensor) -> tuple[TorchDistribution, TorchDistribution, Tensor]:
-        """Posterior, prior and target of every ordered pair of views: both programs' arguments.
-
-        From views ``(V, B, C, H, W)`` the plate holds all V (V − 1) B ordered pairs. Student and
-        teacher run once per view.
-        """
+        """Posterior, prior and target of the V (V − 1) B ordered pairs of ``(V, B, C, H, W)``."""
         posteriors = _stack([self.head(self.embed(view)) for view in views])
         priors = _stack([self.teacher(view) for view in views])
         posterior = self._normal(*(ordered_pairs(x)[0] for x in posteriors))
@@ -188,14 +177,8 @@ class VSSL(ViewPrograms):
         the spread of the means' directions in units of an even one: 0 is collapse.
         """
         posterior, prior, target = self.pairs(views)
-        with torch.autocast(target.device.type, enabled=False):
-            terms = self.elbo.terms(self.model, self.guide, posterior, prior, target)
-            elbo = self.elbo.per_datum(terms).mean()
-        return Loss(
-            total=-elbo / self.output_dim,
-            parts={"elbo": elbo.detach()} | {k: v.detach().mean() for k, v in terms.items()},
-            monitors=self._monitors(posterior, prior),
-        )
+        elbo, parts = self.bound(posterior, prior, target)
+        return Loss(-elbo / self.output_dim, parts, self._monitors(posterior, prior))
 
     @torch.no_grad()
     def _monitors(
@@ -220,28 +203,14 @@ class VSSL(ViewPrograms):
     ) -> dict[str, Tensor]:
         """ELBO terms of every pair of images, in nats, each ``(B,)``.
 
-        Args:
-            source: Normalised images ``(B, C, H, W)`` that the posterior is inferred from.
-            target: Normalised images that the teacher makes the prior and the target of.
-            num_samples: Latent samples that the expectation is averaged over.
-
-        Returns:
-            ``denoised``, the expected log-likelihood; ``kl``; and ``elbo``, their difference
-            (with β = 1).
+        The teacher makes prior and target of ``target``; ``denoised`` is the likelihood's term.
         """
-        bound = SymmetricELBO(num_particles=num_samples)
         prior = self.prior(target)
-        arguments = self.posterior(source), prior, prior.mean
-        terms = bound.terms(self.model, self.guide, *arguments)
-        return {"elbo": bound.per_datum(terms), **terms}
+        return self.terms(num_samples, self.posterior(source), prior, prior.mean)
 
 
 class GaussianHead(nn.Module):
-    """Means and scales of a diagonal Gaussian from an encoder's output.
-
-    A batch norm without affine gives every mean variance one over the batch, the unit that the
-    scales are bounded in.
-    """
+    """Means, of variance one over the batch, and scales of a diagonal Gaussian from embeddings."""
 
     def __init__(
         self,

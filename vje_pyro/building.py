@@ -1,8 +1,7 @@
 """Objects from configurations: every component is named by its ``_target_``.
 
-A configuration that the user wrote may name anything. One that was read from a file is data, and
-may be a stranger's: :func:`checked` decides what of it may become an object
-(docs/explanation/security.md).
+A configuration that the user wrote may name anything; :func:`checked` decides what of one that was
+read from a file may become an object (docs/explanation/security.md).
 """
 
 import inspect
@@ -67,10 +66,7 @@ def build(config: Any, **arguments: Any) -> Any:
 
 @cache
 def components() -> frozenset[str]:
-    """Names of the classes that any run may name.
-
-    They are those of the groups in ``experiments/conf`` and the optimisers of torch.
-    """
+    """Names of the classes that any run may name: ``experiments/conf``'s and torch's optimisers."""
     named = re.compile(r"^\s*_target_:\s*(\S+)", re.MULTILINE)
     texts = (path.read_text(encoding="utf-8") for path in _conf().glob("*/**/*.yaml"))
     optimizers = {
@@ -103,17 +99,16 @@ def trusted_packages(given: Iterable[str] = ()) -> tuple[str, ...]:
 def checked(config: Any, trust: Iterable[str] = (), replaced: Collection[str] = ()) -> Any:
     """A configuration that was read from a file, as plain data that :func:`build` may be given.
 
-    One walk decides, before anything of it is imported or made. A ``_target_`` may be one of
-    :func:`components`, or a class that a trusted package defines; functions, modules and classes
-    that a package only imports are not. Interpolations, positional arguments and the other keys
-    that Hydra gives a meaning to are refused, and so are URLs, each of which opens a connection
-    (:mod:`vje_pyro.data.shards`). Nothing is fetched: ``download`` and ``pretrained`` become false.
+    One walk decides, before anything is imported or made. A ``_target_`` may be one of
+    :func:`components`, or a class that a trusted package itself defines. Interpolations, positional
+    arguments and the other keys that Hydra gives a meaning to are refused, and so are URLs, each of
+    which opens a connection. ``download`` and ``pretrained`` become false.
 
     Args:
         config: Plain data, as JSON has them.
         trust: See :func:`trusted_packages`.
-        replaced: Keys, with dots, that the caller sets to the user's own words afterwards; what
-            the file has there is not looked at, and comes out as None.
+        replaced: Keys, with dots, that the caller sets to the user's own words afterwards; what the
+            file has there is not looked at, and comes out as None.
 
     Raises:
         CheckpointError: If it holds anything else; the message names the key.

@@ -1,9 +1,8 @@
 """A configuration against what it configures, before anything is made of it.
 
 Each node that names a component (``_target_``) is checked against the annotations of that
-component's constructor, other groups against those of a ``TypedDict`` or a function. pydantic
-compares the values, strictly: true is no number, "3" is none, and 3.0 is no count. What an
-annotation does not say, or a constructor without annotations, is let pass.
+component's constructor, other groups against those of a ``TypedDict`` or a function, by pydantic,
+strictly. What has no annotation is let pass.
 """
 
 import difflib
@@ -66,15 +65,10 @@ _COLLECTIONS = (list, tuple, dict, Sequence, Mapping)
 
 @dataclass(frozen=True)
 class Arguments:
-    """Annotation of a group whose keys are arguments.
+    """Annotation of a group whose keys are arguments."""
 
-    Args:
-        given: Arguments that the program gives itself, which therefore are no keys.
-        of: What takes them; the constructor that ``_target_`` names when None.
-    """
-
-    given: tuple[str, ...] = ()
-    of: Callable[..., Any] | None = None
+    given: tuple[str, ...] = ()  # by the program: no keys
+    of: Callable[..., Any] | None = None  # what takes them; what ``_target_`` names when None
 
 
 Component = Annotated[Any, Arguments()]
@@ -111,11 +105,7 @@ def check_config(config: DictConfig, expected: Any, only: Sequence[str] | None =
 
 
 def check_values(annotated: Any, values: Mapping[str, Any]) -> None:
-    """Refuse values that are not what annotations say; those of other names are let pass.
-
-    Args:
-        annotated: A function, or a dataclass.
-        values: By the names of its arguments.
+    """Refuse values, by name, that are not what annotations say; those of other names are let pass.
 
     Raises:
         ValueError: The first that is wrong, and what is allowed.
@@ -134,7 +124,7 @@ class _Checker:
 
     def group(self, node: DictConfig, keys: _Keys, path: str) -> Iterator[str]:
         absent = [f"{path}{key}" for key in sorted(keys.required - {str(key) for key in node})]
-        if absent := [name for name in absent if self._is_wanted(name)]:
+        if absent := list(filter(self._is_wanted, absent)):
             yield f"{', '.join(absent)} is missing: give {absent[0]}=…"
         for key in map(str, node):
             name = f"{path}{key}"

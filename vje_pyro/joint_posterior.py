@@ -105,17 +105,11 @@ def check_joint_posterior(
         features="encoder",
         figures=figures,
         seed=run.info["seed"],
-        settings={
-            "num_latents": model.num_latents,
-            "views": list(VIEWS),
-            "coverage": list(COVERAGE),
-            "seed": seed,
-        },
+        settings={"num_latents": model.num_latents, "views": list(VIEWS)}
+        | {"coverage": list(COVERAGE), "seed": seed},
         config=run.config,
-        details={
-            "df": model.log_df.exp().item(),
-            "correlation": [round(rho, 4) for rho in model.correlation.tolist()],
-        },
+        details={"df": model.log_df.exp().item()}
+        | {"correlation": [round(rho, 4) for rho in model.correlation.tolist()]},
         device=run.device,
         wall_time_s=time.perf_counter() - start,
     )

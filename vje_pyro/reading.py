@@ -9,7 +9,6 @@ import io
 import json
 import stat
 import zipfile
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -48,11 +47,7 @@ class JsonFormat(Generic[T]):
     version: int | None = None
 
     def read(self, path: Path) -> T:
-        """The content of a file.
-
-        Raises:
-            CheckpointError: It is missing, damaged, or of another kind or version.
-        """
+        """The content of a file; CheckpointError if it is missing, damaged, or another kind."""
         missing = self.missing.format(path=path, folder=path.parent)
         value = load_json(path, self.advice, missing)
         try:
@@ -74,11 +69,7 @@ class JsonFormat(Generic[T]):
 
 
 def validate(content: Any, value: Any) -> Any:
-    """``value`` as the type ``content``.
-
-    Raises:
-        ValueError: It is not of that type; the message names each place.
-    """
+    """``value`` as the type ``content``; ValueError, with each place, if it is not of that type."""
     try:
         return _adapter(content).validate_python(value)
     except ValidationError as error:
@@ -89,11 +80,7 @@ def validate(content: Any, value: Any) -> Any:
 
 
 def load_json(path: Path, advice: str, missing: str = "") -> Any:
-    """The value of any JSON file; the arguments are those of :class:`JsonFormat`.
-
-    Raises:
-        CheckpointError: There is no such file, or its content is not JSON.
-    """
+    """The value of any JSON file; arguments and errors as of :class:`JsonFormat`."""
     data = read_bytes(path, missing)
     try:
         return parse_json(data)
@@ -102,11 +89,7 @@ def load_json(path: Path, advice: str, missing: str = "") -> Any:
 
 
 def parse_json(data: bytes) -> Any:
-    """The value of a JSON text in UTF-8 whose keys are unique and whose nesting is moderate.
-
-    Raises:
-        ValueError: It is no such text.
-    """
+    """The value of a JSON text in UTF-8 of unique keys and moderate nesting; else ValueError."""
     try:
         value = json.loads(data.decode(), object_pairs_hook=_unique)
     except (ValueError, RecursionError) as error:
@@ -116,14 +99,9 @@ def parse_json(data: bytes) -> Any:
 
 
 def read_csv(path: Path, keep_unfinished: bool = False) -> list[dict[str, str]]:
-    """Rows of a CSV file by the names of its first line, as text.
+    """Rows of a CSV file by the names of its first line, as text; CheckpointError if it is damaged.
 
-    Args:
-        path: The file.
-        keep_unfinished: Whether a last line that does not end is read as far as it goes.
-
-    Raises:
-        CheckpointError: The file is missing or damaged.
+    ``keep_unfinished`` reads a last line that does not end as far as it goes.
     """
     try:
         text = read_bytes(path).decode()
@@ -143,11 +121,7 @@ def read_csv(path: Path, keep_unfinished: bool = False) -> list[dict[str, str]]:
 
 
 def read_npz(path: Path) -> dict[str, np.ndarray]:
-    """The arrays of an NPZ file.
-
-    Raises:
-        CheckpointError: The file is missing or damaged.
-    """
+    """The arrays of an NPZ file; CheckpointError if it is missing or damaged."""
     data = read_bytes(path)
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
@@ -161,15 +135,10 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
 
 
 def read_bytes(path: Path, missing: str = "", limit: int = MAX_BYTES) -> bytes:
-    """The content of a regular file.
-
-    Args:
-        path: The file.
-        missing: What to say where there is none.
-        limit: The most bytes that it may have.
+    """The content of a regular file of at most ``limit`` bytes.
 
     Raises:
-        CheckpointError: There is none, or it cannot be read.
+        CheckpointError: There is none (in the words of ``missing``), or it cannot be read.
     """
     try:
         found = path.stat()
@@ -209,13 +178,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _check_depth(value: Any) -> None:
     level = [value]
     for _ in range(MAX_DEPTH):
-        level = [child for node in level for child in _children(node)]
+        groups = [list(node.values()) if isinstance(node, dict) else node for node in level]
+        level = [child for group in groups if isinstance(group, list) for child in group]
     if level:
         raise ValueError(f"nested deeper than {MAX_DEPTH} levels")
-
-
-def _children(node: Any) -> Iterator[Any]:
-    if isinstance(node, dict):
-        yield from node.values()
-    elif isinstance(node, list):
-        yield from node

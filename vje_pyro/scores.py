@@ -26,9 +26,8 @@ def detection_metrics(
     """The metrics, in closed form; equal scores are one threshold.
 
     ``auroc``: probability that an outlier scores above an inlier, ties counting half. ``aupr``:
-    average precision of finding the outliers; a score that knows nothing has their share.
-    ``fpr95``: share of the inliers flagged at the highest threshold that flags 95 % of the
-    outliers.
+    average precision of finding the outliers. ``fpr95``: share of the inliers flagged at the
+    highest threshold that flags 95 % of the outliers.
 
     Args:
         inliers: Scores of N inliers.
@@ -69,15 +68,8 @@ def detection_metrics(
 def detection_figures(inliers: OutlierScores, outliers: OutlierScores) -> dict[str, Figure]:
     """``auroc_NAME``, ``aupr_NAME`` and ``fpr95_NAME`` of every score, with bootstrap intervals.
 
-    Inliers and outliers are resampled apart, for all scores together.
-
-    Args:
-        inliers: Scores of N inliers.
-        outliers: Scores of M outliers.
-
-    Raises:
-        ValueError: If the two do not hold the same scores; else as :func:`detection_metrics`.
-        NonFiniteError: If a score is NaN.
+    Inliers and outliers are resampled apart, for all scores together. Errors are those of
+    :func:`detection_metrics`, and ValueError if the two do not hold the same scores.
     """
     if inliers.keys() != outliers.keys():
         raise ValueError(f"scores {sorted(inliers)} and {sorted(outliers)} are not the same.")
@@ -120,8 +112,7 @@ def aurc(
     .. math:: \frac1N \sum_{c=1}^N \frac1c \sum_{i \le c} e_{(i)}
 
     with the errors in order of increasing uncertainty; images of equal uncertainty have their mean
-    error, so that their order does not matter. An uncertainty that knows nothing has the error
-    rate.
+    error. An uncertainty that knows nothing has the error rate.
 
     Args:
         errors: Whether each image was classified wrongly, bool, ``(N,)``.
@@ -177,8 +168,7 @@ def spearman_figure(first: ArrayLike, second: ArrayLike) -> Figure:
     """Spearman's rank correlation over images, with its bootstrap interval.
 
     Args:
-        first: ``(N,)``, or ``(N, S)`` for several values of an image, which are resampled
-            together.
+        first: ``(N,)``, or ``(N, S)`` for several values of an image, which are resampled together.
         second: Of the same shape.
 
     Raises:

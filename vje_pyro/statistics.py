@@ -65,8 +65,8 @@ def bootstrap(
 ) -> list[Figure]:
     """Statistics of samples with their percentile bootstrap intervals (Efron, 1979).
 
-    The samples are resampled apart. The intervals cover the choice of these units and nothing
-    else. A sample of one unit stays as it is.
+    The samples are resampled apart. The intervals cover the choice of these units and nothing else.
+    A sample of one unit stays as it is.
 
     Args:
         statistic: From the places of each sample, ``(R, n)``, to values ``(F, R)`` or ``(R,)``.
@@ -112,8 +112,7 @@ def counts(places: Places) -> Places:
 def bootstrap_mean(values: ArrayLike, over: str = "images", seed: int = 0) -> Figure:
     """Mean of one value of each independent unit ``(N,)``, such as whether an image is right.
 
-    All values alike, such as an accuracy of 1, have an interval of no width: no resample can hold
-    a surprise.
+    Values that are all alike have an interval of no width.
 
     Raises:
         ValueError: If the values are no vector, none, or not finite.
@@ -132,23 +131,14 @@ def bootstrap_mean(values: ArrayLike, over: str = "images", seed: int = 0) -> Fi
 
 
 class Scale(NamedTuple):
-    """Where a figure may lie, and the scale on which its repetitions are about normal.
+    """Where a figure may lie, and the scale on which its repetitions are about normal."""
 
-    Args:
-        name: In words, for the interval.
-        low: Least value.
-        high: Greatest value.
-        to: To the scale.
-        back: From the scale.
-        slope: Derivative of ``to``.
-    """
-
-    name: str
-    low: float
-    high: float
-    to: Callable[[float], float]
+    name: str  # in words, for the interval
+    low: float  # least value
+    high: float  # greatest value
+    to: Callable[[float], float]  # to the scale
     back: Callable[[float], float]
-    slope: Callable[[float], float]
+    slope: Callable[[float], float]  # derivative of ``to``
 
 
 SHARE = Scale("logit scale", 0, 1, logit, expit, lambda x: 1 / (x * (1 - x)))
@@ -231,12 +221,7 @@ def _ends(mean: float, half: float, scale: Scale) -> tuple[float, float]:
 
 
 def over_seeds(figures: Sequence[Figure], scale: Scale) -> Figure:
-    """One figure of several seeds; a single seed keeps the interval it has.
-
-    Args:
-        figures: One a seed, at least one.
-        scale: Of the figure (:func:`scale_of`).
-    """
+    """One figure of several seeds, at least one; a single seed keeps the interval it has."""
     if len(figures) == 1:
         return figures[0]
     return over_repetitions([figure.value for figure in figures], scale)
@@ -280,8 +265,8 @@ def expected_calibration_error(
 ) -> float:
     """Expected calibration error of the predicted class, in [0, 1].
 
-    Images are binned by the probability of their most probable class, in bins of equal width; the
-    error is the mean over images of the distance, in their bin, of accuracy to mean probability.
+    The mean over images of the distance, in their bin of the probability of the most probable
+    class, of accuracy to mean probability; bins are of equal width.
 
     Args:
         probabilities: Class probabilities, ``(N, C)``.

@@ -1,14 +1,13 @@
 """The linear experiment: images beside weak or strong irrelevant features, views ever more aligned.
 
 An image is its k leading principal components, the important features. Beside them stand noise
-features of one variance λ, alike in training and test data, that say nothing about the class.
-Views add noise: the generic one to the image, of the variance of its least component (so that a
-view keeps at least half of every component's variance), and the aligned one, α times the noise of
-the irrelevant features, to these. The encoders are the closed forms, with the views' moments in
-expectation, and keep k directions; their features of the data meet the linear probe.
+features of one variance λ, alike in training and test data, that say nothing about the class. Views
+add noise: the generic one to the image, of the variance of its least component, and the aligned
+one, α times the noise of the irrelevant features, to these. The encoders are the closed forms, with
+the views' moments in expectation, and keep k directions; a linear probe reads their features.
 
-Source: setting and closed forms of Van Assel et al. (arXiv 2505.12477); the data, the two
-strengths and the generic noise are this project's.
+Source: setting and closed forms of Van Assel et al. (arXiv 2505.12477); the data, the two strengths
+and the generic noise are this project's.
 """
 
 import json
@@ -45,19 +44,12 @@ ALPHAS = (0.0, 0.1, 0.2, 0.4, 0.6, 0.8, 0.9, 1.1, 1.25, 1.5, 2.0, 3.0, 4.0, 5.0,
 
 @dataclass(frozen=True)
 class LabelledFeatures:
-    """Principal components of images.
+    """Principal components of images."""
 
-    Args:
-        train: Shape ``(n, k)``, uncorrelated, with variances ``signal``.
-        test: Shape ``(m, k)``, in the same basis.
-        train_labels: Shape ``(n,)``.
-        test_labels: Shape ``(m,)``.
-    """
-
-    train: Matrix
-    test: Matrix
-    train_labels: NDArray[np.int64]
-    test_labels: NDArray[np.int64]
+    train: Matrix  # (n, k), uncorrelated, with variances ``signal``
+    test: Matrix  # (m, k), in the same basis
+    train_labels: NDArray[np.int64]  # (n,)
+    test_labels: NDArray[np.int64]  # (m,)
 
     @property
     def signal(self) -> NDArray[np.float64]:
@@ -102,8 +94,8 @@ def run_experiment(
     Returns:
         JSON-like: per strength the ``variance``, the ``thresholds``, and per method and alignment
         the ``accuracy`` of the probe and the share of the representation's variance that is
-        ``irrelevant``, each a figure with a t-interval over seeds; and the accuracy of the probe
-        on the important features alone (``clean``), an upper reference.
+        ``irrelevant``, figures with a t-interval over seeds; and the accuracy on the important
+        features alone, ``clean``.
 
     Raises:
         ValueError: If there is no irrelevant feature or are fewer than two seeds.
@@ -143,14 +135,9 @@ def _curves(
         added = np.concatenate([np.full(k, generic), alpha**2 * noise])
         for method, points in curves.items():
             measured = [_measure(method, train, test, added, features) for train, test in drawn]
-            accuracy, irrelevant = zip(*measured, strict=True)
-            points.append(
-                {
-                    "alpha": alpha,
-                    "accuracy": _figure(accuracy),
-                    "irrelevant": _figure(irrelevant),
-                }
-            )
+            figures = map(_figure, zip(*measured, strict=True))
+            names = ("accuracy", "irrelevant")
+            points.append({"alpha": alpha, **dict(zip(names, figures, strict=True))})
     return curves
 
 
@@ -196,14 +183,8 @@ def write_result(
     out: Path, source: DataSource, settings: dict[str, Any], measured: dict[str, Any]
 ) -> Path:
     """Write what was measured, on what and by which code, to ``out/closed-form-NAME.json``."""
-    result = {
-        "schema": SCHEMA,
-        "schema_version": SCHEMA_VERSION,
-        "dataset": source.name,
-        "settings": settings,
-        **measured,
-        **origin(),
-    }
+    result = {"schema": SCHEMA, "schema_version": SCHEMA_VERSION, "dataset": source.name}
+    result |= {"settings": settings, **measured, **origin()}
     path = out / f"closed-form-{source.name}.json"
     write_atomic(path, json.dumps(result, indent=2).encode())
     return path

@@ -19,12 +19,7 @@ PANELS = {
 
 
 def draw(result: dict[str, Any], path: Path) -> None:
-    """Write an SVG with a column per strength; dashed lines are the predicted thresholds.
-
-    Args:
-        result: As :func:`~vje_pyro.closed_form.experiment.run_experiment` returns it.
-        path: Of the picture.
-    """
+    """Write an SVG of what ``run_experiment`` found; dashed lines are the predicted thresholds."""
     figure = Figure(figsize=(8, 5.4), layout="constrained")
     FigureCanvasSVG(figure)
     axes = figure.subplots(2, len(result["strengths"]), sharex=True, sharey="row", squeeze=False)

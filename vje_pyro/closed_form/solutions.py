@@ -1,9 +1,6 @@
 """The best linear encoders: of reconstruction and of joint embedding, from moments of the views.
 
-References:
-    [VanAssel2025] H. Van Assel et al. Joint-Embedding vs Reconstruction: Provable Benefits of
-        Latent Space Prediction for Self-Supervised Learning. arXiv 2505.12477, closed forms of the
-        two linear problems.
+Source: Van Assel et al. (arXiv 2505.12477), closed forms of the two linear problems.
 """
 
 from dataclasses import dataclass
@@ -17,17 +14,11 @@ Matrix = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class ViewMoments:
-    """What both solutions need to know of n data of dimension d and of their views τ(x).
+    """What both solutions need to know of n data of dimension d and of their views τ(x)."""
 
-    Args:
-        cross: ``(1/n) Σ x E[τ(x)]ᵀ``, shape ``(d, d)``.
-        between: ``(1/n) Σ E[τ(x)] E[τ(x)]ᵀ``, shape ``(d, d)``.
-        within: ``(1/n) Σ Cov[τ(x)]``, shape ``(d, d)``.
-    """
-
-    cross: Matrix
-    between: Matrix
-    within: Matrix
+    cross: Matrix  #: ``(1/n) Σ x E[τ(x)]ᵀ``, shape ``(d, d)``.
+    between: Matrix  #: ``(1/n) Σ E[τ(x)] E[τ(x)]ᵀ``, shape ``(d, d)``.
+    within: Matrix  #: ``(1/n) Σ Cov[τ(x)]``, shape ``(d, d)``.
 
     @property
     def total(self) -> Matrix:
@@ -37,18 +28,11 @@ class ViewMoments:
 
 @dataclass(frozen=True)
 class LinearAutoencoder:
-    """What reconstruction learns: ``x ≈ decoder @ encoder @ τ(x)``.
+    """What reconstruction learns: ``x ≈ decoder @ encoder @ τ(x)``."""
 
-    Args:
-        encoder: Shape ``(k, d)``.
-        decoder: Shape ``(d, k)``.
-        strengths: All singular values that directions are ranked by, descending, ``(d,)``; the
-            encoder keeps the first k.
-    """
-
-    encoder: Matrix
-    decoder: Matrix
-    strengths: NDArray[np.float64]
+    encoder: Matrix  #: Shape ``(k, d)``.
+    decoder: Matrix  #: Shape ``(d, k)``.
+    strengths: NDArray[np.float64]  #: All singular values, of which the encoder keeps k, ``(d,)``.
 
 
 def view_moments(data: Matrix, views: Matrix) -> ViewMoments:
@@ -80,7 +64,7 @@ def reconstruction(moments: ViewMoments, k: int) -> LinearAutoencoder:
     """Encoder E and decoder D that minimise ``mean ‖x − D E τ(x)‖²`` over data and views.
 
     With the singular value decomposition ``cross @ total^(-1/2) = R Φ Pᵀ`` the encoder is
-    ``P_kᵀ total^(-1/2)`` and the decoder ``R_k Φ_k`` [VanAssel2025].
+    ``P_kᵀ total^(-1/2)`` and the decoder ``R_k Φ_k``.
 
     Args:
         moments: Of data and views.
@@ -97,19 +81,12 @@ def reconstruction(moments: ViewMoments, k: int) -> LinearAutoencoder:
 def joint_embedding(moments: ViewMoments, k: int) -> tuple[Matrix, NDArray[np.float64]]:
     """Encoder W that minimises ``mean ‖W τ(x) − W τ'(x)‖²`` with ``W total Wᵀ`` the identity.
 
-    With the eigenvalues ``total^(-1/2) between total^(-1/2) = Q Ω Qᵀ`` it is
-    ``Q_kᵀ total^(-1/2)`` [VanAssel2025].
-
-    Args:
-        moments: Of data and views; ``cross`` plays no part.
-        k: Dimension of the representation.
+    With the eigenvalues ``total^(-1/2) between total^(-1/2) = Q Ω Qᵀ`` it is ``Q_kᵀ total^(-1/2)``.
+    Arguments and errors are those of :func:`reconstruction`.
 
     Returns:
         The encoder, ``(k, d)``, and all eigenvalues that directions are ranked by, descending,
         ``(d,)``, between 0 and 1.
-
-    Raises:
-        ValueError: If k is not in 1…d, or the views' second moment is singular.
     """
     whitening = _inverse_root(moments.total, k)
     values, vectors = eigh(whitening @ moments.between @ whitening)

@@ -1,9 +1,4 @@
-"""How well augmentations must be aligned with irrelevant features, for either method to drop them.
-
-References:
-    [VanAssel2025] H. Van Assel et al. Joint-Embedding vs Reconstruction: Provable Benefits of
-        Latent Space Prediction for Self-Supervised Learning. arXiv 2505.12477.
-"""
+"""How well views must be aligned with irrelevant features, for either method to drop them."""
 
 import math
 from dataclasses import dataclass
@@ -14,12 +9,7 @@ from numpy.typing import ArrayLike
 
 @dataclass(frozen=True)
 class Thresholds:
-    """Least alignment α, for n → ∞, above which the k important features are learned.
-
-    Args:
-        reconstruction: Of reconstruction; 0 where no alignment is needed.
-        joint_embedding: Of joint embedding; 0 where no alignment is needed.
-    """
+    """Least alignment α, for n → ∞, above which either learns the important features; 0: any."""
 
     reconstruction: float
     joint_embedding: float
@@ -42,8 +32,7 @@ def alignment_thresholds(
         \alpha_{JE}^2 &= \max_{i>k} (1-\delta)/\delta - \lambda^\Theta_i / \lambda^\Gamma_i,
             \qquad \delta = \min_{i \le k} \frac{\kappa_i^2/n}{\kappa_i^2/n + \lambda^\Theta_i}
 
-    Source: [VanAssel2025]; reconstruction ranks features by magnitude, joint embedding by the
-    part of their variance that views keep.
+    Source: Van Assel et al. (arXiv 2505.12477).
 
     Args:
         signal: Variances of the important features, ``(k,)``, positive.

@@ -52,8 +52,8 @@ def open_arrays(path: str | Path) -> Iterator[Mapping[str, np.ndarray]]:
     """The arrays of a ``.npz`` file by name, or that of a ``.npy`` file, whose name is empty.
 
     Raises:
-        DataError: If the file cannot be read or is damaged, or the header of an array that is asked
-            for names Python objects, or more bytes than there are or than this machine's memory.
+        DataError: If it cannot be read or is damaged, or an array that is asked for holds Python
+            objects, or promises more bytes than there are or than this machine's memory.
     """
     try:
         with open_file(path) as file:

@@ -79,17 +79,14 @@ class ImageArray:
 
 
 def stratified_order(labels: Tensor, seed: int = 0) -> Tensor:
-    """An order of all images whose every prefix holds the classes in proportion.
+    """An order of all images whose every prefix holds the classes in proportion: int64 ``(N,)``.
 
     Within a class the order is shuffled; image number ``r`` of a class of size ``m`` then stands at
-    ``(r + U) / m`` of the whole, ``U`` uniform and the same for a class. Prefixes are nested.
+    ``(r + U) / m`` of the whole, ``U`` uniform and the same for a class.
 
     Args:
         labels: int64, shape ``(N,)``.
         seed: Seed of the shuffle.
-
-    Returns:
-        int64, shape ``(N,)``, a permutation.
     """
     random = np.random.default_rng(seed)
     values = labels.cpu().numpy()
@@ -126,8 +123,7 @@ def resize_images(images: Tensor, size: int) -> Tensor:
 def convert_channels(images: Tensor, channels: int) -> Tensor:
     """Give uint8 images ``(N, 1 | 3 | 4, H, W)`` the wanted number of channels.
 
-    Grey is repeated, colour becomes grey by the ITU-R 601 luma (as in Pillow), and four channels
-    are RGBA laid on white.
+    Grey is repeated, colour becomes grey by the ITU-R 601 luma, and RGBA is laid on white.
     """
     if images.shape[1] == 4 != channels:
         alpha = images[:, 3:].float() / 255
@@ -158,7 +154,7 @@ def images_to_uint8(
 
     C is 1, 3 or 4. Where both readings of four dimensions are possible, an array is taken as
     channels-last and a tensor as channels-first. Fewer dimensions that can be read in two ways are
-    refused: give them all four.
+    refused.
 
     Args:
         images: A Pillow image, NumPy array, tensor or nested list; uint8 or other integers in

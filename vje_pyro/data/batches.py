@@ -26,8 +26,7 @@ def batches(
         num_workers: Worker processes that decode files.
 
     Yields:
-        ``(images, labels)``: uint8 ``(b, C, H, W)`` and int64 ``(b,)``, on the CPU or where the
-        array is.
+        ``(images, labels)``: uint8 ``(b, C, H, W)`` and int64 ``(b,)``.
 
     Raises:
         DataError: If all files are damaged, or more than the split's ``max_corrupt``.
@@ -64,12 +63,11 @@ def select_images(
 ) -> tuple[Tensor, Tensor]:
     """Images by their index in a split, without those that are damaged.
 
-    Images on disk are decoded whole and brought to the size and channels; those in memory are
-    given as they are. Each image on disk is decoded once, however often it is asked for.
+    Images on disk are brought to the size and channels, each once; those in memory are given as
+    they are.
 
     Returns:
-        The images, uint8 ``(n, channels, image_size, image_size)``, and the index of each, int64
-        ``(n,)``: ``indices`` without those of damaged images.
+        The images, uint8 ``(n, C, H, W)``, and the index of each, int64 ``(n,)``.
 
     Raises:
         DataError: If all are damaged, or more than the split's ``max_corrupt``.

@@ -1,10 +1,8 @@
 """Colour jitter as one affine map of the channels per image.
 
 Brightness, contrast, saturation, hue and grayscale are all affine in (R, G, B) once hue is a turn
-about the grey axis, so a whole jitter is one 3 x 4 matrix per image: one pass over the pixels.
-The turn is a shift of HSV hue at thirds of a circle, where it exchanges the channels. In between it
-keeps the mean of the channels instead of their maximum, and differs from HSV's by about two thirds
-of the change itself (muted random colours, a tenth of a turn): another colour of the same strength.
+about the grey axis, so a whole jitter is one 3 x 4 matrix per image. The turn is a shift of HSV hue
+at thirds of a circle; in between it keeps the mean of the channels instead of their maximum.
 """
 
 import torch
@@ -15,12 +13,11 @@ LUMA = (0.299, 0.587, 0.114)
 
 
 def chroma_basis() -> Tensor:
-    """The 3 x 3 matrices of which every saturation-and-hue change is a combination.
+    """The 3 x 3 matrices of which every saturation-and-hue change is a combination, ``(4, 3, 3)``.
 
-    Returns:
-        Shape ``(4, 3, 3)``: ``grey`` projects on luma (what no saturation leaves); ``lift`` is the
-        difference of the projections on mean and on luma; ``chroma`` takes the mean away;
-        ``quarter`` turns the chroma by 90 degrees in the direction of increasing HSV hue.
+    ``grey`` projects on luma; ``lift`` is the difference of the projections on mean and on luma;
+    ``chroma`` takes the mean away; ``quarter`` turns the chroma by 90 degrees in the direction of
+    increasing HSV hue.
     """
     eye = torch.eye(3, dtype=torch.float64)
     grey = torch.tensor(LUMA, dtype=torch.float64).expand(3, 3)
@@ -31,19 +28,10 @@ def chroma_basis() -> Tensor:
 
 
 def saturation_hue_matrix(saturation: Tensor, turn: Tensor, basis: Tensor) -> Tensor:
-    """The matrix that blends with luma, then turns the hue.
+    """The matrix ``(*batch, 3, 3)`` that blends with luma by factors s, then turns the hue by t.
 
-    With grey projection G, mean projection M and turn ``R = M + cos(t) (I - M) + sin(t) K``, it is
-    ``R (G + s (I - G)) = G + s [(M - G) + cos(t) (I - M) + sin(t) K]``. Saturation 0 is grayscale,
-    and grey is a fixed point of every matrix.
-
-    Args:
-        saturation: Factors s, any shape.
-        turn: Angles t in radians, of the same shape.
-        basis: ``chroma_basis()``.
-
-    Returns:
-        Shape ``(*batch, 3, 3)``.
+    With grey projection G, mean projection M and turn ``R = M + cos(t) (I - M) + sin(t) K`` it is
+    ``R (G + s (I - G)) = G + s [(M - G) + cos(t) (I - M) + sin(t) K]``; t is in radians.
     """
     saturation, turn = saturation[..., None, None], turn[..., None, None]
     grey, lift, chroma, quarter = basis

@@ -2,7 +2,7 @@
 
 Cropping and resizing are separable and linear: an image ``x`` becomes ``R_y x R_xᵀ`` with one
 banded matrix of bilinear weights per axis and image. A mirror image is a box of negative width, a
-Gaussian blur one more matrix in the product, so both cost next to nothing.
+Gaussian blur one more matrix.
 """
 
 import math
@@ -19,10 +19,11 @@ def sample_boxes(
     scale: Sequence[float],
     ratio: Sequence[float],
 ) -> Tensor:
-    """Boxes of random area, aspect ratio and place, as in the Inception crop.
+    """Boxes of random area, aspect ratio and place, as in the Inception crop: ``(4, *batch)``.
 
-    The area is uniform in ``scale`` and the logarithm of the aspect ratio uniform over that part
-    of ``ratio`` with which the box fits, so no draw is rejected. Boxes are real-valued.
+    The area is uniform in ``scale`` and the logarithm of the aspect ratio uniform over that part of
+    ``ratio`` with which the box fits, so no draw is rejected. Left, top, width and height are
+    real-valued, in pixels.
 
     Args:
         uniforms: Four uniform draws on [0, 1), each of shape ``batch``: area, ratio, left, top.
@@ -30,9 +31,6 @@ def sample_boxes(
         width: Image width in pixels.
         scale: Least and greatest area, as a fraction of the image.
         ratio: Least and greatest width over height.
-
-    Returns:
-        Shape ``(4, *batch)``: left, top, width, height in pixels.
     """
     area = scale[0] + (scale[1] - scale[0]) * uniforms[0]
     # width² = area · ratio · H W ≤ W² and height² = area · H W / ratio ≤ H²
@@ -52,11 +50,11 @@ def resample_matrix(start: Tensor, length: Tensor, in_size: int, out_size: int) 
 
     The filter is Pillow's antialiased bilinear one (``Image.resize(..., box=...)``): a triangle of
     one pixel on each side, or of one output pixel where that is larger. Pixels beyond the box but
-    inside the image take part. A negative length runs backwards.
+    inside the image take part.
 
     Args:
         start: First edge in pixels, shape ``(N,)``.
-        length: Signed extent in pixels, shape ``(N,)``.
+        length: Extent in pixels, shape ``(N,)``; a negative one runs backwards.
         in_size: Pixels of the axis.
         out_size: Pixels wanted.
 
@@ -73,14 +71,11 @@ def resample_matrix(start: Tensor, length: Tensor, in_size: int, out_size: int) 
 
 
 def blur_matrix(sigma: Tensor, size: int) -> Tensor:
-    """Gaussian blur of an axis, renormalised at the borders.
+    """Gaussian blur of an axis, renormalised at the borders: ``(N, size, size)``, rows sum to one.
 
     Args:
         sigma: Standard deviation in pixels, shape ``(N,)``; below 0.05 the matrix is the identity.
         size: Pixels of the axis.
-
-    Returns:
-        Shape ``(N, size, size)``; rows sum to one.
     """
     pixels = torch.arange(size, device=sigma.device, dtype=sigma.dtype)
     square = (pixels[:, None] - pixels).square()
@@ -91,15 +86,12 @@ def blur_matrix(sigma: Tensor, size: int) -> Tensor:
 
 
 def apply_separable(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """``rows @ image @ columnsᵀ`` for each image and channel.
+    """``rows @ image @ columnsᵀ`` for each image and channel, ``(N, C, S, T)``.
 
     Args:
         images: Floats, shape ``(N, C, H, W)``.
         rows: Shape ``(N, S, H)``.
         columns: Shape ``(N, T, W)``.
-
-    Returns:
-        Shape ``(N, C, S, T)``.
     """
     n, channels, height, width = images.shape
     across = torch.bmm(images.reshape(n, channels * height, width), columns.transpose(1, 2))

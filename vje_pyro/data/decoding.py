@@ -1,7 +1,6 @@
-"""Decoding of image files. No damaged file stops a job.
+"""Decoding of image files: an exception of any kind is a damaged image, and stops no job.
 
-Any exception of a decoder means a damaged image. Broken metadata (EXIF, XMP, ICC, text) is ignored
-and the pixels are read.
+Broken metadata (EXIF, XMP, ICC, text) is ignored.
 """
 
 import contextlib
@@ -65,22 +64,14 @@ def image_suffixes() -> frozenset[str]:
 
 
 def open_file(path: str | Path) -> IO[bytes]:
-    """Open a regular file; a pipe, socket or device is not even opened, for it may block.
-
-    Raises:
-        OSError: If it cannot be opened.
-    """
+    """Open a regular file; anything else, which may block, is an ``OSError``."""
     if os.path.exists(path) and not os.path.isfile(path):
         raise OSError("not a regular file")
     return open(path, "rb")
 
 
 def read_file(path: str | Path) -> bytes:
-    """The bytes of a regular file.
-
-    Raises:
-        CorruptImage: If it cannot be read.
-    """
+    """The bytes of a regular file; :class:`CorruptImage` if it cannot be read."""
     with _damaging(), open_file(path) as file:
         size = os.fstat(file.fileno()).st_size
         if size > _MAX_BYTES:
@@ -89,11 +80,7 @@ def read_file(path: str | Path) -> bytes:
 
 
 def picture_size(path: str | Path) -> tuple[int, int]:
-    """Width and height by the header of a file; no pixel is decoded.
-
-    Raises:
-        CorruptImage: If it cannot be read.
-    """
+    """Width and height by a file's header; :class:`CorruptImage` if it cannot be read."""
     with (
         _damaging(),
         warnings.catch_warnings(action="ignore"),
@@ -113,8 +100,8 @@ def decode(
     Args:
         file: A path, or the content of the file.
         channels: 3 or 1.
-        value_range: Of grey values with more than 8 bits: what become black and white; None: 0
-            and 65535 of integers, 0 and 1 of floating-point numbers.
+        value_range: Of grey values with more than 8 bits: what become black and white; None: 0 and
+            65535 of integers, 0 and 1 of floating-point numbers.
 
     Raises:
         CorruptImage: If the file cannot be decoded, or has values that the range is not for.
@@ -143,10 +130,7 @@ def extent(content: bytes) -> ValueRange | None:
 
 
 def leaves_upper_bits(content: bytes) -> bool | None:
-    """Whether a colour image of 16 bits leaves the upper four unused; None of all other images.
-
-    Pillow keeps the upper eight only: little is left of such an image.
-    """
+    """Whether a 16-bit colour image, of which Pillow keeps 8, leaves 4 unused; None of others."""
     with contextlib.suppress(Exception), _opened(content) as image:
         if not _is_wide(image.mode) and any(";16" in str(tile.args) for tile in image.tile):
             return bool(np.asarray(image.convert("RGB")).max() < 16)
@@ -196,11 +180,7 @@ def _orientation(image: Image.Image) -> int:
 def convert(
     image: Image.Image, channels: int, value_range: ValueRange | None = None
 ) -> Image.Image:
-    """An image of any mode as RGB (or L); see :func:`decode`.
-
-    Raises:
-        ValueError: If Pillow cannot convert it, or its values do not fit ``value_range``.
-    """
+    """:func:`decode` of an open image; ValueError if it cannot be converted."""
     if _is_wide(image.mode):
         image = Image.fromarray(to_eight_bits(np.asarray(image), value_range))
     if image.has_transparency_data:

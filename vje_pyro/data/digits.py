@@ -14,12 +14,11 @@ from vje_pyro.ranges import ImageSize
 class Digits(DataSource):
     """1,797 grey 8 x 8 digits, split 80/20 by class with seed 0: 1,437 to train, 360 to test.
 
-    The 17 grey levels 0…16 of the set become ``round(255 v / 16)``.
+    The 17 grey levels 0…16 become ``round(255 v / 16)``. Source: E. Alpaydin and C. Kaynak, Optical
+    Recognition of Handwritten Digits, UCI, 1998.
 
     Args:
         image_size: Height and width wanted; null is 8.
-
-    Source: E. Alpaydin and C. Kaynak, Optical Recognition of Handwritten Digits, UCI, 1998.
     """
 
     image_size: ImageSize | None = None  # type: ignore[assignment]

@@ -51,8 +51,7 @@ class ImageFiles(Dataset[tuple[Tensor, Tensor]]):
         classes: Class names in the order of the labels; empty when unknown.
         image_size: Height and width of ``tensor(i)`` in pixels.
         channels: 3 (RGB) or 1 (grey).
-        crop_fraction: Share of the shorter side that the central square of ``tensor(i)`` keeps
-            (0.875 is the custom on ImageNet).
+        crop_fraction: Share of the shorter side that the central square of ``tensor(i)`` keeps.
         max_corrupt: Damaged files that are skipped before giving up.
         value_range: As for ``vje_pyro.data.decoding.decode``.
     """
@@ -102,11 +101,7 @@ class ImageFiles(Dataset[tuple[Tensor, Tensor]]):
                 yield picture_size(self.location(index))
 
     def image(self, index: int) -> Image.Image:
-        """The whole image, upright, in mode RGB (or L).
-
-        Raises:
-            CorruptImage: If the file cannot be decoded.
-        """
+        """The whole image, upright, in mode RGB (or L); :class:`CorruptImage` if it is damaged."""
         (made,) = self.decoded([index])
         if isinstance(made, CorruptImage):
             raise made
@@ -120,30 +115,18 @@ class ImageFiles(Dataset[tuple[Tensor, Tensor]]):
         return pixel_tensor(image.resize(size, Image.Resampling.BILINEAR, box=box))
 
     def tensor(self, index: int) -> Tensor:
-        """The central square of an image, for evaluation: uint8 ``(C, S, S)``.
-
-        Raises:
-            CorruptImage: If the file cannot be decoded.
-        """
+        """The central square of an image, uint8 ``(C, S, S)``; errors as of :meth:`image`."""
         return self.square(self.image(index))
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        """``(tensor(index), labels[index])``.
-
-        Raises:
-            DataError: If the file cannot be decoded.
-        """
+        """``(tensor(index), labels[index])``; :class:`DataError` if the image is damaged."""
         try:
             return self.tensor(index), self.labels[index]
         except CorruptImage as error:
             raise DataError(f"{printable(self.location(index))}: {error}") from None
 
     def note_corrupt(self, index: int, reason: object) -> None:
-        """Count a damaged file, once.
-
-        Raises:
-            DataError: If there are now more than ``max_corrupt``.
-        """
+        """Count a damaged file, once; :class:`DataError` for more than ``max_corrupt``."""
         name = self.name(index)
         if name not in self.corrupt:
             self.corrupt[name] = str(reason)
@@ -170,10 +153,7 @@ class ImageFiles(Dataset[tuple[Tensor, Tensor]]):
         return self.subset(order[:count])
 
     def digest(self) -> str:
-        """SHA-256 (hex) of names, file sizes and labels; contents are too much to read for this.
-
-        A file that is not there, or is behind a broken link, has the size -1.
-        """
+        """SHA-256 (hex) of names, labels and file sizes (-1 of a file that is not there)."""
         hasher = hashlib.sha256()
         for name, label in zip(self.names, self.labels.tolist(), strict=True):
             size = -1
@@ -183,10 +163,7 @@ class ImageFiles(Dataset[tuple[Tensor, Tensor]]):
         return hasher.hexdigest()
 
     def quick_digest(self) -> str:
-        """SHA-256 (hex) of all names and labels, and of the sizes of 4,096 files at most.
-
-        A look at each of a million files takes minutes on a network's disk.
-        """
+        """SHA-256 (hex) of all names and labels, and of the sizes of 4,096 files at most."""
         if len(self) <= SIZES:
             return self.digest()
         hasher = hashlib.sha256()
@@ -197,10 +174,7 @@ class ImageFiles(Dataset[tuple[Tensor, Tensor]]):
         return hasher.hexdigest()
 
     def find_value_range(self, count: int = 512) -> ValueRange | None:
-        """The one range of all grey values with more than 8 bits (``common_range``).
-
-        Args:
-            count: Images to look at, evenly spaced; of 8-bit ones only the headers are decoded.
+        """The one range of all grey values with more than 8 bits, by ``count`` images.
 
         Raises:
             DataError: If some images hold integers and some floating-point numbers.
@@ -225,11 +199,7 @@ class ImageFiles(Dataset[tuple[Tensor, Tensor]]):
             raise DataError(f"{root}: {error}") from None
 
     def readable(self, indices: Sequence[int]) -> Iterator[tuple[int, Image.Image]]:
-        """Index and whole image of those that can be decoded; the others are counted.
-
-        Raises:
-            DataError: If more are damaged than ``max_corrupt``.
-        """
+        """Index and whole image of those that can be decoded; the others are counted."""
         for index, image in zip(indices, self.decoded(indices), strict=True):
             if isinstance(image, CorruptImage):
                 self.note_corrupt(index, image)

@@ -24,16 +24,15 @@ from vje_pyro.ranges import ImageSize, ProperFraction
 class ImageFolder(FileSource):
     """Any folder of images, of any size and mode.
 
-    - Subfolders named like splits (``train`` and ``test``, ``Training`` and ``Testing``,
-      ``train_images`` and ``val_images``, …) are the splits ``pretrain``, ``train``, ``val`` and
-      ``test``; without ``pretrain``, ``train`` is used, and without ``test``, ``val``.
+    - Subfolders named like splits (``train`` and ``test``, ``Training`` and ``Testing``, …) are the
+      splits ``pretrain``, ``train``, ``val`` and ``test``; without ``pretrain``, ``train`` is used,
+      and without ``test``, ``val``.
     - Otherwise all images are one split, for ``pretrain`` and ``train``; with ``test_fraction`` a
       part of them, stratified by class (seed 0), is kept for ``test``.
 
     Inside a split, first-level subfolders that hold images are classes; images beside them are
-    unlabelled. The page ``docs/how-to/data.md`` says which files are skipped and which
-    layouts are refused. ``value_range=null`` finds the range from the
-    images to pretrain on.
+    unlabelled. ``docs/how-to/data.md`` says which files are skipped and which layouts are refused.
+    ``value_range=null`` finds the range from the images to pretrain on.
 
     Args:
         root: The folder.
@@ -190,13 +189,11 @@ class ImageFolder(FileSource):
 class ImageNet(ImageFolder):
     """ImageNet-1K, or a part of it, in the usual layout: ``train/CLASS/*`` and ``val/CLASS/*``.
 
-    Evaluation takes the central 87.5 % of the shorter side.
+    Source: O. Russakovsky et al., ImageNet Large Scale Visual Recognition Challenge, IJCV 2015.
 
     Args:
         root: Folder with ``train`` and ``val``.
         image_size: Height and width of crops and of evaluation images; null is 224.
-
-    Source: O. Russakovsky et al., ImageNet Large Scale Visual Recognition Challenge, IJCV 2015.
     """
 
     root: str | Path = "data/imagenet"

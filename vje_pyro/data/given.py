@@ -35,14 +35,12 @@ def load_images(
             ``y``; arrays as ``images_to_uint8`` reads them.
         image_size: Height and width wanted; images are cropped to the central square first.
         channels: 3 or 1.
-        max_corrupt: Damaged files of a folder that are skipped, and logged by name, before giving
-            up.
+        max_corrupt: Damaged files of a folder that are skipped before giving up.
         value_range: Of grey values with more than 8 bits, as for ``decode``; None: that of the
             files (``find_value_range``).
 
     Returns:
-        The images and, in the same order, the name of each: relative to the folder, or
-        ``name[index]`` for an array.
+        The images and the name of each: relative to the folder, or ``name[index]`` for an array.
 
     Raises:
         DataError: If there is nothing to read, or too much of it is damaged.

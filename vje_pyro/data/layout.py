@@ -1,7 +1,4 @@
-"""What the folders of a data set mean: splits, or classes, from their names and contents.
-
-Nothing is guessed in silence: what can be read in two ways is refused, with both ways out.
-"""
+"""What the folders of a data set mean, splits or classes; what can be both is refused."""
 
 import os
 import re
@@ -59,15 +56,12 @@ def role_of(name: str) -> tuple[str, str] | None:
 
 
 def split_folders(root: str, names: Iterable[str], layout: str = "auto") -> dict[str, str]:
-    """The folders that are splits, by their role: ``pretrain``, ``train``, ``val``, ``test``.
+    """The folders that are splits, by role: ``pretrain``, ``train``, ``val`` and ``test``.
 
     Args:
         root: The data set's folder, for messages.
         names: Its images, relative to it.
         layout: ``auto``; ``splits`` or ``classes`` decide what would be refused.
-
-    Returns:
-        Folders relative to ``root``; none where the subfolders are classes.
 
     Raises:
         DataError: If the folders can be read in two ways, two have the same role, or none is for
@@ -126,11 +120,7 @@ def _groups(folders: Mapping[str, Tree]) -> dict[str, list[tuple[str, str]]]:
 
 
 def _is_class(root: str, tree: Tree, group: Mapping[str, str], others: list[str]) -> bool:
-    """Whether a folder named like a split is a class: a lone one, where none has subfolders.
-
-    Raises:
-        DataError: If that cannot be told.
-    """
+    """Whether a folder named like a split is a class: a lone one, where none has subfolders."""
     flat = not any(folder.folders for folder in tree.folders.values())
     if len(group) == 1 and flat and "pretrain" not in group:
         return True

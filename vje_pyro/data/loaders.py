@@ -1,8 +1,7 @@
 """Batches for training, the same on one process or many, resumable anywhere.
 
-The order of an epoch depends on (seed, epoch) alone and is the same on every rank; rank r takes
-the r-th slice of every batch. So the ranks together see the batches that one process sees, and a
-run can continue at any step of any epoch without having to replay what came before.
+The order of an epoch depends on (seed, epoch) alone; rank r takes the r-th slice of every batch. So
+the ranks together see the batches that one process sees, and a run can continue at any step.
 """
 
 import weakref
@@ -38,8 +37,7 @@ class _Loader:
         count: Images of the split.
         batch_size: Images of a step, over all processes.
         seed: Seed of the order.
-        rank: Number of this process.
-        world_size: Number of processes.
+        rank: Number of this process, of ``world_size``.
 
     Raises:
         DataError: If there are fewer images than one batch.
@@ -103,8 +101,8 @@ class ResidentLoader(_Loader):
         """Steps ``start_step`` … of an epoch; an incomplete last batch is dropped.
 
         Yields:
-            ``(images, indices)``: uint8 ``(b, C, H, W)`` and int64 ``(b,)``, with
-            b = batch_size / world_size.
+            ``(images, indices)``: uint8 ``(b, C, H, W)`` and int64 ``(b,)``, b = batch_size /
+            world_size.
         """
         steps = torch.from_numpy(self._steps(epoch, start_step).copy())
         for indices in steps.to(self.images.device):
@@ -114,9 +112,8 @@ class ResidentLoader(_Loader):
 class StreamingLoader(_Loader):
     """Batches of random crops that worker processes read, decode and cut.
 
-    The crop of an image depends only on (seed, epoch, index), so neither the number of workers nor
-    a resumed run changes anything. A damaged file is replaced by the next image that can be read,
-    and counted (``ImageFiles.note_corrupt``).
+    The crop of an image depends only on (seed, epoch, index). A damaged file is replaced by the
+    next image that can be read, and counted (``ImageFiles.note_corrupt``).
 
     Args:
         data: The split.
@@ -159,8 +156,8 @@ class StreamingLoader(_Loader):
         """Steps ``start_step`` … of an epoch; what comes before is not read.
 
         Yields:
-            ``(crops, indices)``: uint8 ``(b, V, C, S, S)`` and int64 ``(b,)``, with
-            b = batch_size / world_size.
+            ``(crops, indices)``: uint8 ``(b, V, C, S, S)`` and int64 ``(b,)``, b = batch_size /
+            world_size.
 
         Raises:
             DataError: If more files are damaged than ``data.max_corrupt``, or a tar shard is absent
@@ -195,10 +192,7 @@ class _Keys(Sampler[list[_Key]]):
 
 
 class _Crops(Dataset[_Item]):
-    """Crops of images, the index each is from, and the damaged files met on the way.
-
-    The crops of an image depend on (seed, epoch, index) alone.
-    """
+    """Crops of images, the index each is from, and the damaged files met on the way."""
 
     def __init__(self, data: ImageArray | ImageFiles, views: Views, seed: int) -> None:
         self.data, self.seed = data, seed

@@ -20,11 +20,7 @@ _TIFF_NEEDED = frozenset(
 
 
 def without_metadata(content: bytes) -> bytes:
-    """A JPEG, PNG, WebP or TIFF file without metadata; any other content as it is.
-
-    Raises:
-        Exception: Of any kind, where the file's parts cannot be told apart.
-    """
+    """A JPEG, PNG, WebP or TIFF file without metadata, or any exception; other content as it is."""
     if content.startswith(b"\xff\xd8"):
         return b"\xff\xd8" + b"".join(_jpeg_segments(content))
     if content.startswith(_PNG):

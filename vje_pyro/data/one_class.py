@@ -12,9 +12,7 @@ from vje_pyro.ranges import NonNegativeInt
 
 @dataclass(eq=False, repr=False)
 class OneClass(DataSource):
-    """A data set whose splits ``pretrain`` and ``train`` are cut to one class.
-
-    All else is the whole set's. Limits are those of the whole set, before the cut.
+    """A data set whose splits ``pretrain`` and ``train`` are cut to one class, after the limits.
 
     Args:
         source: The whole data set.
@@ -32,11 +30,7 @@ class OneClass(DataSource):
         self.value_range = self.source.value_range
 
     def split(self, name: str) -> Split:
-        """See ``DataSource.split``.
-
-        Raises:
-            DataError: If no training image has the label.
-        """
+        """See ``DataSource.split``; :class:`DataError` also if no training image has the label."""
         whole = self.source.split(name)
         if name not in ("pretrain", "train"):
             return whole

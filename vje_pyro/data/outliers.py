@@ -1,8 +1,7 @@
 """Out-of-distribution sets, brought to a run's images in the way of the run's own data.
 
-A set that was decoded, resized or compressed differently can be recognised by this alone. So the
-sets of a run on arrays are arrays and take :func:`~vje_pyro.data.arrays.images_to_uint8`, the one
-path of all data in memory; the sets of a run on image files are folders, decoded like the run's.
+A set that was decoded, resized or compressed differently can be recognised by this alone: the sets
+of a run on arrays are arrays, those of a run on image files are folders.
 """
 
 import os
@@ -25,11 +24,7 @@ SOURCES: dict[str, type[Any]] = {s.name: s for s in (CIFAR10, CIFAR100, FashionM
 
 
 def list_outliers(root: str | Path) -> list[str]:
-    """Names of the sets ``ROOT/ood/NAME.npz``, sorted.
-
-    Raises:
-        DataError: If there is none.
-    """
+    """Names of the sets ``ROOT/ood/NAME.npz``, sorted; :class:`DataError` if there is none."""
     names = sorted(path.stem for path in (Path(root) / "ood").glob("*.npz"))
     if not names:
         raise DataError(

@@ -21,8 +21,7 @@ def pack_folder(
 
     Files are copied as they are, in random order. Sample ``K`` has the members ``K.SUFFIX`` and,
     where the folder has classes, ``K.cls``. The class names are kept in ``root/classes.txt``; where
-    that is there already, as it is when the test images follow the training images, its numbering
-    is kept. Files that cannot be read are left out and named in the log, up to ten.
+    that is there already, its numbering is kept. Up to ten files that cannot be read are left out.
 
     Args:
         folder: Images in subfolders that are classes, or without.

@@ -34,11 +34,7 @@ class Found:
     unreadable: dict[str, str] = field(default_factory=dict)  # folders, and why
 
     def images(self) -> list[str]:
-        """The names.
-
-        Raises:
-            DataError: If there is none.
-        """
+        """The names; :class:`DataError` if there is none."""
         if not self.names:
             over = self.passed_over()
             raise DataError(
@@ -91,11 +87,7 @@ def search_folder(folder: str | Path, max_corrupt: int | None = None) -> Found:
 
 
 def list_images(folder: str | Path) -> list[str]:
-    """The images below ``folder``: relative names, sorted.
-
-    Raises:
-        DataError: If the folder cannot be read, or holds no image.
-    """
+    """The images below ``folder``: relative names, sorted; errors as of :meth:`Found.images`."""
     return search_folder(folder).images()
 
 
@@ -148,11 +140,7 @@ def _identity(folder: str | Path) -> tuple[int, int] | None:
 def check_limit(
     root: str | Path, corrupt: Mapping[str, str], limit: int, what: str = "corrupt images"
 ) -> None:
-    """Give up on a split.
-
-    Raises:
-        DataError: If more of its parts are ``corrupt`` (name to reason) than ``limit``.
-    """
+    """Refuse, by a :class:`DataError`, more ``corrupt`` parts (name to reason) than ``limit``."""
     if len(corrupt) <= limit:
         return
     shown = "; ".join(f"{printable(n)} ({reason})" for n, reason in list(corrupt.items())[:5])

@@ -46,11 +46,7 @@ class ShardIndex(NamedTuple):
 
     @classmethod
     def read(cls, path: str) -> "ShardIndex":
-        """Read an index from a path or URL.
-
-        Raises:
-            DataError: If it is absent or damaged.
-        """
+        """Read an index from a path or URL; :class:`DataError` if it is absent or damaged."""
         try:
             content = url_to_fs(path)[0].cat_file(path)
             with zipfile.ZipFile(io.BytesIO(content)) as archive:
@@ -69,11 +65,7 @@ class ShardIndex(NamedTuple):
         return index
 
     def save(self, path: str | Path) -> None:
-        """Write the index whole or not at all.
-
-        Raises:
-            WriteError: If the file cannot be written.
-        """
+        """Write the index whole, or raise :class:`~vje_pyro.errors.WriteError`."""
         with replacing(Path(path)) as (file, _):
             np.savez_compressed(file, **self._asdict())
 
@@ -103,8 +95,8 @@ def index_shards(
 
     A sample is a run of members whose names agree up to the first dot; the first that has the
     suffix of an image is its image. Its label is the content of the member ``.cls``, or what
-    ``.json`` has under ``label_key``: a number, or the name of a class. Names are numbered as in
-    ``root/classes.txt``, or by the alphabet where that is not there.
+    ``.json`` has under ``label_key``: a number, or the name of a class, numbered as in
+    ``root/classes.txt`` or else by the alphabet.
 
     Args:
         root: Folder, or URL of a folder.
@@ -125,24 +117,13 @@ def index_shards(
         lengths.append(length)
         logger.info("%s: %d images (%d shards)", name, starts[-1] - starts[-2], len(names))
     labels, classes = _numbered([label for *_, label in samples], known_classes(root))
-    places = np.array([place for *place, _ in samples], np.int64).reshape(-1, 2)
-    return ShardIndex(
-        shards=np.array(names, str),
-        starts=np.array(starts, np.int64),
-        bytes=np.array(lengths, np.int64),
-        offsets=places[:, 0],
-        sizes=places[:, 1],
-        labels=np.array(labels, np.int64),
-        classes=np.array(classes, str),
-    )
+    offsets, sizes = np.array([place for *place, _ in samples], np.int64).reshape(-1, 2).T
+    numbers = [np.array(x, np.int64) for x in (starts, lengths, offsets, sizes, labels)]
+    return ShardIndex._make([np.array(names, str), *numbers, np.array(classes, str)])
 
 
 def expand(pattern: str) -> list[str]:
-    """Names or wildcards that a pattern stands for: braces, expanded, and parts joined by ``::``.
-
-    Raises:
-        DataError: If there are braces and the extra is not installed.
-    """
+    """Names or wildcards that a pattern stands for: braces, and parts joined by ``::``."""
     try:
         from braceexpand import braceexpand
     except ImportError:

@@ -1,7 +1,6 @@
 """Tar shards of the WebDataset format, in a folder, on a web server or in an object store.
 
-An index says which bytes of which shard are an image, and ``fsspec`` reads them wherever they are.
-So a split of tar shards is used as every other split on disk is.
+An index says which bytes of which shard are an image, and ``fsspec`` reads them.
 """
 
 import copy

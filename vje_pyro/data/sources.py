@@ -68,9 +68,8 @@ class DataSource(Described):
         """A split: ``pretrain`` (labels may be absent), ``train``, ``test``, and others it has.
 
         ``train_limit`` cuts ``pretrain`` and ``train``, ``test_limit`` all others, each to the
-        first images of ``stratified_order`` (seed 0): class-balanced, nested and reproducible.
-        ``validation`` is what ``train_limit`` leaves of ``train``: images to choose or to
-        calibrate on that training has not seen.
+        first images of ``stratified_order`` (seed 0). ``validation`` is what ``train_limit`` leaves
+        of ``train``: images that training has not seen.
 
         Raises:
             DataError: If there is no such split, or its files are absent or damaged.
@@ -82,11 +81,7 @@ class DataSource(Described):
         return self._read[key]
 
     def positions(self, name: str) -> Tensor:
-        """Where the images of a split stand in the stored one, int64 ``(N,)``.
-
-        Raises:
-            DataError: As :meth:`split`.
-        """
+        """Where the images of a split are in the stored one, int64 ``(N,)``; see :meth:`split`."""
         count, labels = len(self.split(name)), self._load(self._stored(name)).labels
         if count == len(labels):
             return torch.arange(count)

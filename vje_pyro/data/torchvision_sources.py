@@ -1,6 +1,5 @@
 """The small public data sets, read through torchvision and held in memory."""
 
-from abc import abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +26,7 @@ class TorchvisionSource(DataSource):
     download: bool = False
     image_size: ImageSize | None = None  # type: ignore[assignment]
 
-    title, native_size = "", 0
+    title, native_size, reader = "", 0, ""
     channels, num_classes = 3, 10
     splits = {"pretrain": "train", "train": "train", "test": "test"}  # noqa: RUF012
 
@@ -36,9 +35,17 @@ class TorchvisionSource(DataSource):
         self.root = Path(self.root)
         self.image_size = self.image_size or self.native_size
 
-    @abstractmethod
     def _open(self, stored: str) -> Any:
         """The torchvision data set of a stored split."""
+        from torchvision import datasets
+
+        return getattr(datasets, self.reader)(
+            self.root, **self._which(stored), download=self.download
+        )
+
+    def _which(self, stored: str) -> dict[str, Any]:
+        """The argument by which torchvision tells splits apart."""
+        return {"train": stored == "train"}
 
     def _load(self, stored: str) -> ImageArray:
         try:
@@ -72,77 +79,46 @@ def _arrays(dataset: Any) -> ImageArray:
 
 
 class CIFAR10(TorchvisionSource):
-    """CIFAR-10: 50,000 and 10,000 images of 32 x 32.
-
-    Source: A. Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009.
-    """
+    """CIFAR-10: 50,000 and 10,000 images of 32 x 32 (Krizhevsky, 2009)."""
 
     name = "cifar10"
     mean, std = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
-    title, native_size = "CIFAR-10", 32
-
-    def _open(self, stored: str) -> Any:
-        from torchvision import datasets
-
-        return datasets.CIFAR10(self.root, train=stored == "train", download=self.download)
+    title, native_size, reader = "CIFAR-10", 32, "CIFAR10"
 
 
 class CIFAR100(TorchvisionSource):
-    """CIFAR-100: 50,000 and 10,000 images of 32 x 32 in 100 classes.
-
-    Source: A. Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009.
-    """
+    """CIFAR-100: 50,000 and 10,000 images of 32 x 32 in 100 classes (Krizhevsky, 2009)."""
 
     name, num_classes = "cifar100", 100
     mean, std = (0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762)
-    title, native_size = "CIFAR-100", 32
-
-    def _open(self, stored: str) -> Any:
-        from torchvision import datasets
-
-        return datasets.CIFAR100(self.root, train=stored == "train", download=self.download)
+    title, native_size, reader = "CIFAR-100", 32, "CIFAR100"
 
 
 class STL10(TorchvisionSource):
-    """STL-10: 100,000 unlabelled images to pretrain on, 5,000 and 8,000 labelled, 96 x 96.
-
-    Source: A. Coates, H. Lee and A. Ng, An Analysis of Single-Layer Networks in Unsupervised
-    Feature Learning, AISTATS 2011.
-    """
+    """STL-10: 100,000 unlabelled, 5,000 and 8,000 labelled images, 96 x 96 (Coates et al. 2011)."""
 
     name = "stl10"
     mean, std = (0.4467, 0.4398, 0.4066), (0.2603, 0.2566, 0.2713)
     splits = {"pretrain": "unlabeled", "train": "train", "test": "test"}  # noqa: RUF012
-    title, native_size = "STL-10", 96
+    title, native_size, reader = "STL-10", 96, "STL10"
 
-    def _open(self, stored: str) -> Any:
-        from torchvision import datasets
-
-        return datasets.STL10(self.root, split=stored, download=self.download)
+    def _which(self, stored: str) -> dict[str, Any]:
+        return {"split": stored}
 
 
 class SVHN(TorchvisionSource):
-    """Street View House Numbers, cropped digits: 73,257 and 26,032 images of 32 x 32.
-
-    Source: Y. Netzer et al., Reading Digits in Natural Images with Unsupervised Feature Learning,
-    NIPS workshop 2011.
-    """
+    """Street View House Numbers: 73,257 and 26,032 digits of 32 x 32 (Netzer et al., 2011)."""
 
     name = "svhn"
     mean, std = (0.4377, 0.4438, 0.4728), (0.1980, 0.2010, 0.1970)
-    title, native_size = "SVHN", 32
+    title, native_size, reader = "SVHN", 32, "SVHN"
 
-    def _open(self, stored: str) -> Any:
-        from torchvision import datasets
-
-        return datasets.SVHN(self.root, split=stored, download=self.download)
+    def _which(self, stored: str) -> dict[str, Any]:
+        return {"split": stored}
 
 
 class FashionMNIST(TorchvisionSource):
-    """Fashion-MNIST: 60,000 and 10,000 grey images of 28 x 28.
-
-    Source: H. Xiao, K. Rasul and R. Vollgraf, arXiv 1708.07747, 2017.
-    """
+    """Fashion-MNIST: 60,000 and 10,000 grey images of 28 x 28 (Xiao et al., arXiv 1708.07747)."""
 
     name, channels = "fashion_mnist", 1
     mean, std = (0.2860,), (0.3530,)

@@ -1,7 +1,4 @@
-"""Numbers of more than 8 bits as grey values: one range for all images of a data set.
-
-A range of its own for each image would make a dark image bright.
-"""
+"""Numbers of more than 8 bits as grey values: one range for all images of a data set."""
 
 from collections.abc import Iterable, Sequence
 
@@ -48,11 +45,7 @@ def is_floating(value_range: ValueRange) -> bool:
 
 
 def checked_range(ends: Sequence[float] | None) -> ValueRange | None:
-    """A range from a configuration; None where there is none.
-
-    Raises:
-        ValueError: If it is not two numbers, the lower first.
-    """
+    """A range from a configuration; ValueError if it is not two numbers, the lower first."""
     if ends is None:
         return None
     low, high = ends if len(ends) == 2 else (0, 0)

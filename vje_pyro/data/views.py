@@ -19,15 +19,12 @@ _DRAWS = (*_GEOMETRY, *_COLOUR)
 
 
 def random_views(make_views: Callable[[Tensor], Tensor], images: Tensor, num_views: int) -> Tensor:
-    """Any number of random views of each image, ``(num_views, B, C, H, W)``.
+    """Any number of random views of uint8 images ``(B, C, H, W)``: ``(num_views, B, C, H, W)``.
 
     Args:
         make_views: From images to some views, ``(V, B, C, H, W)``, such as :class:`Views`.
         images: uint8, ``(B, C, H, W)``.
-        num_views: How many views of each image.
-
-    Raises:
-        ValueError: If ``num_views`` is below 1.
+        num_views: How many views of each image, or ValueError if below 1.
     """
     if num_views < 1:
         raise ValueError(f"num_views must be at least 1, got {num_views}.")
@@ -92,13 +89,12 @@ class Normalize(nn.Module):
 class Views(nn.Module):
     """V random views of each image: crop, flip, blur, colours, normalisation, solarisation.
 
-    Every image of every view has its own parameters. They come from the global random generator of
-    the images' device in one draw, for all settings, so that a setting changes only its own effect.
-    Nothing is read back from the device. Choices of this project, which make a batch a few small
-    matrix products:
+    Every image of every view has its own parameters, from the global random generator of the
+    images' device in one draw, so that a setting changes only its own effect. Nothing is read back
+    from the device. Choices of this project, which make a batch a few small matrix products:
 
-    - crop, flip and blur are one separable linear map (``vje_pyro.data.crops``); the blur
-      therefore comes before the colours, which makes a difference only where colours are clipped;
+    - crop, flip and blur are one separable linear map (``vje_pyro.data.crops``), before the
+      colours;
     - jitter is one affine map of the channels (``vje_pyro.data.colour``) in the fixed order
       brightness, contrast (about the mean luma of the crop), saturation, hue; grayscale is
       saturation 0; values are clipped to [0, 1] once, at the end;
@@ -173,14 +169,7 @@ class Views(nn.Module):
 
     @torch.no_grad()
     def from_crops(self, crops: Tensor) -> Tensor:
-        """Everything that follows the crop, for crops made elsewhere.
-
-        Args:
-            crops: uint8, shape ``(B, V, C, S, S)``.
-
-        Returns:
-            Views ``(V, B, C, S, S)``, float32, normalised.
-        """
+        """Normalised views ``(V, B, C, S, S)`` of given crops, uint8 ``(B, V, C, S, S)``."""
         wanted = (self.num_views, self.channels, self.image_size, self.image_size)
         if crops.dim() != 5 or crops.shape[1:] != wanted:
             raise ValueError(f"crops of shape (B, *{wanted}) wanted, got {tuple(crops.shape)}")

@@ -7,13 +7,10 @@ the linear combination of chi-squares Q = ‖y‖² − r² g is not positive. I
 
 is elementary (for a normal vector, df → ∞, the second term is −s r²), and the probability is a
 contour integral of exp(K(s))/s. The contour crosses the real line at the saddle point and follows
-the path of steepest descent of exp(K) (a hyperbola with the same curvature there), so that the
-integrand does not oscillate before it has decayed and a midpoint rule gives about ten digits
-*relative* to the probability, however small it is.
-
-The integral does not depend on its path. So the saddle point need only be near, and a gradient is
-the same integral with ∂K in the integrand: it comes from the same pass, and nothing of the size of
-all nodes and coordinates is kept.
+the path of steepest descent (a hyperbola with the same curvature there): the integrand does not
+oscillate before it has decayed, and a midpoint rule gives about ten digits *relative* to the
+probability, however small it is. A gradient is the same integral with ∂K in the integrand, from the
+same pass.
 
 Source: inversion as in Imhof (1961), "Computing the distribution of quadratic forms in normal
 variables"; contour through the saddle point as in Rice (1980), "Distribution of quadratic forms in

@@ -1,8 +1,8 @@
 """The modified Bessel function of the first kind, for any order and argument, in float64.
 
-Works with 0F1(; v+1; κ²/4) = Γ(v+1) (2/κ)^v I_v(κ), which is one at κ = 0 where I_v is zero: its
-logarithm and the derivative of that, the Bessel ratio I_{v+1}(κ)/I_v(κ), then keep their relative
-precision for small arguments as for large ones.
+0F1(; v+1; κ²/4) = Γ(v+1) (2/κ)^v I_v(κ) is one at κ = 0, where I_v is zero: its logarithm and the
+derivative of that, the Bessel ratio I_{v+1}(κ)/I_v(κ), keep their relative precision for small
+arguments as for large ones.
 
 The uniform expansion for large orders (DLMF 10.41.3, after Olver) holds for every argument. A small
 order is reached from a large one by the recurrence of the ratios, which is stable downwards.
@@ -24,12 +24,7 @@ _TERMS = 8
 def log_hyp0f1(order: float, kappa: Tensor) -> tuple[Tensor, Tensor]:
     """``(log 0F1(; v+1; κ²/4), I_{v+1}(κ)/I_v(κ))``: a function of κ and its derivative.
 
-    Args:
-        order: The order v, not negative; need not be whole.
-        kappa: The argument κ, positive, any shape.
-
-    Returns:
-        Two float64 tensors of the shape of ``kappa``, both differentiable.
+    Two float64 tensors of the shape of ``kappa``, positive; the order v is not negative.
     """
     kappa = kappa.double()
     steps = max(0, math.ceil(_MIN_ORDER - order))

@@ -21,9 +21,35 @@ _CHUNK = 2**18
 class ChordDirection(Directional):
     r"""Base of the laws whose tangent vector :math:`w(u)` is an elliptical vector at ``loc``.
 
-    :math:`w(u)` lies in the tangent plane at :math:`m`, points to :math:`u` and has the length of
-    the chord, :math:`\|u - m\|`. A subclass says how the vector is distributed: its log density
-    as a function of the quadratic form, and its degrees of freedom.
+    With :math:`m` the location and :math:`c = u\cdot m`, :math:`w(u)` lies in the tangent plane at
+    :math:`m`, points to :math:`u` and has the length of the chord, :math:`\|u - m\|`. Its scale
+    matrix is the one that :math:`\mathrm{diag}(\tau^2)` induces there, of scale :math:`\tau`, and
+    its quadratic form
+
+    .. math:: Q(u) = \frac{2}{1+c}\sum_k \Big(\frac{u_k - c\,m_k}{\tau_k}\Big)^2.
+
+    The map does not preserve area for D > 3, so the density of w(u) is a *subdensity* of u: its
+    mass, ``log_mass``, is below one, and a bound that scores with it is a lower bound on the log
+    evidence of the normalised model. ``normalized=True`` scores with that model, the reference
+
+    .. math:: p_{ref}(u) = p(u)\,\big((1+c)/2\big)^{-(D-3)/2} / P(\|w\| \le 2),
+
+    the law of the direction whose tangent vector is drawn, given :math:`\|w\| \le 2`. Sampling
+    always draws from the reference, and ``mean`` and ``mean_resultant_length`` are its own.
+    Densities are in nats, with respect to surface area. Everything is O(D).
+
+    A subclass says how the vector is distributed: its log density as a function of the quadratic
+    form, and its degrees of freedom.
+
+    Args:
+        loc: Mean direction, unit vectors of shape ``(..., D)``, D at least 3.
+        scale: Positive scale of every feature, shape ``(..., D)`` or broadcastable to it; in units
+            of the unit sphere (0.1 is about 6 degrees a feature).
+        normalized: Score with the normalised reference instead of the subdensity.
+
+    Raises:
+        ValueError: If D is below 3, the shapes do not broadcast, or (with validation on) a
+            parameter or value leaves its constraint.
     """
 
     arg_constraints = {  # noqa: RUF012 - the name and form that torch.distributions reads

@@ -21,10 +21,7 @@ positive_finite = _PositiveFinite()
 
 
 def tensor_like(value: Tensor | float, like: Tensor) -> Tensor:
-    """A parameter in another tensor's dtype and on its device.
-
-    A number is filled in on the device: made on the host, its copy would wait for the device.
-    """
+    """A parameter in another tensor's dtype and on its device, without a copy from the host."""
     if isinstance(value, Tensor):
         return value.to(dtype=like.dtype, device=like.device)
     return torch.full((), value, dtype=like.dtype, device=like.device)
@@ -33,8 +30,8 @@ def tensor_like(value: Tensor | float, like: Tensor) -> Tensor:
 def unit_vector(x: Tensor) -> Tensor:
     r"""The direction :math:`x/\|x\|` of vectors ``(..., D)``, the first axis where x is zero.
 
-    Differentiable any number of times; at zero, where the direction has no derivative, all
-    derivatives are zero. Nothing waits for the device.
+    Differentiable any number of times; at zero all derivatives are zero. Nothing waits for the
+    device.
 
     Example:
         >>> unit_vector(torch.tensor([[3.0, 4.0], [0.0, 0.0]]))
@@ -48,15 +45,14 @@ def unit_vector(x: Tensor) -> Tensor:
     return x / x.norm(dim=-1, keepdim=True)
 
 
-class Directional(TorchDistribution):
-    """A law on the unit sphere with parameters of shape ``(..., D)`` and of shape ``(...)``.
+class Parametric(TorchDistribution):
+    """A law with parameters of shape ``(..., D)`` and of shape ``(...)``.
 
-    A subclass names its parameters and options and calls :meth:`_set_parameters`; shapes,
-    ``expand`` and the checks of values are then the same for all.
+    A subclass names its parameters and options and calls :meth:`_set_parameters`; shapes and
+    ``expand`` are then the same for all.
     """
 
-    support = constraints.sphere
-    vector_parameters: ClassVar[tuple[str, ...]] = ("loc", "scale")
+    vector_parameters: ClassVar[tuple[str, ...]] = ()
     scalar_parameters: ClassVar[tuple[str, ...]] = ()
     options: ClassVar[tuple[str, ...]] = ()
 
@@ -64,11 +60,6 @@ class Directional(TorchDistribution):
         self, loc: Tensor, *, validate_args: bool | None, **parameters: Tensor | float
     ) -> None:
         """Broadcasts the parameters against ``loc``, in its dtype, and sets them."""
-        if loc.dim() < 1 or loc.shape[-1] < 3:
-            raise ValueError(
-                f"{type(self).__name__} needs directions in at least 3 dimensions, got loc of "
-                f"shape {tuple(loc.shape)}. Use a larger embedding."
-            )
         tensors = {"loc": loc} | {name: tensor_like(x, loc) for name, x in parameters.items()}
         batch_shape, event_shape = self.infer_shapes(**{n: x.shape for n, x in tensors.items()})
         self._expand_from(tensors, batch_shape, event_shape)
@@ -89,7 +80,7 @@ class Directional(TorchDistribution):
             *(s for name, s in shapes.items() if name in cls.vector_parameters),
             *((*s, 1) for name, s in shapes.items() if name in cls.scalar_parameters),
         )
-        return shape[:-1], shape[-1:]
+        return shape[:-1], shape[-1:] if cls.vector_parameters else torch.Size()
 
     def expand(self, batch_shape: Shape, _instance: Self | None = None) -> Self:
         """The same law, of the same class, with parameters expanded to ``batch_shape``."""
@@ -103,13 +94,25 @@ class Directional(TorchDistribution):
         new._validate_args = self._validate_args
         return new
 
-    def _validate_sample(self, value: Tensor) -> None:
-        """Refuses values that are not directions of this law's dimension.
 
-        Raises:
-            ValueError: If the event shape is wrong, the batch does not broadcast or a value is off
-                the sphere; the worst norm and the tolerance are named.
-        """
+class Directional(Parametric):
+    """A law on the unit sphere."""
+
+    support = constraints.sphere
+    vector_parameters = ("loc", "scale")
+
+    def _set_parameters(
+        self, loc: Tensor, *, validate_args: bool | None, **parameters: Tensor | float
+    ) -> None:
+        if loc.dim() < 1 or loc.shape[-1] < 3:
+            raise ValueError(
+                f"{type(self).__name__} needs directions in at least 3 dimensions, got loc of "
+                f"shape {tuple(loc.shape)}. Use a larger embedding."
+            )
+        super()._set_parameters(loc, validate_args=validate_args, **parameters)
+
+    def _validate_sample(self, value: Tensor) -> None:
+        """Refuse, by a ValueError, values that are not directions of this law's dimension."""
         if value.shape[-1:] != self.event_shape:
             raise ValueError(
                 f"{type(self).__name__} scores directions of shape {tuple(self.event_shape)}, got "
@@ -120,15 +123,7 @@ class Directional(TorchDistribution):
 
 
 def check_on_sphere(value: Tensor, name: str) -> None:
-    """Refuses a value ``(..., D)`` whose norm is not one, up to ``constraints.sphere``'s rounding.
-
-    Args:
-        value: Directions.
-        name: Of the distribution, for the message.
-
-    Raises:
-        ValueError: With the worst norm and the tolerance.
-    """
+    """Refuse, by a ValueError, a value ``(..., D)`` whose norm is not one up to rounding."""
     on_sphere = constraints.sphere.check(value)
     if on_sphere.all():
         return

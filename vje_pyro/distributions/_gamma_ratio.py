@@ -12,14 +12,9 @@ _SHIFT = 16
 
 
 def log_gamma_ratio(x: Tensor, step: float) -> tuple[Tensor, Tensor]:
-    """``(log Γ(x + step)/Γ(x), ψ(x + step) − ψ(x))``: a function of x and its derivative.
+    """``(log Γ(x + step)/Γ(x), ψ(x + step) − ψ(x))``: a function of positive x and its derivative.
 
-    Args:
-        x: Positive, any shape.
-        step: Positive.
-
-    Returns:
-        Two float64 tensors of the shape of ``x``, both differentiable.
+    Two float64 tensors of the shape of ``x``, both differentiable.
     """
     x = x.double()
     # Γ(x) = Γ(x + n) / Π_j (x + j): argue at a large x + n.
@@ -46,15 +41,9 @@ _MANY_DF = 1e4
 def log_student_t_normalizer(df: Tensor, dim: int) -> Tensor:
     """Log density of a standard Student-t vector at its location, for any degrees of freedom.
 
-    It is log Γ((ν+d)/2)/Γ(ν/2) − (d/2) log(νπ), written as the normal vector's −(d/2) log 2π and
-    a rest that vanishes for many degrees of freedom ν.
-
-    Args:
-        df: Degrees of freedom, positive, any shape.
-        dim: Dimension d of the vector.
-
-    Returns:
-        A float64 tensor of the shape of ``df``, differentiable.
+    It is log Γ((ν+d)/2)/Γ(ν/2) − (d/2) log(νπ), written as the normal vector's −(d/2) log 2π and a
+    rest that vanishes for many degrees of freedom ν: a float64 tensor of the shape of ``df``, for
+    vectors of dimension d, ``dim``.
     """
     x, step = df.double() / 2, dim / 2
     y = x + step

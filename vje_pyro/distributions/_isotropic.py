@@ -26,13 +26,27 @@ class _derived(lazy_property):
 
 
 class Isotropic(Directional):
-    r"""An exponential family of one parameter, the concentration κ, around the uniform law.
+    r"""A law that depends on the angle to ``loc`` alone: an exponential family around uniformity.
 
     .. math:: \log p(u) = \kappa\,T(u\cdot m) - \psi(\kappa) - \log\mathrm{area}(S^{D-1})
 
-    A subclass gives the statistic :math:`T`, zero at the location, the log-partition function ψ
-    and its derivative, the mean cosine and a sampler of :math:`1 - u\cdot m`. Everything that
-    depends on κ alone is computed in float64, whatever the dtype of the parameters.
+    in nats, with respect to surface area. The concentration κ is a constant over the mean of the
+    squared scales, so that a concentrated law has that mean as its variance along every tangent.
+    The divergence from :class:`SphericalUniform` is closed and registered. Everything is O(D), and
+    what depends on κ alone is computed in float64.
+
+    A subclass gives the statistic :math:`T`, zero at the location, the log-partition function ψ and
+    its derivative, the mean cosine and a sampler of :math:`1 - u\cdot m`.
+
+    Args:
+        loc: Mean direction, unit vectors of shape ``(..., D)``, D at least 3.
+        scale: Positive scale of every feature, shape ``(..., D)`` or broadcastable to it, in units
+            of the unit sphere. Only the mean of its squares matters.
+        concentration: κ itself, positive, shape ``(...)``, instead of the scale.
+
+    Raises:
+        ValueError: If D is below 3, not exactly one of scale and concentration is given, the shapes
+            do not broadcast, or (with validation on) a parameter or value leaves its constraint.
     """
 
     arg_constraints = {  # noqa: RUF012 - the name and form that torch.distributions reads
@@ -58,12 +72,8 @@ class Isotropic(Directional):
                 f"{type(self).__name__} takes either scale or concentration, got "
                 f"{'neither' if scale is None else 'both'}."
             )
-        given = {"scale": scale, "concentration": concentration}
-        self._set_parameters(
-            loc,
-            validate_args=validate_args,
-            **{name: x for name, x in given.items() if x is not None},
-        )
+        given = {"scale": scale} if concentration is None else {"concentration": concentration}
+        self._set_parameters(loc, validate_args=validate_args, **given)
 
     def _expand_from(
         self, tensors: dict[str, Tensor], batch_shape: torch.Size, event_shape: torch.Size
@@ -169,11 +179,7 @@ def _kl_isotropic_uniform(p: Isotropic, q: SphericalUniform) -> Tensor:
 
 
 def check_same_sphere(p: Isotropic, q: Isotropic | SphericalUniform) -> None:
-    """Refuses two laws on spheres of different dimension.
-
-    Raises:
-        ValueError: With both dimensions.
-    """
+    """Raise ValueError for two laws on spheres of different dimension."""
     if p.event_shape != q.event_shape:
         raise ValueError(
             f"the divergence between {type(p).__name__} and {type(q).__name__} needs one sphere, "

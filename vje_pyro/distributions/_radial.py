@@ -1,23 +1,28 @@
 """Radii whose law is one that torch knows, with other parameters."""
 
 from abc import abstractmethod
-from typing import Self
 
 import torch
-from pyro.distributions import TorchDistribution, constraints
+from pyro.distributions import constraints
 from torch import Tensor
 from torch.distributions import Distribution
 
-from vje_pyro.distributions._common import Shape, positive_finite, tensor_like
+from vje_pyro.distributions._common import Parametric, Shape, positive_finite
 from vje_pyro.ranges import PositiveFloat
 
 
-class Radial(TorchDistribution):
-    """A law on the positive half-line with a location and a scale in units of the radius.
+class Radial(Parametric):
+    r"""A law on the positive half-line with a location and a scale in units of the radius.
 
     A subclass names the law by :meth:`_law`, whose parameters, densities and draws are in float64:
-    a small scale at a large radius cancels most digits. There is one radius a datum, so this costs
-    nothing beside the direction.
+    a small scale at a large radius cancels most digits.
+
+    Args:
+        loc: Location :math:`m`, positive, shape ``(...)``, in units of the embedding's norm.
+        scale: Scale :math:`\tau`, positive, same units.
+
+    Raises:
+        ValueError: With validation on, if a parameter or value leaves its constraint.
     """
 
     arg_constraints = {  # noqa: RUF012 - the name and form that torch.distributions reads
@@ -26,29 +31,15 @@ class Radial(TorchDistribution):
     }
     support = constraints.positive
     has_rsample = True
+    scalar_parameters = ("loc", "scale")
+
+    loc: Tensor
+    scale: Tensor
 
     def __init__(
         self, loc: Tensor, scale: Tensor | PositiveFloat, *, validate_args: bool | None = None
     ) -> None:
-        scale = tensor_like(scale, loc)
-        self.loc, self.scale = torch.broadcast_tensors(loc, scale)
-        super().__init__(self.loc.shape, validate_args=validate_args)
-
-    @staticmethod
-    def infer_shapes(  # type: ignore[override]
-        loc: Shape, scale: Shape = ()
-    ) -> tuple[torch.Size, torch.Size]:
-        """``(batch_shape, event_shape)`` from the parameters' shapes."""
-        return torch.broadcast_shapes(loc, scale), torch.Size()
-
-    def expand(self, batch_shape: Shape, _instance: Self | None = None) -> Self:
-        """The same law, of the same class, with parameters expanded to ``batch_shape``."""
-        new = self._get_checked_instance(type(self), _instance)
-        batch_shape = torch.Size(batch_shape)
-        new.loc, new.scale = self.loc.expand(batch_shape), self.scale.expand(batch_shape)
-        TorchDistribution.__init__(new, batch_shape, validate_args=False)
-        new._validate_args = self._validate_args
-        return new
+        self._set_parameters(loc, scale=scale, validate_args=validate_args)
 
     @abstractmethod
     def _law(self, loc: Tensor, scale: Tensor) -> Distribution:

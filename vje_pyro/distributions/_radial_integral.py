@@ -26,17 +26,8 @@ def log_radial_integral(
     """Log of the integral over r > 0 of r^{dim−1} times the kernel of a vector's log density.
 
     The kernel is (1 + q/df)^{−(df+dim)/2} at the quadratic form q = a (r − beta)² + excess, or
-    e^{−q/2} without degrees of freedom.
-
-    Args:
-        dim: Dimension of the vector.
-        a: Positive, shape (...).
-        beta: Where on the ray the quadratic form is least, of either sign, shape (...).
-        excess: Its least value, shape (...), not negative.
-        df: Degrees of freedom, shape (...); None for a normal vector.
-
-    Returns:
-        A float64 tensor of the broadcast shape, differentiable in every tensor.
+    e^{−q/2} without degrees of freedom. All tensors have the shape (...); the result is float64,
+    differentiable in every one.
     """
     a, beta, excess = (x.double() for x in (a, beta, excess))
     df = None if df is None else df.double()

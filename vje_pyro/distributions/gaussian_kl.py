@@ -14,11 +14,6 @@ from torch.distributions import (
 @register_kl(MultivariateNormal, Independent)
 @register_kl(LowRankMultivariateNormal, Independent)
 def _kl_to_independent(p: MultivariateNormal | LowRankMultivariateNormal, q: Independent) -> Tensor:
-    """KL of the marginals and the total correlation of p, where q has independent features.
-
-    E_p log q depends on the marginals alone. In closed form where that of a normal feature is;
-    where it is not, ``kl_divergence`` of the marginals says so. With a factor of rank r in
-    O(D r²).
-    """
+    """KL of the marginals, which alone E_p log q depends on, and the total correlation of p."""
     marginals = Independent(Normal(p.mean, p.stddev), 1)
     return kl_divergence(marginals, q) + marginals.entropy() - p.entropy()

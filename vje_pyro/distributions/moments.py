@@ -12,9 +12,6 @@ def moments(distribution: TorchDistribution, num_samples: int = 1000) -> tuple[T
     Args:
         distribution: Any distribution, such as a normalising flow, which has no moments of its own.
         num_samples: Draws to estimate from; their seed is fixed and the global one not touched.
-
-    Returns:
-        Two tensors of the distribution's batch and event shape.
     """
     try:
         return distribution.mean, distribution.stddev

@@ -15,30 +15,15 @@ class PowerSpherical(Isotropic):
 
         \log p(u) &= \kappa\log(1 + u\cdot m) - (\alpha + \beta)\log 2 - \beta\log\pi
             - \log\Gamma(\alpha) + \log\Gamma(\alpha + \beta) \\
-        \alpha &= \beta + \kappa,\quad \beta = \tfrac{D - 1}2
+        \alpha &= \beta + \kappa,\quad \beta = \tfrac{D - 1}2,\quad \kappa = 2/\overline{\tau^2}
 
-    in nats, with respect to surface area: close to :class:`VonMisesFisher`, with an exact sampler
-    that carries pathwise gradients. The law is the same in all directions across ``m``; it takes
-    its concentration from the mean of the squared scales, :math:`\kappa = 2/\overline{\tau^2}`, so
-    that a concentrated law has variance :math:`\overline{\tau^2}` along every tangent. The
-    divergence from :class:`SphericalUniform` is closed and registered. Everything is O(D).
-
-    The density vanishes at the antipode of ``loc``. There ``1 + u·m`` is held at the rounding of
-    the dtype, so that the log density stays finite; its gradient is then zero.
+    Close to :class:`VonMisesFisher`, with an exact sampler that carries pathwise gradients. The
+    density vanishes at the antipode of ``loc``, where ``1 + u·m`` is held at the rounding of the
+    dtype: the log density stays finite, and its gradient is zero. Arguments and errors are those of
+    :class:`.Isotropic`.
 
     Source: De Cao & Aziz, "The Power Spherical distribution" (arXiv 2006.04437), equations 4 to 9.
     The tangent is drawn by projection, where the paper uses a Householder reflection.
-
-    Args:
-        loc: Mean direction, unit vectors of shape ``(..., D)``, D at least 3.
-        scale: Positive scale of every feature, shape ``(..., D)`` or broadcastable to it, in units
-            of the unit sphere. Only the mean of its squares matters.
-        concentration: κ itself, positive, shape ``(...)``, instead of the scale.
-
-    Raises:
-        ValueError: If D is below 3, not exactly one of scale and concentration is given, the
-            shapes do not broadcast, or (with validation on) a parameter or value leaves its
-            constraint.
 
     Example:
         >>> loc = torch.tensor([0.0, 0.0, 1.0])

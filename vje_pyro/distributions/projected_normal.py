@@ -9,28 +9,15 @@ from vje_pyro.ranges import PositiveFloat
 class ProjectedNormal(ProjectedDirection):
     r"""Law of :math:`u = y/\|y\|`, where :math:`y \sim N(m, \mathrm{diag}(\tau^2))`.
 
-    With :math:`m` the location and :math:`\tau` the scale, the density (in nats, with respect to
-    surface area) is the integral of the vector's along the ray,
+    .. math:: p(u) = \int_0^\infty r^{D-1} \prod_k N(r u_k;\ m_k, \tau_k^2)\ dr
 
-    .. math:: p(u) = \int_0^\infty r^{D-1} \prod_k N(r u_k;\ m_k, \tau_k^2)\ dr,
-
-    a one-dimensional quadrature in log space, to about ten digits in any dimension; everything else
-    is O(D). The law is exactly normalised: its mass is one. Its peak is at ``loc`` where the scales
-    are equal. As the scale grows it tends to the direction of noise alone. Draws carry pathwise
-    gradients. For D = 3 and equal scales it is ``pyro.distributions.ProjectedNormal`` with
-    concentration :math:`m/\tau`.
+    with :math:`m` the location and :math:`\tau` the scale. As the scale grows it tends to the
+    direction of noise alone. For D = 3 and equal scales it is
+    ``pyro.distributions.ProjectedNormal`` with concentration :math:`m/\tau`. Arguments and errors
+    are those of :class:`.ProjectedDirection`.
 
     Source: Hernandez-Stumpfhauser, Breidt & van der Woerd (2017), "The general projected normal
     distribution of arbitrary dimension"; the quadrature is this project's.
-
-    Args:
-        loc: Location of the vector, unit vectors of shape ``(..., D)``, D at least 3.
-        scale: Positive scale of every feature, shape ``(..., D)`` or broadcastable to it, in units
-            of the location's length.
-
-    Raises:
-        ValueError: If D is below 3, the shapes do not broadcast, or (with validation on) a
-            parameter or value leaves its constraint.
 
     Example:
         >>> import torch

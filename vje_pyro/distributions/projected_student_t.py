@@ -10,31 +10,21 @@ from vje_pyro.ranges import PositiveFloat
 class ProjectedStudentT(ProjectedDirection):
     r"""Law of :math:`u = y/\|y\|`, where y is Student-t with scale :math:`\mathrm{diag}(\tau^2)`.
 
-    With :math:`m` the location, :math:`\tau` the scale and :math:`\nu` the degrees of freedom, the
-    density (in nats, with respect to surface area) is the integral of the vector's along the ray,
+    With :math:`m` the location, :math:`\tau` the scale and :math:`\nu` the degrees of freedom,
 
     .. math::
 
         p(u) = \frac{\Gamma\frac{\nu+D}{2}}{\Gamma\frac\nu2 (\nu\pi)^{D/2} \prod_k \tau_k}
             \int_0^\infty r^{D-1} \Big(1 + \frac1\nu \sum_k
-            \frac{(r u_k - m_k)^2}{\tau_k^2}\Big)^{-(\nu+D)/2} dr,
+            \frac{(r u_k - m_k)^2}{\tau_k^2}\Big)^{-(\nu+D)/2} dr.
 
-    a one-dimensional quadrature in log space, to about ten digits in any dimension; everything else
-    is O(D). The law is exactly normalised: its mass is one. Its peak is at ``loc`` where the scales
-    are equal. Draws carry pathwise gradients. The limit of many degrees of freedom is
-    :class:`ProjectedNormal`.
+    The limit of many degrees of freedom is :class:`ProjectedNormal`. Other arguments and errors are
+    those of :class:`.ProjectedDirection`.
 
     Source: this project.
 
     Args:
-        loc: Location of the vector, unit vectors of shape ``(..., D)``, D at least 3.
-        scale: Positive scale of every feature, shape ``(..., D)`` or broadcastable to it, in units
-            of the location's length.
         df: Degrees of freedom, positive, shape ``(...)``; 1 is the Cauchy case.
-
-    Raises:
-        ValueError: If D is below 3, the shapes do not broadcast, or (with validation on) a
-            parameter or value leaves its constraint.
 
     Example:
         >>> import torch

@@ -9,18 +9,10 @@ from vje_pyro.distributions._radial import Radial
 class RadialGamma(Radial):
     r"""Gamma law of a radius with mean ``loc`` and standard deviation ``scale``.
 
-    .. math:: r \sim \mathrm{Gamma}(\text{shape} = m^2/\tau^2,\ \text{rate} = m/\tau^2),
+    .. math:: r \sim \mathrm{Gamma}(\text{shape} = m^2/\tau^2,\ \text{rate} = m/\tau^2)
 
-    which has mean :math:`m` and standard deviation :math:`\tau`: both are matched exactly. Where
-    the scale exceeds the location, the density rises without bound towards zero. The density is
-    torch's, in float64 inside. Source: elementary.
-
-    Args:
-        loc: Mean radius :math:`m`, positive, shape ``(...)``, in units of the embedding's norm.
-        scale: Standard deviation :math:`\tau`, positive, same units.
-
-    Raises:
-        ValueError: With validation on, if a parameter or value leaves its constraint.
+    Where the scale exceeds the location, the density rises without bound towards zero. Arguments
+    and errors are those of :class:`.Radial`. Source: elementary.
 
     Example:
         >>> import torch

@@ -13,17 +13,9 @@ class RadialLogNormal(Radial):
     .. math::
 
         \log r \sim \mathrm{Normal}\big(\log m - \tfrac12 s^2,\ s\big),\qquad
-            s^2 = \log\big(1 + \tau^2/m^2\big),
+            s^2 = \log\big(1 + \tau^2/m^2\big)
 
-    which has mean :math:`m` and standard deviation :math:`\tau`: both are matched exactly. Its
-    density is torch's, in float64 inside. Source: elementary.
-
-    Args:
-        loc: Mean radius :math:`m`, positive, shape ``(...)``, in units of the embedding's norm.
-        scale: Standard deviation :math:`\tau`, positive, same units.
-
-    Raises:
-        ValueError: With validation on, if a parameter or value leaves its constraint.
+    Arguments and errors are those of :class:`.Radial`. Source: elementary.
 
     Example:
         >>> d = RadialLogNormal(torch.tensor(16.0), 1.0)

@@ -1,16 +1,16 @@
 """A Student-t law of a radius: the radial factor of VJE."""
 
 import torch
-from pyro.distributions import TorchDistribution, constraints
+from pyro.distributions import constraints
 from torch import Tensor
 
 from vje_pyro.distributions._ball_probability import log_ball_probability
-from vje_pyro.distributions._common import Shape, positive_finite, tensor_like
+from vje_pyro.distributions._common import Parametric, Shape, positive_finite
 from vje_pyro.distributions._gamma_ratio import log_student_t_normalizer
 from vje_pyro.ranges import PositiveFloat
 
 
-class RadialStudentT(TorchDistribution):
+class RadialStudentT(Parametric):
     r"""Student-t law of a radius around ``loc``, on the positive half-line.
 
     .. math::
@@ -19,13 +19,13 @@ class RadialStudentT(TorchDistribution):
             - \tfrac12\log(\nu\pi) - \log\tau
             - \tfrac{\nu+1}{2}\log\Big(1 + \frac{(r - m)^2}{\nu\tau^2}\Big),\quad r > 0.
 
-    The mass that the Student-t puts below zero is missing, so this is a *subdensity*, as
+    The mass of the Student-t below zero is missing, so this is a *subdensity*, as
     :class:`SphericalStudentT` is; ``normalized=True`` divides by the mass above zero. Sampling
     draws from the normalised law. Source: this project (the paper asks for a radial factor).
 
     Args:
         loc: Location, positive, shape ``(...)``, in units of the embedding's norm.
-        scale: Scale, positive, same units. The norm of a standard normal vector has standard
+        scale: Scale, positive, same units. The norm of a standard normal vector has a standard
             deviation of about 0.7 in every dimension, so values of order one are natural.
         df: Degrees of freedom, positive.
         normalized: Score with the law truncated to positive radii, rather than the subdensity.
@@ -45,6 +45,13 @@ class RadialStudentT(TorchDistribution):
     }
     support = constraints.positive
     has_rsample = False
+    scalar_parameters = ("loc", "scale", "df")
+    options = ("normalized",)
+
+    loc: Tensor
+    scale: Tensor
+    df: Tensor
+    normalized: bool
 
     def __init__(
         self,
@@ -55,24 +62,8 @@ class RadialStudentT(TorchDistribution):
         normalized: bool = False,
         validate_args: bool | None = None,
     ) -> None:
-        scale, df = tensor_like(scale, loc), tensor_like(df, loc)
-        self.loc, self.scale, self.df = torch.broadcast_tensors(loc, scale, df)
         self.normalized = normalized
-        super().__init__(self.loc.shape, validate_args=validate_args)
-
-    def expand(
-        self, batch_shape: Shape, _instance: "RadialStudentT | None" = None
-    ) -> "RadialStudentT":
-        """The same law with parameters expanded to ``batch_shape``, as a RadialStudentT."""
-        new = self._get_checked_instance(RadialStudentT, _instance)
-        batch_shape = torch.Size(batch_shape)
-        new.loc, new.scale, new.df = (
-            x.expand(batch_shape) for x in (self.loc, self.scale, self.df)
-        )
-        new.normalized = self.normalized
-        super(RadialStudentT, new).__init__(batch_shape, validate_args=False)
-        new._validate_args = self._validate_args
-        return new
+        self._set_parameters(loc, scale=scale, df=df, validate_args=validate_args)
 
     @property
     def is_subdensity(self) -> bool:

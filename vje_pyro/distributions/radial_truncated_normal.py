@@ -11,23 +11,15 @@ from vje_pyro.distributions._radial import Radial
 
 
 class RadialTruncatedNormal(Radial):
-    r"""Normal law of a radius around ``loc``, truncated to the positive half-line.
+    r"""Normal law of a radius around its mode ``loc``, truncated to the positive half-line.
 
     .. math::
 
-        \log p(r) = \log\mathrm{Normal}(r;\ m, \tau) - \log\Phi(m/\tau),\quad r > 0,
+        \log p(r) = \log\mathrm{Normal}(r;\ m, \tau) - \log\Phi(m/\tau),\quad r > 0
 
-    normalised. ``loc`` is the mode; the mean lies above it by what the truncation cuts, and comes
-    close to it where the scale is small. As the location is positive, at least half of the normal
-    is kept. The normal is torch's, in float64 inside. Source: elementary; the sampler inverts the
-    distribution function, so that its pathwise gradients are exact.
-
-    Args:
-        loc: Mode :math:`m`, positive, shape ``(...)``, in units of the embedding's norm.
-        scale: Scale :math:`\tau` of the untruncated normal, positive, same units.
-
-    Raises:
-        ValueError: With validation on, if a parameter or value leaves its constraint.
+    ``scale`` is that of the untruncated normal, of which at least half is kept. Arguments and
+    errors are those of :class:`.Radial`. Source: elementary; the sampler inverts the distribution
+    function, so that its pathwise gradients are exact.
 
     Example:
         >>> d = RadialTruncatedNormal(torch.tensor(1.0), 1.0)

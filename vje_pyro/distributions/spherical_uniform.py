@@ -3,11 +3,11 @@
 import math
 
 import torch
-from pyro.distributions import TorchDistribution, constraints
+from pyro.distributions import constraints
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from vje_pyro.distributions._common import Shape, check_on_sphere
+from vje_pyro.distributions._common import Parametric, Shape, check_on_sphere
 
 
 def log_sphere_area(dim: int) -> float:
@@ -15,14 +15,13 @@ def log_sphere_area(dim: int) -> float:
     return math.log(2) + 0.5 * dim * math.log(math.pi) - math.lgamma(dim / 2)
 
 
-class SphericalUniform(TorchDistribution):
+class SphericalUniform(Parametric):
     r"""Uniform law of a direction on the unit sphere :math:`S^{D-1}`.
 
     .. math:: \log p(u) = \log\Gamma(D/2) - \log 2 - \tfrac D2\log\pi
 
-    in nats, with respect to surface area: the least informed law, which :class:`VonMisesFisher`
-    and :class:`PowerSpherical` approach as their concentration falls to zero, and from which their
-    Kullback–Leibler divergence is known. Source: elementary.
+    in nats, with respect to surface area: the limit of :class:`VonMisesFisher` and
+    :class:`PowerSpherical` as their concentration falls to zero. Source: elementary.
 
     Args:
         dim: The dimension D of the directions, at least 3.
@@ -57,17 +56,6 @@ class SphericalUniform(TorchDistribution):
     ) -> tuple[torch.Size, torch.Size]:
         """``(batch_shape, event_shape)`` from the arguments, which are shapes themselves."""
         return torch.Size(batch_shape), torch.Size([dim])
-
-    def expand(
-        self, batch_shape: Shape, _instance: "SphericalUniform | None" = None
-    ) -> "SphericalUniform":
-        """The same law with another batch shape, as a SphericalUniform."""
-        new = self._get_checked_instance(SphericalUniform, _instance)
-        super(SphericalUniform, new).__init__(
-            torch.Size(batch_shape), self.event_shape, validate_args=False
-        )
-        new._validate_args = self._validate_args
-        return new
 
     @property
     def mean(self) -> Tensor:

@@ -15,30 +15,15 @@ class VonMisesFisher(Isotropic):
     .. math::
 
         \log p(u) = \kappa\,u\cdot m + v\log\kappa - \tfrac D2\log 2\pi - \log I_v(\kappa),
-            \quad v = \tfrac D2 - 1
+            \quad v = \tfrac D2 - 1,\quad \kappa = 1/\overline{\tau^2}
 
-    in nats, with respect to surface area. The normaliser is right to about 1e-11, in any dimension
-    and for κ from 1e-8 to 1e8, and differentiable. The law is the same in all directions across
-    ``m``; it takes its concentration from the mean of the squared scales,
-    :math:`\kappa = 1/\overline{\tau^2}`, so that a concentrated law has variance
-    :math:`\overline{\tau^2}` along every tangent. Divergences from :class:`SphericalUniform` and
-    from another VonMisesFisher are closed and registered. ``mean``, ``entropy`` and all else is
-    O(D).
+    The normaliser is differentiable, and right to about 1e-11 in any dimension for κ from 1e-8 to
+    1e8. The divergence from another VonMisesFisher is closed and registered, too. Arguments and
+    errors are those of :class:`.Isotropic`.
 
     Source: Fisher, "Dispersion on a sphere" (1953); Mardia & Jupp, "Directional Statistics",
     section 9.3. The sampler is that of Wood, "Simulation of the von Mises Fisher distribution"
     (1994).
-
-    Args:
-        loc: Mean direction, unit vectors of shape ``(..., D)``, D at least 3.
-        scale: Positive scale of every feature, shape ``(..., D)`` or broadcastable to it, in units
-            of the unit sphere. Only the mean of its squares matters.
-        concentration: κ itself, positive, shape ``(...)``, instead of the scale.
-
-    Raises:
-        ValueError: If D is below 3, not exactly one of scale and concentration is given, the
-            shapes do not broadcast, or (with validation on) a parameter or value leaves its
-            constraint.
 
     Example:
         >>> loc = torch.tensor([0.0, 0.0, 1.0])
@@ -75,8 +60,8 @@ class VonMisesFisher(Isotropic):
     def _sample_distance(self, kappa: Tensor) -> Tensor:
         """Rejection from the law of a Beta variable sent through a Möbius map.
 
-        Source: Wood (1994), algorithm VM*, written for the distance (1 − u·m)/2 that a large κ
-        makes small. At least two draws in three are accepted, whatever D and κ.
+        Source: Wood (1994), algorithm VM*, for the distance (1 − u·m)/2. At least two draws in
+        three are accepted, whatever D and κ.
         """
         freedom = self.event_shape[0] - 1
         b = freedom / (2 * kappa + (4 * kappa.square() + freedom**2).sqrt())

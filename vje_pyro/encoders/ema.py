@@ -1,8 +1,4 @@
-"""A teacher that follows its student: the exponential moving average of its weights.
-
-References:
-    [Grill2020] J.-B. Grill et al. Bootstrap your own latent. arXiv 2006.07733.
-"""
+"""A teacher that follows its student: the exponential moving average of its weights."""
 
 import copy
 import math
@@ -13,14 +9,13 @@ from torch import Tensor, nn
 
 
 class EMATeacher(nn.Module):
-    """A copy of a module whose weights are the moving average of the module's [Grill2020].
+    """A copy of a module whose weights are the moving average of the module's.
 
-    The copy takes no gradient, so optimisers and the gradient's norm leave it out, and it is part
-    of the state dictionary, so that a resumed run goes on with it.
+    The copy takes no gradient, and it is part of the state dictionary. Only weights are averaged:
+    the teacher has batch statistics of its own, as in the authors' program, solo-learn's and
+    lightly's.
 
-    Only weights are averaged. The teacher has batch statistics of its own: in training mode it
-    normalises with those of the batch it is given, and its running ones, which are its buffers,
-    follow these. So do the authors' program and solo-learn's and lightly's.
+    Source: Grill et al., "Bootstrap your own latent" (arXiv 2006.07733).
 
     Args:
         module: The student that the copy starts from.
@@ -39,12 +34,8 @@ class EMATeacher(nn.Module):
     def update(self, student: nn.Module, momentum: float) -> None:
         """Move every weight: ``teacher = momentum * teacher + (1 - momentum) * student``.
 
-        Args:
-            student: The module that the teacher was copied from.
-            momentum: In [0, 1]: 0 copies the student, 1 stays. See :func:`cosine_momentum`.
-
         Raises:
-            ValueError: A momentum out of its range, or a student with other weights.
+            ValueError: A momentum outside of [0, 1], or a student with other weights.
         """
         if not 0 <= momentum <= 1:
             raise ValueError(f"the momentum of a teacher must be in [0, 1], got {momentum}")
@@ -59,9 +50,9 @@ class EMATeacher(nn.Module):
 
 
 def cosine_momentum(start: float, progress: float) -> float:
-    r"""Momentum that grows from ``start`` to 1 along half a cosine [Grill2020].
+    r"""Momentum that grows from ``start`` to 1 along half a cosine.
 
-    :math:`m = 1 - (1 - m_0)(\cos(\pi p) + 1) / 2`, section 3.3 of the paper.
+    :math:`m = 1 - (1 - m_0)(\cos(\pi p) + 1) / 2`, Grill et al. (arXiv 2006.07733), section 3.3.
 
     Args:
         start: Momentum :math:`m_0` at the start of training.

@@ -10,11 +10,6 @@ class Identity(nn.Module):
 
     Args:
         num_features: Dimension D.
-
-    Example:
-        >>> import torch
-        >>> Identity(3)(torch.zeros(2, 3)).shape
-        torch.Size([2, 3])
     """
 
     def __init__(self, num_features: PositiveInt) -> None:

@@ -16,9 +16,8 @@ _ENOUGH_CHANNELS = 16  # of a group's input; from here on the fault does not ari
 def gather_before_pointwise(module: nn.Module) -> None:
     """Let the narrow, strided 1 × 1 convolutions in ``module`` see only the pixels they use.
 
-    In place; names and weights stay what they are, so checkpoints fit with and without. A
-    convolution that is given every second pixel and has stride 1 computes the same, and needs no
-    workspace. Wider ones are left alone: oneDNN's own gathering is faster, and right.
+    In place; names and weights stay what they are. A convolution that is given every second pixel
+    and has stride 1 computes the same, and needs no workspace.
 
     Args:
         module: Any module that may be trained with ``memory_format=torch.channels_last``.

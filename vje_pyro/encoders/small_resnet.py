@@ -73,9 +73,8 @@ def _conv_norm(width_in: int, width_out: int, kernel: int = 3, stride: int = 1) 
 class _Conv3x3(nn.Conv2d):
     """A 3 × 3 convolution that is a matrix product a pixel where it leaves at most 2 × 2 of them.
 
-    There a CPU's convolution runs at a third of the machine's speed, and much of a pixel's patch is
-    padding, which the products leave out: at a batch of 256, 16 pixels and the default widths,
-    this takes a quarter off a step.
+    There a CPU's convolution is slow, and much of a pixel's patch is padding: at a batch of 256, 16
+    pixels and the default widths, this takes a quarter off a step.
     """
 
     def forward(self, x: Tensor) -> Tensor:

@@ -19,8 +19,7 @@ EXPONENTS = (1.0, 0.5)
 """Candidates of the power of a direction's variance that the ratio there is proportional to."""
 
 LOG_RATIO_PRIOR, EXPONENT_PRIOR = (np.log(0.1), 1.0), (1.0, 0.5)
-"""Mean and standard deviation of their priors. One label a class says nothing of the two; ten say
-far more than these priors. Chosen on validation images."""
+"""Mean and standard deviation of their priors, chosen on validation images."""
 
 FLOOR = 1e-9
 """Least variance of a direction, of the largest; least share of the posteriors' means."""
@@ -42,26 +41,24 @@ class GaussianHead(Head):
 
     with :math:`\lambda_j` the variance of the posterior means along direction j,
     :math:`\overline{\lambda^\gamma}` a mean over the octave, and :math:`l` the share that the
-    posterior means have there in the total variance (1 for points). B is proportional to the power
-    1 + γ of the variance; γ = 1 is what an isotropic prior of the weights of a linear classifier
-    implies. The ratio :math:`\rho` of variance between classes to variance within, and γ, have
-    priors (:data:`LOG_RATIO_PRIOR`, log-normal; :data:`EXPONENT_PRIOR`) and are set to their mode
-    given the labelled images (empirical Bayes).
+    posterior means have there in the total variance (1 for points). γ = 1 is what an isotropic
+    prior of the weights of a linear classifier implies. The ratio :math:`\rho` of variance between
+    classes to variance within, and γ, have priors (:data:`LOG_RATIO_PRIOR`, log-normal;
+    :data:`EXPONENT_PRIOR`) and are set to their mode given the labelled images (empirical Bayes).
 
     The predictive density of a point is a product over octaves of Student's t in closed form, and
     classes follow by Bayes, their own probabilities being :math:`(n_c + 1) / (n + C)`.
 
     Posteriors :math:`q_i = N(\mu_i, \mathrm{diag}\,\sigma_i^2)` enter the covariance and the
     statistics by :math:`E[z z^\top] = \mu_i \mu_i^\top + \mathrm{diag}\,\sigma_i^2`, and the
-    prediction by :math:`p(c \mid q) = E_q\,p(c \mid z)`, the mean over draws. The two are judged
-    on the means alone, for they hold no sampling noise of their posteriors. As σ → 0 all of this
-    becomes the head on points.
+    prediction by :math:`p(c \mid q) = E_q\,p(c \mid z)`, the mean over draws. ρ and γ are judged on
+    the means alone, for they hold no sampling noise of their posteriors.
 
     Args:
         classes: As :class:`~vje_pyro.heads.head.Head`.
         df: :math:`\delta`, degrees of freedom of the predictive before any label, above 2: fewer
-            have heavier tails, and let the labelled images change the covariance more. The
-            default was chosen on validation images.
+            have heavier tails, and let the labelled images change the covariance more. Chosen on
+            validation images.
         num_samples: Draws of a posterior.
         seed: Of the draws.
 

@@ -18,8 +18,8 @@ UNLABELLED = -1
 class Head(ClassifierMixin, BaseEstimator):
     """A classifier in the manner of scikit-learn, on points or posteriors.
 
-    Images may be given wherever ``X`` stands as :func:`~vje_pyro.heads.latents.as_latents` takes
-    them: points ``(N, D)``, a pair ``(loc, scale)``, or a distribution.
+    ``X`` is what :func:`~vje_pyro.heads.latents.as_latents` takes: points ``(N, D)``, a pair
+    ``(loc, scale)``, or a distribution.
 
     Args:
         classes: The classes to tell apart, each of which needs a labelled image; those of the

@@ -32,11 +32,10 @@ class LaplaceHead(Head):
     r"""Multinomial logistic regression with a Gaussian posterior over the weights.
 
     Features are standardised by the statistics of all images, labelled or not, and a constant is
-    appended. The prior of the weights is :math:`N(0, \alpha^{-1} I)`. Laplace's Gaussian stands at
-    the mode of the posterior, with the Hessian there. With a few labels the mode lies far inside
-    the posterior, so that this Gaussian is too timid and its evidence prefers too strong a prior.
-    Here mean M and Hessian are those of the variational Gaussian: the probabilities of the labelled
-    images in them are expectations under the Gaussian itself,
+    appended. The prior of the weights is :math:`N(0, \alpha^{-1} I)`. With a few labels the mode
+    lies far inside the posterior, so that Laplace's Gaussian there is too timid. Here mean M and
+    Hessian are those of the variational Gaussian: the probabilities of the labelled images in them
+    are expectations under the Gaussian itself,
 
     .. math::
         \alpha M = \sum_i (y_i - E p_i) x_i^\top, \quad
@@ -53,8 +52,7 @@ class LaplaceHead(Head):
         - \tfrac12 \sum_{jk} \Bigl(\frac{\alpha}{\alpha + n a_j g_k} - 1
         + \log \frac{\alpha + n a_j g_k}{\alpha}\Bigr).
 
-    The model is linear in the weights, so the logits of an image are Gaussian without further
-    linearisation; the class probabilities are the mean softmax over draws of
+    The logits of an image are Gaussian; the class probabilities are the mean softmax over draws of
 
     .. math::
         f \sim N\Bigl(M x,\ Q\,\mathrm{diag}(v)\,Q^\top\Bigr), \quad
@@ -78,8 +76,8 @@ class LaplaceHead(Head):
     Source: Gaussian variational inference, Opper & Archambeau, "The variational Gaussian
     approximation revisited" (2009); that Laplace's is underconfident: Kuss & Rasmussen, "Assessing
     approximate inference for binary Gaussian process classification" (JMLR 2005); Kronecker
-    factors: Ritter, Botev & Barber, "A scalable Laplace approximation for neural networks"
-    (ICLR 2018).
+    factors: Ritter, Botev & Barber, "A scalable Laplace approximation for neural networks" (ICLR
+    2018).
 
     Example:
         >>> from sklearn.datasets import load_digits
@@ -110,9 +108,8 @@ class LaplaceHead(Head):
             return 0.5 * ((log_precision - prior) / spread) ** 2 - bound
 
         bounds = prior - LOG_PRECISION_RANGE, prior + LOG_PRECISION_RANGE
-        options = {"xatol": 0.1}
-        best = minimize_scalar(objective, bounds=bounds, method="bounded", options=options).x
-        self.precision_ = float(np.exp(best))
+        best = minimize_scalar(objective, bounds=bounds, method="bounded", options={"xatol": 0.1})
+        self.precision_ = float(np.exp(best.x))
         if few.variance is not None:
             rng = np.random.default_rng(self.seed)
             x = np.concatenate([self._inputs(few.draw(rng)) for _ in range(self.num_samples)])
@@ -153,44 +150,26 @@ class LaplaceHead(Head):
 
 @dataclass(frozen=True)
 class Gaussian:
-    """Weights in the eigenbasis of the inputs, and the bound of the evidence at this law of them.
+    """Weights in the eigenbasis of the inputs, and the bound of the evidence at their law."""
 
-    Args:
-        mean: ``(C, D)``.
-        class_axes: Q, ``(C, C)``.
-        variance: Of the weights along input axis j and class axis k, ``(D, C)``.
-        bound: Evidence lower bound, nats.
-        step: To a better mean, ``(C, D)``.
-        hessian: Expected G under this Gaussian, ``(C, C)``.
-    """
-
-    mean: Floats
-    class_axes: Floats
-    variance: Floats
-    bound: float
-    step: Floats
-    hessian: Floats
+    mean: Floats  # (C, D)
+    class_axes: Floats  # Q, (C, C)
+    variance: Floats  # of the weights along input axis j and class axis k, (D, C)
+    bound: float  # evidence lower bound, nats
+    step: Floats  # to a better mean, (C, D)
+    hessian: Floats  # expected G under this Gaussian, (C, C)
 
 
 @dataclass(frozen=True)
 class Labelled:
-    """Labelled inputs in their eigenbasis.
+    """Labelled inputs in their eigenbasis."""
 
-    Args:
-        inputs: ``(n, D)``.
-        target: One-hot classes, ``(n, C)``.
-        curvature: Eigenvalues of the weighted sum of x xᵀ, ``(D,)``.
-        axes: Its eigenvectors U, ``(D, D)``.
-        noise: Standard normal draws ``(S, C)`` that expectations are taken over.
-        weight: Of a row.
-    """
-
-    inputs: Floats
-    target: Floats
-    curvature: Floats
-    axes: Floats
-    noise: Floats
-    weight: float
+    inputs: Floats  # (n, D)
+    target: Floats  # one-hot classes, (n, C)
+    curvature: Floats  # eigenvalues of the weighted sum of x xᵀ, (D,)
+    axes: Floats  # its eigenvectors U, (D, D)
+    noise: Floats  # standard normal draws that expectations are taken over, (S, C)
+    weight: float  # of a row
 
     @classmethod
     def of(cls, x: Floats, target: Floats, noise: Floats, weight: float = 1.0) -> "Labelled":
@@ -241,16 +220,7 @@ class Labelled:
 
 
 def expected_softmax(mean: Floats, covariance: Floats, noise: Floats) -> Floats:
-    """Mean softmax of Gaussian logits.
-
-    Args:
-        mean: ``(N, C)``.
-        covariance: ``(N, C, C)``, positive definite.
-        noise: Standard normal draws ``(S, C)``, the same for every image.
-
-    Returns:
-        Probabilities ``(N, C)``.
-    """
+    """Mean softmax ``(N, C)`` of Gaussian logits, by standard normal draws ``(S, C)``."""
     logits = mean[:, None] + noise @ np.linalg.cholesky(covariance).transpose(0, 2, 1)
     probabilities: Floats = softmax(logits, axis=-1).mean(axis=1)
     return probabilities

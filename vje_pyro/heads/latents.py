@@ -16,15 +16,10 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Latents:
-    """Diagonal Gaussians over z, one an image; points are those of variance 0.
+    """Diagonal Gaussians over z, one an image; points are those of variance 0."""
 
-    Args:
-        loc: Means, ``(N, D)``.
-        variance: Variances, ``(N, D)``; None for points.
-    """
-
-    loc: Floats
-    variance: Floats | None = None
+    loc: Floats  # means, (N, D)
+    variance: Floats | None = None  # (N, D); None for points
 
     def __len__(self) -> int:
         return len(self.loc)

@@ -113,11 +113,7 @@ class NormalInverseWishart:
         return type(self)(loc, concentration, scatter, self.df + float(data.count.sum()))
 
     def log_evidence(self, data: Statistics) -> float:
-        """Log marginal likelihood of data, nats.
-
-        Of expected statistics it is the evidence lower bound less the entropy of the images' own
-        laws, which does not depend on the prior.
-        """
+        """Log marginal likelihood of data, nats; of expected statistics, a bound."""
         posterior, k = self.update(data), self.loc.shape[1]
         pi_term = 0.5 * k * float(data.count.sum()) * math.log(math.pi)
         return posterior._log_partition() - self._log_partition() - pi_term

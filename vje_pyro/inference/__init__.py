@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 from vje_pyro.inference.embedding_model import EmbeddingModel
 from vje_pyro.inference.epps_pulley import SlicedEppsPulley
 from vje_pyro.inference.experts import product_of_experts, stack_views
-from vje_pyro.inference.importance_weighted import ImportanceWeightedELBO
+from vje_pyro.inference.importance_weighted import ImportanceWeightedELBO, PredictiveLikelihood
 from vje_pyro.inference.local_params import LocalParams
 from vje_pyro.inference.objectives import (
     Conditional,
@@ -15,7 +15,6 @@ from vje_pyro.inference.objectives import (
     Predictive,
     Subsets,
 )
-from vje_pyro.inference.predictive import PredictiveLikelihood
 from vje_pyro.inference.programs import ViewPrograms
 from vje_pyro.inference.sliced_wasserstein import SlicedWasserstein
 from vje_pyro.inference.symmetric_elbo import SymmetricELBO, ordered_pairs

@@ -1,16 +1,13 @@
 """Statistics of the batch of all processes, with the gradient of one process that had it all.
 
-Every process computes the same loss of the whole batch. The collectives below add up the gradients
-of all processes' copies of that loss, and DistributedDataParallel averages over processes: what is
-left is the gradient of one copy.
+Every process computes the same loss of the whole batch. The collectives add up the gradients of all
+copies of that loss, and DistributedDataParallel averages over processes: what is left is the
+gradient of one copy.
 """
-
-from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch.autograd import Function
 from torch.nn.functional import normalize
 
 
@@ -25,12 +22,20 @@ def world_size() -> int:
 
 def global_mean(local: Tensor) -> Tensor:
     """Mean over processes of each process's mean, of the same shape; differentiable."""
-    return local if _alone() else _Sum.apply(local) / dist.get_world_size()
+    if _alone():
+        return local
+    from torch.distributed.nn.functional import all_reduce  # not there on every platform
+
+    return all_reduce(local) / dist.get_world_size()
 
 
 def global_rows(local: Tensor) -> Tensor:
     """Rows of all processes, ``(world_size · N, …)`` of ``(N, …)``, by rank; differentiable."""
-    return local if _alone() else _Rows.apply(local)
+    if _alone():
+        return local
+    from torch.distributed.nn.functional import all_gather
+
+    return torch.cat(all_gather(local))
 
 
 def shared(drawn: Tensor) -> Tensor:
@@ -45,33 +50,3 @@ def random_directions(embeddings: Tensor, number: int) -> Tensor:
     shape = (embeddings.shape[-1], number)
     drawn = torch.randn(shape, dtype=embeddings.dtype, device=embeddings.device)
     return normalize(shared(drawn), dim=0)
-
-
-class _Sum(Function):
-    """Sum over processes; the gradient is the sum of theirs."""
-
-    @staticmethod
-    def forward(ctx: Any, local: Tensor) -> Tensor:
-        total = local.clone(memory_format=torch.contiguous_format)
-        dist.all_reduce(total)
-        return total
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        return _Sum.forward(ctx, gradients[0])
-
-
-class _Rows(Function):
-    """Rows of all processes; the gradient of a process's own rows is the sum of theirs."""
-
-    @staticmethod
-    def forward(ctx: Any, local: Tensor) -> Tensor:
-        ctx.number = len(local)
-        rows = [torch.empty_like(local.contiguous()) for _ in range(dist.get_world_size())]
-        dist.all_gather(rows, local.contiguous())
-        return torch.cat(rows)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        first = ctx.number * dist.get_rank()
-        return _Sum.forward(ctx, gradients[0])[first : first + ctx.number]

@@ -18,17 +18,15 @@ class CanonicalCoordinates(TransformerMixin, BaseEstimator):
 
         A^\top T A = I, \qquad A^\top W A = \mathrm{diag}(1 - \rho),
 
-    so that ρ is the correlation between two views of an image, feature by feature. Features are
-    sorted by it, the largest first; the last ones hardly tell images apart, so ``num_features``
-    leaves them out. Embeddings need no labels and any method's will do.
+    so that ρ is the correlation between two views of an image, feature by feature, the largest
+    first. Embeddings need no labels and any method's will do.
 
     Source: canonical correlation analysis of two views, Hotelling (Biometrika 28, 1936), here of
     exchangeable views; the two covariances are those of Ioffe's probabilistic linear discriminant
     analysis (ECCV 2006), where an image takes the place of a class.
 
     Args:
-        num_features: Features d that are kept; None keeps all. More than the embeddings have are
-            all of them.
+        num_features: Features d that are kept, at most; None keeps all.
 
     Attributes:
         mean_: Of all views' embeddings, ``(D,)`` float64.

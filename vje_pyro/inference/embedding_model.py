@@ -13,7 +13,6 @@ from vje_pyro.encoders import EMATeacher, cosine_momentum
 from vje_pyro.inference.experts import product_of_experts, stack_views
 from vje_pyro.inference.objectives import Conditional, Evidence, Objective
 from vje_pyro.inference.programs import ViewPrograms
-from vje_pyro.inference.symmetric_elbo import SymmetricELBO
 from vje_pyro.method import Inferred, Loss
 
 
@@ -26,11 +25,14 @@ class EmbeddingModel(ViewPrograms):
     Args:
         encoder: As of :class:`~vje_pyro.method.Method`.
         objective: Which views the posterior of an image sees, and which of them it explains;
-            :class:`~vje_pyro.inference.Conditional` if None.
+            :class:`~vje_pyro.inference.Conditional`, the paper's, if None.
         embedding_norm: Batch norm without affine on the encoder output, so that ‖s‖ ≈ √D.
-        target_grad: ``"stop"`` observes the target; ``"flow"`` lets gradient into it.
-        target_momentum: Of the teacher whose embeddings are the targets in training, at its start;
-            None takes the encoder's own embeddings.
+        target_grad: ``"stop"`` observes the target; ``"flow"`` lets gradient into it (it collapses:
+            for study only).
+        target_momentum: Targets are the embeddings of a teacher, the moving average of the encoder,
+            with this momentum at the start of training and 1 at its end, along half a cosine (Grill
+            et al., arXiv 2006.07733). None takes the encoder's own embeddings, as every evaluation
+            does.
         projector: Module from features ``(B, D)`` to the embeddings that are modelled, ``(B, D)``;
             None models the features themselves.
 
@@ -47,8 +49,6 @@ class EmbeddingModel(ViewPrograms):
     """Law of the radius, called with ``loc``; None where it is not modelled."""
     reference_radius: float = 1.0
     """Radius of z that its scale is divided by to become the scale of the direction."""
-    elbo: SymmetricELBO
-    """The bound that a step maximises."""
 
     def __init__(
         self,
@@ -112,9 +112,8 @@ class EmbeddingModel(ViewPrograms):
     def pairs(self, views: Tensor, labels: Tensor | None = None) -> tuple[Any, ...]:
         """Posterior, directional scale and target of a plate of data, as the objective makes it.
 
-        These are the arguments of both Pyro programs. From views ``(V, B, C, H, W)`` the plate
-        of the conditional objective holds all V (V − 1) B ordered pairs; that of the joint one B
-        images of V views each. Labels of the images, ``(B,)``, give a fourth: those of the data.
+        These are the arguments of both Pyro programs, from views ``(V, B, C, H, W)``. Labels of the
+        images, ``(B,)``, give a fourth: those of the data.
         """
         return self.data(*self.sources_and_targets(views), labels)
 
@@ -152,10 +151,7 @@ class EmbeddingModel(ViewPrograms):
         """
         data = self.data(sources, targets, labels)
         _, scale, target, *_ = data
-        with torch.autocast(target.device.type, enabled=False):
-            terms = self.elbo.terms(self.model, self.guide, *data)
-            elbo = self.elbo.per_datum(terms).mean()
-        parts = {"elbo": elbo.detach()} | {k: v.detach().mean() for k, v in terms.items()}
+        elbo, parts = self.bound(*data)
         explained = self.num_features * (len(target) if target.dim() == 3 else 1)
         return Loss(-elbo / explained, parts, self.monitors(scale.detach(), targets.detach()))
 
@@ -167,16 +163,10 @@ class EmbeddingModel(ViewPrograms):
         self, source: Tensor, target: Tensor, num_samples: int = 16
     ) -> dict[str, Tensor]:
         """See the base; the factors are the observed sites, and β is 1."""
-        bound = SymmetricELBO(beta=1.0, num_particles=num_samples, kl=self.elbo.kl)
-        inferred = self.infer(self.encode(source))
-        terms = bound.terms(self.model, self.guide, *inferred, self.encode(target))
-        return {"elbo": bound.per_datum(terms), **terms}
+        return self.terms(num_samples, *self.infer(self.encode(source)), self.encode(target))
 
     def posterior_of_views(self, views: Sequence[Tensor] | Tensor) -> TorchDistribution:
-        """``q(z | views)`` of several views of each image: batch shape ``(B,)``, event ``(D,)``.
-
-        Args:
-            views: Normalised views ``(V, B, C, H, W)``.
+        """``q(z | views)`` of normalised views ``(V, B, C, H, W)``: batch ``(B,)``, event ``(D,)``.
 
         Raises:
             ValueError: If a view is missing, or guide or prior are not diagonal normal.
@@ -188,16 +178,13 @@ class EmbeddingModel(ViewPrograms):
         """Posterior of each image, and directional scale of a further view, from several views.
 
         The scale is the harmonic mean of those that the views tell, in squares: precisions average.
+        Errors are those of :meth:`posterior_of_views`.
 
         Args:
             embeddings: Of the views, ``(V, B, D)``.
 
         Returns:
             Posterior of batch shape ``(B,)`` and event shape ``(D,)``, and scale ``(B, D)``.
-
-        Raises:
-            ValueError: If a view is missing, or guide or prior are not diagonal normal.
-            NonFiniteError: If an embedding is not finite.
         """
         sources = stack_views(embeddings)
         experts, scale = self.infer(sources.flatten(0, 1))
@@ -209,8 +196,7 @@ class EmbeddingModel(ViewPrograms):
 def in_float32(module: nn.Module | None, embeddings: Tensor) -> Tensor:
     """Embeddings through a module, if there is one, without autocast.
 
-    Directions rounded to bfloat16 are off the sphere, and log-probabilities off by nats: from the
-    embeddings on everything is float32.
+    Directions rounded to bfloat16 are off the sphere, and log-probabilities off by nats.
     """
     with torch.autocast(embeddings.device.type, enabled=False):
         return embeddings if module is None else module(embeddings)

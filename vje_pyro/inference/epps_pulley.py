@@ -6,6 +6,7 @@ import torch
 from annotated_types import Ge
 from torch import Tensor, nn
 
+from vje_pyro.checking import check_values
 from vje_pyro.inference._global_batch import global_mean, random_directions, world_size
 from vje_pyro.ranges import NonNegativeFloat, Particles
 
@@ -13,24 +14,23 @@ from vje_pyro.ranges import NonNegativeFloat, Particles
 class SlicedEppsPulley(nn.Module):
     r"""Sliced Epps–Pulley statistic of a sample against N(0, I), times a weight.
 
-    For each of many random directions a, with :math:`\phi_N(t)` the empirical characteristic
-    function of the projections :math:`a\cdot s_n`,
+    For each of many random directions a, drawn anew in every call, with :math:`\phi_N(t)` the
+    empirical characteristic function of the projections :math:`a\cdot s_n`,
 
     .. math:: T = N \int |\phi_N(t) - e^{-t^2/2}|^2\, e^{-t^2/2}\, dt
 
     by the trapezoidal rule on [−5, 5], averaged over directions. A sample from N(0, I) gives
     :math:`\sqrt{2\pi}(1 - 1/\sqrt 3) \approx 1.06` in expectation, whatever N.
 
-    A regulariser beside the bound, not part of it (``docs/explanation/aggregate.md``): the ELBO
-    matches the posterior of each datum to the prior, and this pulls the embeddings of the whole
-    batch, of all processes together, as one distribution to the prior of z.
+    A regulariser beside the bound, not part of it (``docs/explanation/aggregate.md``): it pulls the
+    embeddings of the batch of all processes, as one distribution, to the prior of z.
 
     Source: SIGReg of Balestriero & LeCun, "LeJEPA" (arXiv 2511.08544); the statistic is Epps &
     Pulley (1983).
 
     Args:
-        weight: Factor on the statistic in the loss, non-negative.
-        num_directions: Random directions, drawn anew in every call.
+        weight: Factor in the loss, non-negative.
+        num_directions: Random directions.
         num_points: Nodes of the trapezoidal rule.
 
     Raises:
@@ -54,11 +54,7 @@ class SlicedEppsPulley(nn.Module):
         num_points: Annotated[Particles, Ge(2)] = 17,
     ) -> None:
         super().__init__()
-        if weight < 0 or num_directions < 1 or num_points < 2:
-            raise ValueError(
-                f"weight must not be negative, num_directions at least 1 and num_points at least "
-                f"2, got {weight}, {num_directions} and {num_points}."
-            )
+        check_values(SlicedEppsPulley.__init__, locals())
         self.weight = weight
         self.num_directions = num_directions
         # The integrand is even and vanishes at zero: the nodes above zero tell all.
@@ -82,8 +78,7 @@ class SlicedEppsPulley(nn.Module):
 class _MeanWaves(torch.autograd.Function):
     """Mean cosine and sine ``(2, nodes, directions)`` of projections ``(N, directions)`` by nodes.
 
-    Each is the other's derivative, kept for the backward pass, where autograd would compute both
-    once more; and the sum over nodes goes without temporaries of all nodes' size.
+    Each is the other's derivative, kept for the backward pass, which sums over nodes in place.
     """
 
     @staticmethod

@@ -18,18 +18,17 @@ from vje_pyro.inference.registering import listener
 class LocalParams(nn.Module):
     """What ``pyro.param`` makes inside of :meth:`held`, as parameters of this module.
 
-    So they are trained by any optimiser, belong to the module's state, and are no other module's,
-    though the names be the same. They are unconstrained; every call gives the constraint::
+    Any optimiser trains them, and they are in the module's state. They are unconstrained; every
+    call gives the constraint::
 
         with self.params.held():
             rate = pyro.param("rate", torch.ones(3), constraint=constraints.positive)
 
     They are made by the first call, as those of torch's lazy modules are, or by a checkpoint
-    (:meth:`make_missing`): a method has to compute one loss before an optimiser is made.
-    Parameters of modules (``pyro.module``, PyroModules) stay those of their modules.
+    (:meth:`make_missing`): a method has to compute one loss before an optimiser is made. Parameters
+    of modules (``pyro.module``, PyroModules) stay those of their modules.
 
-    Source: this project; Pyro's ``module_local_params`` has the same purpose, and keeps SVI from
-    plain modules.
+    Source: this project; Pyro's ``module_local_params`` keeps SVI from plain modules.
 
     Example:
         >>> one, other = LocalParams(), LocalParams()
@@ -48,8 +47,7 @@ class LocalParams(nn.Module):
     def held(self) -> Iterator[None]:
         """Inside the block, ``pyro.param`` makes and gives parameters of this module.
 
-        Pyro's store is out of reach, so that PyroModules do not meet their namesakes there; but
-        SVI needs it.
+        Pyro's store is out of reach, but for SVI, which needs it.
         """
         store = nullcontext() if listener() else pyro.get_param_store().scope()
         with store, _Held(self):
@@ -65,8 +63,7 @@ class LocalParams(nn.Module):
         """The constrained parameter, made of ``init`` if there is none; as ``pyro.param`` does.
 
         Raises:
-            ValueError: If the parameter was read from a checkpoint and is asked for without its
-                constraint.
+            ValueError: If a parameter that a checkpoint made is asked for without its constraint.
         """
         key = name.replace(".", "%2E")  # a dot separates modules
         if init is not None:

@@ -9,24 +9,18 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor
 
 from vje_pyro.inference.experts import leave_one_out, product_of_experts
-from vje_pyro.inference.predictive import PredictiveLikelihood
+from vje_pyro.inference.importance_weighted import PredictiveLikelihood
 from vje_pyro.inference.symmetric_elbo import SymmetricELBO, ordered_pairs
 
 Infer = Callable[[Tensor], Any]
 
 
 class Evidence(NamedTuple):
-    """What model and guide are given of a plate of N data.
+    """What model and guide are given of a plate of N data, of one target each or of T views."""
 
-    Args:
-        posterior: ``q(z | sources)``: batch shape ``(N,)``, event shape ``(D,)``.
-        scale: Scale of the directional factor in units of z, ``(N, D)``, or ``(T, N, D)``.
-        target: Observed embeddings, one a datum, ``(N, D)``, or T views of each, ``(T, N, D)``.
-    """
-
-    posterior: TorchDistribution
-    scale: Tensor
-    target: Tensor
+    posterior: TorchDistribution  # q(z | sources): batch shape (N,), event shape (D,)
+    scale: Tensor  # of the directional factor in units of z, (N, D) or (T, N, D)
+    target: Tensor  # observed embeddings, (N, D) or (T, N, D)
 
 
 class Objective(ABC):
@@ -131,8 +125,7 @@ class Predictive(Objective):
         \sum_j \log E_{q(z \mid s_{-j})}\,p(s_j \mid z) - \beta\,KL(q(z \mid s_{-j})\,\|\,p(z))
 
     estimated with ``num_particles`` draws, which bounds it from below (use 8 or more). With β = 0
-    it is a proper score of the prediction, which leaves open how much of its width is the
-    posterior's. The plate holds V B data.
+    it is a proper score of the prediction. The plate holds V B data.
 
     Source: the importance-weighted estimate, Burda et al. (arXiv 1509.00519); this project.
     """
@@ -142,11 +135,7 @@ class Predictive(Objective):
     def evidence(
         self, infer: Infer, sources: Tensor, targets: Tensor, prior: TorchDistribution
     ) -> Evidence:
-        """Every view is a datum, seen from the others.
-
-        Raises:
-            ValueError: If there is only one view.
-        """
+        """Every view is a datum, seen from the others; ValueError if there is only one view."""
         if len(sources) < 2:
             raise ValueError(f"objective=predictive needs at least two views, got {len(sources)}.")
         posterior, scale = infer(sources.flatten(0, 1))

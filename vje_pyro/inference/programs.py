@@ -4,10 +4,12 @@ from abc import abstractmethod
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from vje_pyro.inference.local_params import LocalParams
 from vje_pyro.inference.registering import listener, register
+from vje_pyro.inference.symmetric_elbo import SymmetricELBO
 from vje_pyro.method import ProbabilisticMethod
 
 
@@ -21,15 +23,17 @@ class ViewPrograms(ProbabilisticMethod):
         svi.step(views)
 
     The encoder runs once per view and step: the model takes up what the guide has read from the
-    same tensor. Given the arguments that :meth:`pairs` returns, the programs start from those.
-
-    A subclass says what is read from views (:meth:`pairs`), and how the data are generated and the
-    latents are drawn from that (:meth:`generate`, :meth:`approximate`). What these make by
-    ``pyro.param`` are parameters of the method (:class:`~vje_pyro.inference.LocalParams`).
+    same tensor. Given what :meth:`pairs` returns, the programs start from that. A subclass says how
+    the data are generated and the latents are drawn (:meth:`generate`, :meth:`approximate`); what
+    these make by ``pyro.param`` are parameters of the method
+    (:class:`~vje_pyro.inference.LocalParams`).
 
     Args:
         encoder: As of :class:`~vje_pyro.method.Method`.
     """
+
+    elbo: SymmetricELBO
+    """The bound that a step maximises."""
 
     def __init__(self, encoder: nn.Module) -> None:
         super().__init__(encoder)
@@ -65,6 +69,20 @@ class ViewPrograms(ProbabilisticMethod):
             self._read = data[0], self.pairs(*data)
             data = self._read[1]
         return self._run(self.approximate, data)
+
+    def bound(self, *data: Any) -> tuple[Tensor, dict[str, Tensor]]:
+        """The bound of what :meth:`pairs` returns, a mean with gradient; its parts, detached."""
+        device = next(x.device.type for x in data if isinstance(x, Tensor))
+        with torch.autocast(device, enabled=False):
+            terms = self.elbo.terms(self.model, self.guide, *data)
+            elbo = self.elbo.per_datum(terms).mean()
+        return elbo, {"elbo": elbo.detach()} | {k: v.detach().mean() for k, v in terms.items()}
+
+    def terms(self, num_samples: int, *data: Any) -> dict[str, Tensor]:
+        """Terms of the bound with β = 1 of every datum, and ``elbo``, their sum."""
+        bound = SymmetricELBO(1.0, num_samples, self.elbo.kl)
+        terms = bound.terms(self.model, self.guide, *data)
+        return {"elbo": bound.per_datum(terms), **terms}
 
     def _run(self, program: Callable[..., Any], data: tuple[Any, ...]) -> Any:
         with self.params.held():

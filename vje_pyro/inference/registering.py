@@ -7,10 +7,7 @@ from torch import nn
 
 
 def listener() -> TraceMessenger | None:
-    """What ``pyro.infer.SVI`` collects param sites with, if it is at work.
-
-    In the training loop and in the evaluations nobody collects them, and none are made.
-    """
+    """What ``pyro.infer.SVI`` collects param sites with, if it is at work."""
     listening = (m for m in _PYRO_STACK if isinstance(m, TraceMessenger) and m.param_only)
     return next(listening, None)
 
@@ -18,11 +15,8 @@ def listener() -> TraceMessenger | None:
 def register(module: nn.Module) -> None:
     """Make a module's parameters param sites under its class name, as ``pyro.module`` does.
 
-    ``SVI`` steps the parameters that it sees as param sites.
-
     Raises:
-        ValueError: If the parameter store holds the parameters of another module of this class,
-            which SVI would train in place of these.
+        ValueError: If the parameter store holds the parameters of another module of this class.
     """
     store, name = pyro.get_param_store(), type(module).__name__
     for key, parameter in module.named_parameters():

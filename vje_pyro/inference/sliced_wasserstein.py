@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from vje_pyro.checking import check_values
 from vje_pyro.inference._global_batch import global_rows, random_directions
 from vje_pyro.ranges import NonNegativeFloat, Particles
 
@@ -11,19 +12,18 @@ class SlicedWasserstein(nn.Module):
     r"""Squared sliced 2-Wasserstein distance of a sample from N(0, I), times N and a weight.
 
     In one dimension the optimal transport sorts: with :math:`x_{(1)} \le \dots \le x_{(N)}` the
-    projections on a random direction,
+    projections on a random direction, drawn anew in every call,
 
     .. math:: T = \sum_n \big(x_{(n)} - \Phi^{-1}\big((n - \tfrac12)/N\big)\big)^2
 
-    averaged over directions. A regulariser beside the bound, as
-    :class:`~vje_pyro.inference.SlicedEppsPulley`, over the batch of all processes.
+    averaged over directions. A regulariser as :class:`~vje_pyro.inference.SlicedEppsPulley` is.
 
     Source: Bonneel et al., "Sliced and Radon Wasserstein barycenters of measures" (2015); as a pull
     of an aggregate to a prior, Kolouri et al., "Sliced Wasserstein auto-encoders" (ICLR 2019).
 
     Args:
-        weight: Factor on the distance in the loss, non-negative.
-        num_directions: Random directions, drawn anew in every call.
+        weight: Factor in the loss, non-negative.
+        num_directions: Random directions.
 
     Raises:
         ValueError: If ``weight`` is negative or ``num_directions`` below one.
@@ -38,11 +38,7 @@ class SlicedWasserstein(nn.Module):
 
     def __init__(self, weight: NonNegativeFloat = 5e-4, num_directions: Particles = 256) -> None:
         super().__init__()
-        if weight < 0 or num_directions < 1:
-            raise ValueError(
-                f"weight must not be negative and num_directions at least 1, got {weight} and "
-                f"{num_directions}."
-            )
+        check_values(SlicedWasserstein.__init__, locals())
         self.weight = weight
         self.num_directions = num_directions
 

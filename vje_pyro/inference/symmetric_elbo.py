@@ -24,13 +24,11 @@ _NESTING = 2
 def ordered_pairs(embeddings: Tensor) -> tuple[Tensor, Tensor]:
     """Source and target embeddings of every ordered pair of different views.
 
-    Two views give ``source = [s1; s2]`` and ``target = [s2; s1]``.
-
     Args:
         embeddings: Shape ``(V, B, D)``, V at least 2.
 
     Returns:
-        Two tensors of shape ``(V (V − 1) B, D)``.
+        Two tensors of shape ``(V (V − 1) B, D)``; of two views ``[s1; s2]`` and ``[s2; s1]``.
 
     Raises:
         ValueError: If there are fewer than two views.
@@ -61,17 +59,14 @@ class SymmetricELBO(ELBO):
                      - \beta\, KL\big(q(z_n)\,\|\,p(z_n)\big) \Big)
                      - \frac\beta N KL\big(q(\theta)\,\|\,p(\theta)\big)
 
-    with global latents θ, if there are any.
+    with global latents θ, if there are any. It is symmetric when the plate holds both orders of
+    every pair (:func:`ordered_pairs`). Observed sites give the expected log-likelihoods, latent
+    sites the KL; where no analytic KL is registered, it raises. Nothing in it moves a value to the
+    host.
 
-    It is symmetric when the plate holds both orders of every pair (:func:`ordered_pairs`). It knows
-    sites, not models: observed sites give the expected log-likelihoods, latent sites the KL.
-    Where ``TraceMeanField_ELBO`` silently falls back to sampling when no analytic KL is
-    registered, this class raises; and nothing in it moves a value to the host.
-
-    The training path is ``SymmetricELBO()(model, guide)``, a module to be used with a torch
-    optimiser. With classic ``pyro.infer.SVI``, parameters have to be registered with Pyro: those of
-    :class:`~vje_pyro.inference.ViewPrograms` are, and those of modules whose bound methods are
-    model and guide. Training that would train nothing is an error.
+    ``SymmetricELBO()(model, guide)`` is a module for torch's optimisers. ``pyro.infer.SVI`` trains
+    what is registered with Pyro: parameters of :class:`~vje_pyro.inference.ViewPrograms`, and of
+    modules whose bound methods are model and guide. Training that would train nothing is an error.
 
     Source: symmetric conditional ELBO of Oji & Fieguth (arXiv 2602.05639); the analytic KL as in
     Kingma & Welling (arXiv 1312.6114), β as in Higgins et al. (ICLR 2017).
@@ -110,9 +105,9 @@ class SymmetricELBO(ELBO):
         """ELBO terms of every datum, in nats, each of shape ``(N,)``, means over the particles.
 
         The keys are the names of the observed sites (their expected log-likelihoods) and ``"kl"``
-        (not multiplied by beta). A site in further plates inside that of the data, such as the
-        views of an image, is summed over them. A site outside the plate of the data belongs to the
-        bound once: every datum has its share, one over the size of the whole data set.
+        (not multiplied by beta). A site in further plates inside that of the data is summed over
+        them. A site outside the plate of the data counts once: every datum has its share, one over
+        the size of the whole data set.
 
         Raises:
             NotImplementedError: If no analytic KL is registered for a latent site and

@@ -13,15 +13,14 @@ class VarianceCovariance(nn.Module):
 
     .. math:: \frac1D \sum_k \max(0, 1 - \sqrt{C_{kk}}) + \frac1D \sum_{k \neq l} C_{kl}^2 .
 
-    Variances below one and correlations are charged; the mean and everything beyond second moments
-    are not. After the batch norm of VJE variances are one already. A regulariser beside the bound.
+    The mean and what is beyond second moments are free. After VJE's batch norm variances are one.
 
-    Source: variance and covariance terms of VICReg (Bardes et al., arXiv 2105.04906, equations 1
-    to 4), with one weight for both.
+    Source: variance and covariance terms of VICReg (Bardes et al., arXiv 2105.04906, equations 1 to
+    4), with one weight for both.
 
     Args:
-        weight: Factor in the loss, non-negative. Ten times the default emptied the posterior of
-            VJE in docs/appendix/recipe.md.
+        weight: Factor in the loss, non-negative. Ten times the default emptied the posterior of VJE
+            (docs/appendix/recipe.md).
 
     Raises:
         ValueError: If ``weight`` is negative.

@@ -11,13 +11,11 @@ from vje_pyro.ranges import PositiveFloat, Width
 class MixturePrior(Prior):
     """Mixture of diagonal Gaussians with learned weights, locations and scales.
 
+    Other arguments and errors are those of :class:`Prior`.
+
     Args:
-        num_features: Dimension D of z.
         num_components: Number of Gaussians.
         scale: Scale of every component and spread of their locations at the start.
-
-    Raises:
-        ValueError: If a size or the scale is not positive.
 
     Source: this project.
     """

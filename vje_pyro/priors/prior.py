@@ -21,7 +21,7 @@ class Prior(nn.Module, ABC):
         scale: Scale of every feature, positive; with 1 the norm of z is about √D.
 
     Raises:
-        ValueError: If D or the scale is not positive.
+        ValueError: If a size, the scale or another parameter is not positive and finite.
     """
 
     zero: Tensor

@@ -15,13 +15,10 @@ from vje_pyro.ranges import PositiveFloat
 class StudentTPrior(Prior):
     """Features of z independent, each Student-t with ``df`` degrees of freedom around zero.
 
-    Args:
-        num_features: Dimension D of z.
-        df: Degrees of freedom, positive.
-        scale: Scale of every feature, positive.
+    Other arguments and errors are those of :class:`Prior`.
 
-    Raises:
-        ValueError: If a parameter is not positive and finite.
+    Args:
+        df: Degrees of freedom, positive.
 
     Source: this project.
     """

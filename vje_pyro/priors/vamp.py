@@ -12,15 +12,11 @@ class VampPrior(Prior):
     r"""Mixture of the posteriors of learned pseudo-embeddings, :math:`\frac1K\sum_k q(z\mid s_k)`.
 
     The pseudo-inputs of Tomczak & Welling are images; here they are embeddings, which is what the
-    guide reads.
+    guide reads. Other arguments and errors are those of :class:`Prior`.
 
     Args:
-        num_features: Dimension D of z and of an embedding.
         num_components: Number K of pseudo-embeddings.
         scale: Spread of the pseudo-embeddings at the start; embeddings have unit variance.
-
-    Raises:
-        ValueError: If a size or the scale is not positive.
 
     Source: Tomczak & Welling, "VAE with a VampPrior" (arXiv 1705.07120), equation 9.
     """

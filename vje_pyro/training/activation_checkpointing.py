@@ -22,8 +22,8 @@ def checkpoint_activations(module: nn.Module) -> None:
 
     Args:
         module: An encoder. Its blocks are what its ``nn.Sequential``s hold, where that is composed
-            itself: the residual blocks of a ResNet, the blocks of a transformer. A module without
-            such blocks is one block.
+            itself: residual blocks, blocks of a transformer. A module without such blocks is one
+            block.
     """
     for block in list(_blocks(module)) or [module]:
         kind = type(block)

@@ -1,10 +1,9 @@
 """Checkpoints: one safetensors file each, written atomically, read without pickle.
 
-The tensors are ``model.<name>`` and ``optimizer.<parameter name>.<state name>``; everything else
-is JSON in the header (``schema``, ``version``, ``meta``). Nothing in the file is ever executed.
-
-``digests`` in the header holds the SHA-256 of each tensor (dtype, shape and bytes), and ``digest``
-that of ``meta`` and ``digests``: a part of the file can be read and checked without the rest.
+The tensors are ``model.<name>`` and ``optimizer.<parameter name>.<state name>``; everything else is
+JSON in the header (``schema``, ``version``, ``meta``). ``digests`` there holds the SHA-256 of each
+tensor (dtype, shape and bytes), and ``digest`` that of ``meta`` and ``digests``: a part of the file
+can be read and checked without the rest.
 """
 
 import hashlib
@@ -39,25 +38,15 @@ OptimizerState = dict[str, dict[str, Any]]
 
 @dataclass
 class Checkpoint:
-    """All that is needed to continue from a step.
+    """All that is needed to continue from a step."""
 
-    Args:
-        step: Optimiser steps done.
-        epoch: Epochs completed.
-        model: State dictionary of the method.
-        optimizer: See :data:`OptimizerState`.
-        config: Resolved configuration of the run.
-        versions: Versions of the packages that wrote the file.
-        extra: Whatever else the writer wants back, as JSON.
-    """
-
-    step: int
-    epoch: int
-    model: dict[str, Tensor]
+    step: int  #: Optimiser steps done.
+    epoch: int  #: Epochs completed.
+    model: dict[str, Tensor]  #: State dictionary of the method.
     optimizer: OptimizerState = field(default_factory=dict)
-    config: dict[str, Any] = field(default_factory=dict)
-    versions: dict[str, str | None] = field(default_factory=dict)
-    extra: dict[str, Any] = field(default_factory=dict)
+    config: dict[str, Any] = field(default_factory=dict)  #: Of the run, resolved.
+    versions: dict[str, str | None] = field(default_factory=dict)  #: Of the packages that wrote.
+    extra: dict[str, Any] = field(default_factory=dict)  #: What else the writer wants back.
 
 
 class Meta(BaseModel):
@@ -90,8 +79,7 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
 
     Raises:
         CheckpointError: No such file, or one that is truncated, changed since it was written, of
-            another schema or version, with weights that are not finite, or not a safetensors file
-            at all (a pickle is refused, never executed).
+            another schema or version, with weights that are not finite, or no safetensors.
     """
     meta, tensors = _read(Path(path), prefixes=("model.", "optimizer."))
     model, optimizer = _split(tensors)
@@ -106,15 +94,11 @@ def load_meta(path: str | Path) -> Meta:
 
 
 def load_weights(path: str | Path, module: nn.Module) -> None:
-    """Load only the weights and buffers of a checkpoint into ``module``.
-
-    Args:
-        path: A checkpoint, or a run directory (its last checkpoint is taken).
-        module: Module of the same architecture, on any device.
+    """Load weights and buffers of a checkpoint, or of a run's last one, into ``module``.
 
     Raises:
-        CheckpointError: The file cannot be read (see :func:`load_checkpoint`), or its names or
-            shapes are not those of ``module``; every culprit is named and nothing is changed.
+        CheckpointError: The file cannot be read (:func:`load_checkpoint`), or its names or shapes
+            are not those of ``module``, each of which is named; nothing is changed.
     """
     path = Path(path)
     if path.is_dir():
@@ -166,11 +150,9 @@ def pack_optimizer(optimizer: Optimizer, module: nn.Module) -> OptimizerState:
 
 
 def unpack_optimizer(optimizer: Optimizer, module: nn.Module, state: OptimizerState) -> None:
-    """Inverse of :func:`pack_optimizer`.
+    """Inverse of :func:`pack_optimizer`; the hyper-parameters stay those of ``optimizer``.
 
-    The hyper-parameters of the groups stay those of ``optimizer``: they come from the
-    configuration. Each tensor takes the memory layout of its parameter, because fused optimisers
-    walk through both without looking at strides.
+    Each tensor takes the memory layout of its parameter: fused optimisers do not look at strides.
 
     Raises:
         CheckpointError: The state belongs to another optimiser.

@@ -71,11 +71,7 @@ class Progress(_Strict):
 
 
 def read_progress(checkpoint: Checkpoint | Meta, path: Path) -> Progress:
-    """What the checkpoint at ``path`` holds as ``extra``.
-
-    Raises:
-        CheckpointError: It is not what a run writes.
-    """
+    """What the checkpoint at ``path`` holds as ``extra``; CheckpointError if it is damaged."""
     try:
         progress: Progress = validate(Progress, checkpoint.extra)
     except ValueError as error:
@@ -84,12 +80,12 @@ def read_progress(checkpoint: Checkpoint | Meta, path: Path) -> Progress:
 
 
 class Checkpointing:
-    """Saves and restores a run.
+    """Saves and restores method and optimiser of a run.
 
     Args:
         directory: Where the checkpoints are.
-        method: Its state is saved and restored.
-        optimizer: Likewise.
+        method: What is trained.
+        optimizer: Of its parameters.
         config: Stored in each checkpoint.
         plan: What must be the same when the run is resumed.
     """
@@ -118,7 +114,7 @@ class Checkpointing:
     def save(self, step: int, epoch: int, extra: dict[str, Any], also: Iterable[Path] = ()) -> None:
         """Write the state to ``also``, then to the last checkpoint.
 
-        The last one comes last: a run killed in between repeats the step, and the others with it.
+        A run that is killed in between repeats the step, and the others with it.
 
         Raises:
             NonFiniteError: A weight or buffer is not finite; nothing is written.
@@ -141,16 +137,11 @@ class Checkpointing:
         save_checkpoint(checkpoint, *also, self.directory.last)
 
     def restore(self, total: int) -> tuple[int, Progress]:
-        """Load the last checkpoint into method and optimiser.
-
-        Args:
-            total: Steps of the whole run.
-
-        Returns:
-            Steps done, and what else is to be restored.
+        """Load the last checkpoint: steps done, and what else is to be restored.
 
         Raises:
-            CheckpointError: It cannot be read, or belongs to another plan, model or optimiser.
+            CheckpointError: It cannot be read, or belongs to another plan, model or optimiser, or
+                to a run of fewer steps than ``total``.
         """
         path = self.directory.last
         checkpoint = load_checkpoint(path)

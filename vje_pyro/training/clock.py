@@ -6,11 +6,7 @@ from contextlib import contextmanager
 
 
 class Clock:
-    """Seconds since the start of a run, over all its resumptions.
-
-    Args:
-        before: Seconds that earlier processes of the run took.
-    """
+    """Seconds since the start of a run; ``before`` are those that earlier processes took."""
 
     def __init__(self, before: float = 0.0) -> None:
         self._origin = time.perf_counter() - before

@@ -1,7 +1,7 @@
 """The collapse alarm: figures of a run against their normal ranges.
 
 Normal ranges, with margin around what VJE shows on digits (20 epochs) and in its first 40 steps on
-CIFAR-10 at 16 pixels; an alarm is raised well outside of them:
+CIFAR-10 at 16 pixels:
 
 ====================== =========== ========= ========================== ==========
 figure                 normal      untrained collapsed                  alarm
@@ -14,16 +14,9 @@ figure                 normal      untrained collapsed                  alarm
 ====================== =========== ========= ========================== ==========
 
 D is the embedding dimension, n the number of monitored images. ``rankme`` finds collapse to few
-dimensions [Garrido2023], ``embedding_std`` to a point [Chen2021], ``active_units`` and ``kl``
-posterior collapse [Burda2016]; the figures are defined in :mod:`vje_pyro.training.monitors`.
-The first epoch is let off, because an untrained network can look collapsed.
-
-References:
-    * [Garrido2023] Q. Garrido et al. RankMe: Assessing the downstream performance of pretrained
-      self-supervised representations by their rank. ICML 2023.
-    * [Chen2021] X. Chen, K. He. Exploring simple Siamese representation learning. CVPR 2021.
-    * [Burda2016] Y. Burda, R. Grosse, R. Salakhutdinov. Importance weighted
-      autoencoders. ICLR 2016.
+dimensions, ``embedding_std`` to a point, ``active_units`` and ``kl`` posterior collapse; the
+figures and their sources are in :mod:`vje_pyro.training.monitors`. The first epoch is let off,
+because an untrained network can look collapsed.
 """
 
 import logging
@@ -60,12 +53,7 @@ def collapse_alarms(
 ) -> list[str]:
     """Describe each figure outside its normal range; figures that are not given are skipped.
 
-    Args:
-        figures: Any of ``rankme``, ``embedding_std``, ``active_units``, ``kl``,
-            ``clamp_fraction``, as in ``epochs.csv`` and ``steps.csv``.
-        num_features: Embedding dimension D.
-        num_images: Images that ``rankme`` was computed from.
-        thresholds: Limits of the normal ranges.
+    ``rankme`` was computed of ``num_images`` embeddings of dimension ``num_features``.
     """
     rank_limit = min(num_features, num_images)
     checks = [
@@ -76,8 +64,7 @@ def collapse_alarms(
     ]
     alarms = []
     for name, unit, meaning in checks:
-        limit = getattr(thresholds, name)
-        value = figures.get(name)
+        limit, value = getattr(thresholds, name), figures.get(name)
         # "not >=", so that a NaN rings too
         if limit is not None and value is not None and not value * unit >= limit:
             alarms.append(f"{name} {value * unit:.3g} {meaning} (normal: {limit:g} or more)")

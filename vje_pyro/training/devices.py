@@ -28,9 +28,8 @@ def processes_to_start(device: DictConfig) -> tuple[int, str]:
     """Processes on each machine, and the accelerator, that a ``device`` configuration asks for.
 
     Raises:
-        VJEError: A device, or that many, is absent, the strategy is unknown to the training loop,
-            or a launcher has started another number of processes, or none those of several
-            machines.
+        VJEError: A device, or that many, is absent, the strategy is unknown, or a launcher has
+            started another number of processes, or none those of several machines.
     """
     accelerator, devices = _choose(device)
     number = len(devices) if isinstance(devices, list) else devices
@@ -59,7 +58,10 @@ def make_fabric(device: DictConfig) -> Fabric:
         choice["plugins"] = cluster_environment(launch())
         fabric = Fabric(**choice, strategy=device.strategy, precision=precision)
         if isinstance(fabric.strategy, DDPStrategy):
-            fabric = Fabric(**choice, strategy=_ddp(device), precision=precision)
+            timeout = timedelta(seconds=device.get("timeout_s") or TIMEOUT_S)
+            # As views of the buckets that are sent, gradients need their memory once, not twice.
+            ddp = DDPStrategy(timeout=timeout, gradient_as_bucket_view=True)
+            fabric = Fabric(**choice, strategy=ddp, precision=precision)
     except (ValueError, RuntimeError, TypeError, MisconfigurationException) as error:
         why = " ".join(str(error).split())
         raise VJEError(f"device={dict(device)} cannot be used: {why}") from error
@@ -77,23 +79,13 @@ def _choose(device: DictConfig) -> tuple[str, int | list[int]]:
     accelerator = device.accelerator
     if accelerator == "auto":
         accelerator = next((name for name, there in available.items() if there), "cpu")
-    _check_strategy(device.strategy)
-    return accelerator, _devices(device.devices, accelerator)
-
-
-def _ddp(device: Any) -> DDPStrategy:
-    timeout = timedelta(seconds=device.get("timeout_s") or TIMEOUT_S)
-    # As views of the buckets that are sent, gradients need their memory once, not twice.
-    return DDPStrategy(timeout=timeout, gradient_as_bucket_view=True)
-
-
-def _check_strategy(strategy: str) -> None:
-    if strategy not in STRATEGIES:
-        why = " (DataParallel splits Pyro's plates)" if strategy == "dp" else ""
+    if device.strategy not in STRATEGIES:
+        why = " (DataParallel splits Pyro's plates)" if device.strategy == "dp" else ""
         raise VJEError(
-            f"device.strategy={strategy} is not supported{why}: choose one of {STRATEGIES}; "
+            f"device.strategy={device.strategy} is not supported{why}: choose one of {STRATEGIES}; "
             "each trains several devices with DistributedDataParallel."
         )
+    return accelerator, _devices(device.devices, accelerator)
 
 
 def _devices(chosen: Any, accelerator: str) -> int | list[int]:
@@ -129,15 +121,7 @@ def cores() -> int | None:
 
 
 def check_cores(processes: int, accelerator: str) -> None:
-    """Say that processes on a CPU share its cores; refuse far too many, before any is started.
-
-    Args:
-        processes: That are to be started on this machine.
-        accelerator: Only a ``cpu`` is shared.
-
-    Raises:
-        VJEError: More than :data:`MAX_PROCESSES_PER_CORE` of them have to share a core.
-    """
+    """Say that processes on a CPU share its cores; VJEError for far too many."""
     here = cores()
     if accelerator != "cpu" or here is None or processes <= here:
         return
@@ -190,9 +174,7 @@ def check_batch(batch_size: int, world_size: int, accumulate: int) -> None:
 def _has_fast_bfloat16(accelerator: str) -> bool:
     if accelerator == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    # With the instructions of either kind a step takes about half as long
-    # (docs/appendix/performance.md); without them bfloat16 convolutions are emulated, and were
-    # slower than float32 in every trial.
+    # Twice as fast with either kind of instructions (docs/appendix/performance.md), slower without.
     amx, avx512 = torch.cpu._is_amx_tile_supported, torch.cpu._is_avx512_bf16_supported
     return accelerator == "cpu" and (amx() or avx512())
 
@@ -200,13 +182,9 @@ def _has_fast_bfloat16(accelerator: str) -> bool:
 def synchronize_batch_norm(method: nn.Module, fabric: Fabric) -> None:
     """Let every batch norm in ``method`` normalise with the statistics of all processes' batches.
 
-    In place, by torch's ``SyncBatchNorm``, which there is on CUDA only; elsewhere each process
-    keeps to the statistics of its own share, and says so. Names, weights and buffers stay what
-    they are, so checkpoints fit with and without. The shares must be of equal size.
-
-    Args:
-        method: Holds batch norms; those of timm keep the activation that is part of them.
-        fabric: Launched.
+    In place, by torch's ``SyncBatchNorm``, or timm's, which keep checkpoints fitting; it works on
+    CUDA only, and elsewhere says so. The processes of ``fabric``, launched, have shares of equal
+    size.
     """
     if fabric.world_size == 1:
         return
@@ -228,10 +206,9 @@ def synchronize_batch_norm(method: nn.Module, fabric: Fabric) -> None:
 
 
 def peak_memory(device: torch.device) -> float | None:
-    """Peak memory in MiB since the process started.
+    """Peak memory in MiB since the process started; None where the system does not tell.
 
-    On CUDA what torch has held on ``device``, without its cache; elsewhere the resident memory of
-    the whole process, or None where the system does not tell.
+    On CUDA what torch has held, without its cache; elsewhere the process's resident memory.
     """
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20

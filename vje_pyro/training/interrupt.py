@@ -30,9 +30,8 @@ class Interrupted(KeyboardInterrupt):
 class InterruptRequest:
     """Context in which the first SIGINT or SIGTERM is noted; a later one stops at once.
 
-    A terminal and a launcher may both send one for the same request, so what comes within
-    ``same_s`` seconds is the same. Outside the main thread, where Python allows no signal handlers,
-    nothing is caught.
+    What comes within ``same_s`` seconds is the same request, from a terminal and a launcher, say.
+    Outside the main thread, where Python allows no signal handlers, nothing is caught.
     """
 
     signals = (signal.SIGINT, signal.SIGTERM)

@@ -22,19 +22,12 @@ from vje_pyro.errors import VJEError
 
 @dataclass(frozen=True)
 class Launch:
-    """Processes that a launcher has started.
+    """Processes that a launcher has started."""
 
-    Args:
-        by: The launcher.
-        number: Processes, on all machines.
-        per_machine: Processes on this machine.
-        environment: What tells Fabric each process's rank, and where they meet.
-    """
-
-    by: str
-    number: int
+    by: str  # the launcher
+    number: int  # of processes, on all machines
     per_machine: int
-    environment: type[ClusterEnvironment]
+    environment: type[ClusterEnvironment]  # tells Fabric each process's rank, and where they meet
 
     def check(self, devices: int, num_nodes: int) -> None:
         """Raise :class:`VJEError` unless the configuration asks for just these processes."""

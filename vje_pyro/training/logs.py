@@ -22,8 +22,8 @@ class CsvLog:
 
     Args:
         path: The file.
-        resume_step: Rows after this step are cut off (they will be written again), as is a line
-            that a killed process left unfinished. None starts a new file.
+        resume_step: Rows after this step are cut off, as is a line that a killed process left
+            unfinished. None starts a new file.
 
     Raises:
         CheckpointError: The file that is to be gone on with is damaged, or cannot be written.
@@ -36,11 +36,7 @@ class CsvLog:
             self._rewrite([] if resume_step is None else _rows_until(path, resume_step))
 
     def write(self, row: Row) -> None:
-        """Append ``row``; a column not seen before is added to the file.
-
-        Raises:
-            WriteError: The file cannot be written.
-        """
+        """Append ``row``, and columns not seen before; WriteError if the file cannot be written."""
         new = [name for name in row if name not in self._columns]
         if new:
             rows = read_csv(self._path) if self._path.exists() else []
@@ -81,8 +77,6 @@ def _format(rows: Sequence[Row], columns: list[str], header: bool = False) -> st
 class RunLogs:
     """``steps.csv`` and ``epochs.csv`` of a run, and trackers beside them.
 
-    The files are this project's, since a resumed run cuts them to its checkpoint and goes on.
-
     Args:
         directory: The run's ``logs`` directory, existing.
         resume_step: See :class:`CsvLog`.
@@ -103,14 +97,11 @@ class RunLogs:
         numbers = {
             f"{group}/{name}": value
             for name, value in row.items()
-            if name not in ("step", "epoch") and _is_number(value)
+            if name not in ("step", "epoch") and isinstance(value, int | float)
+            if math.isfinite(value)
         }
         self._trackers.write(numbers, row["step"])
 
     def close(self, status: Literal["success", "failed"]) -> None:
         """Finish what the trackers write."""
         self._trackers.close(status)
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and math.isfinite(value)

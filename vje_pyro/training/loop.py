@@ -1,9 +1,9 @@
 """The training loop on Lightning Fabric: any method, resumable at every step.
 
-The whole state of a run is its last checkpoint: weights, optimiser state, the step. Everything
-random depends on ``(seed, step, rank)`` (:mod:`vje_pyro.training.seeding`), the batches on
-``(seed, epoch)``, the learning rate on the step; so a run that was killed goes on bit for bit
-(on the CPU; on GPUs as far as their kernels are deterministic).
+The whole state of a run is its last checkpoint: weights, optimiser state, the step. All randomness
+depends on ``(seed, step, rank)`` (:mod:`vje_pyro.training.seeding`), the batches on
+``(seed, epoch)``, the learning rate on the step; so a run that was killed goes on bit for bit (on
+the CPU; on GPUs as far as their kernels are deterministic).
 """
 
 import logging
@@ -60,25 +60,15 @@ class Loader(Protocol):
 
 @dataclass(frozen=True)
 class FitResult:
-    """What a finished training leaves behind.
+    """What a finished training leaves behind."""
 
-    Args:
-        step: Optimiser steps done.
-        epoch: Epochs begun.
-        last: The last checkpoint.
-        best: The best checkpoint, or None if there was no epoch to judge.
-        best_metric: What it is best by: ``knn``, ``elbo`` or ``loss``.
-        best_value: Its value there.
-        seconds: Wall time over all resumptions.
-    """
-
-    step: int
-    epoch: int
-    last: Path
-    best: Path | None
-    best_metric: str | None
-    best_value: float | None
-    seconds: float
+    step: int  #: Optimiser steps done.
+    epoch: int  #: Epochs begun.
+    last: Path  #: The last checkpoint.
+    best: Path | None  #: The best checkpoint, or None if there was no epoch to judge.
+    best_metric: str | None  #: ``knn``, ``elbo`` or ``loss``, what it is best by.
+    best_value: float | None  #: Its value there.
+    seconds: float  #: Wall time over all resumptions.
 
 
 @dataclass(eq=False)
@@ -97,15 +87,15 @@ class Trainer:
         epochs: Passes over the data.
         max_steps: Make the run this short, if ``epochs`` is longer; the schedule ends there too.
         seed: Seed of everything random in a step.
-        monitor: Measures the representation after epochs; None leaves that out. Only that of the
-            first process is used.
+        monitor: Measures the representation after epochs, in the first process; None leaves that
+            out.
         config: Stored in run.json and in each checkpoint.
         data_digest: Of the images that are trained on, stored in run.json.
         resume: Continue from the last checkpoint of ``run_dir``.
         log_every: Steps that a row of ``steps.csv`` averages over.
         checkpoint_every_epochs: Keep a checkpoint of every so many epochs; None keeps none.
-        checkpoint_every_steps: Renew the last checkpoint this often within an epoch; None renews
-            it after each epoch only.
+        checkpoint_every_steps: Renew the last checkpoint this often within an epoch; None renews it
+            after each epoch only.
         clip_grad_norm: Largest norm of the whole gradient; None does not clip.
         accumulate: Parts that a batch is split into to save memory.
         progress: Show a progress bar (in a terminal) or log a line per epoch.

@@ -4,8 +4,8 @@ References:
     * [Garrido2023] Q. Garrido et al. RankMe: Assessing the downstream performance of pretrained
       self-supervised representations by their rank. ICML 2023.
     * [Chen2021] X. Chen, K. He. Exploring simple Siamese representation learning. CVPR 2021.
-    * [Burda2016] Y. Burda, R. Grosse, R. Salakhutdinov. Importance weighted
-      autoencoders. ICLR 2016.
+    * [Burda2016] Y. Burda, R. Grosse, R. Salakhutdinov. Importance weighted autoencoders.
+      ICLR 2016.
     * [Wu2018] Z. Wu et al. Unsupervised feature learning via non-parametric instance
       discrimination. CVPR 2018. (the weighted kNN)
 """
@@ -37,14 +37,7 @@ class ImageSplit(Protocol):
 
 
 def rankme(embeddings: Tensor) -> float:
-    """Effective rank: exp of the entropy of the normalised singular values [Garrido2023].
-
-    Args:
-        embeddings: ``(n, D)``, not centred, as in the paper.
-
-    Returns:
-        A number between 1 (one direction) and min(n, D); NaN if an embedding is not finite.
-    """
+    """Effective rank, 1 to min(n, D): exp of the entropy of the singular values [Garrido2023]."""
     x = embeddings.double()
     if not x.isfinite().all():
         return float("nan")
@@ -56,40 +49,24 @@ def rankme(embeddings: Tensor) -> float:
 
 
 def embedding_std(embeddings: Tensor) -> float:
-    """Spread of the unit-length embeddings, in units of an even spread [Chen2021].
+    """Spread of the unit-length embeddings ``(n, D)``, in units of an even spread [Chen2021].
 
-    Args:
-        embeddings: ``(n, D)``.
-
-    Returns:
-        √D times the standard deviation over the images, averaged over the features: 1 if the
-        directions are spread evenly, 0 if all images share one.
+    √D times the standard deviation over the images, averaged over the features: 1 if the directions
+    are spread evenly, 0 if all images share one.
     """
     unit = F.normalize(embeddings.float(), dim=1)
     return float(unit.std(dim=0).mean() * unit.shape[1] ** 0.5)
 
 
 def active_units(means: Tensor, threshold: float = 0.01) -> float:
-    """Fraction of latent features whose posterior mean varies over the data [Burda2016].
-
-    Args:
-        means: Posterior means, ``(n, D)``.
-        threshold: Variance above which a feature is active.
-    """
+    """Fraction of latent features whose posterior mean, ``(n, D)``, varies [Burda2016]."""
     return float((means.float().var(dim=0) > threshold).float().mean())
 
 
 def monitor_split(size: int, bank: int, queries: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Disjoint indices for the kNN bank and the queries, drawn from one split.
+    """Disjoint indices, int64, for the kNN bank and the queries, drawn from ``size`` images.
 
-    Args:
-        size: Images in the split.
-        bank: Most images to take for the bank.
-        queries: Most images to take as queries; never more than a fifth of the split, or 2.
-        seed: Seed of the draw.
-
-    Returns:
-        Bank indices and query indices, int64.
+    ``queries`` is at most a fifth of them, or 2.
 
     Raises:
         ValueError: Fewer than 5 images, or nothing to be drawn.
@@ -157,9 +134,8 @@ class Monitor:
     def measure(self, method: Method) -> dict[str, float]:
         """Figures of ``method`` as it is now; its modes and buffers are left as they were.
 
-        Returns:
-            ``knn`` (accuracy, if labels and score are there), ``rankme``, ``embedding_std`` and,
-            for probabilistic methods, ``active_units``.
+        ``knn`` (accuracy, if labels and score are there), ``rankme``, ``embedding_std`` and, for
+        probabilistic methods, ``active_units``.
         """
         cut = len(self.bank)
         x = self._collect(method, method.embed, self._images)

@@ -1,9 +1,4 @@
-"""Parameter groups, and LARS.
-
-References:
-    [You2017] Y. You, I. Gitman, B. Ginsburg. Large batch training of convolutional networks.
-        arXiv 1708.03888.
-"""
+"""Parameter groups, and LARS."""
 
 from collections.abc import Callable, Iterable
 from typing import Any, cast
@@ -41,17 +36,20 @@ def param_groups(module: nn.Module) -> list[dict[str, Any]]:
 
 
 class LARS(Optimizer):
-    """SGD with momentum whose step in each tensor is scaled to the tensor's norm [You2017].
+    """SGD with momentum whose step in each tensor is scaled to the tensor's norm.
 
-    Algorithm 1 of the paper, for a weight ``w`` with gradient ``g``, decay ``b``, rate ``lr``::
+    For a weight ``w`` with gradient ``g``, decay ``b``, rate ``lr``::
 
         trust = trust_coefficient * |w| / (|g| + b * |w|)
         v     = momentum * v + lr * trust * (g + b * w)
         w     = w - v
 
-    ``trust`` is 1 where ``|w|`` or ``|g|`` is zero, and in groups with ``adapt=False``. As in the
-    paper the rate is inside the momentum. With ``clip`` the tensor's rate ``lr * trust`` becomes
-    ``min(trust, lr)``, as in NVIDIA's LARC and solo-learn. No value leaves the device.
+    ``trust`` is 1 where ``|w|`` or ``|g|`` is zero, and in groups with ``adapt=False``. With
+    ``clip`` the tensor's rate ``lr * trust`` becomes ``min(trust, lr)``, as in NVIDIA's LARC and
+    solo-learn. No value leaves the device.
+
+    Source: You, Gitman & Ginsburg, "Large batch training of convolutional networks" (arXiv
+    1708.03888), algorithm 1.
 
     Args:
         params: Parameters or groups, see :func:`param_groups`.

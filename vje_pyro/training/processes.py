@@ -1,7 +1,7 @@
 """The processes of a run that no launcher has started: torch's elastic launcher starts them.
 
-It watches them, ends all when one dies, and they end with it (``torch.distributed.elastic``). Here
-they are started again from the last checkpoint, and what ended them is said in one line.
+It ends all when one dies. They are started again from the last checkpoint, and what ended them is
+said in one line.
 """
 
 import logging
@@ -46,7 +46,7 @@ def run_together(
     resume: bool = False,
     max_restarts: int = MAX_RESTARTS,
 ) -> T:
-    """``function(*arguments, resume)`` in ``number`` processes of this machine.
+    """``function(*arguments, resume)`` in ``number`` processes: the result of the first.
 
     SIGINT and SIGTERM are passed on to them. They are started again, with ``resume``, when one was
     killed or does not answer and there is a checkpoint.
@@ -58,9 +58,6 @@ def run_together(
         arguments: Can be pickled.
         resume: Continue from the last checkpoint.
         max_restarts: Restarts before giving up.
-
-    Returns:
-        What the function returned in the first process.
 
     Raises:
         LostProcessError: A process was killed or cannot be reached, and was so after the restarts.
@@ -171,11 +168,7 @@ def _raise_interrupted(signum: int, run_dir: str | Path) -> NoReturn:
 
 
 def _account(failure: Any, number: int, run_dir: str | Path) -> str:
-    """What happened to a process, in words, if a restart may help.
-
-    Raises:
-        VJEError: A restart would not help.
-    """
+    """What happened to a process, in words, if a restart may help; else a VJEError."""
     name = f"Process {failure.local_rank + 1} of {number} on this machine"
     if failure.exitcode < 0:
         return f"{name} was ended by {failure.signal_name()}; all others end with it."
@@ -213,12 +206,8 @@ def is_restart() -> bool:
 def meet_again(backend: str, timeout: timedelta) -> None:
     """Join the processes that torchrun has started with this one, after one of the run died.
 
-    torchrun keeps one store over all its attempts. Without a prefix of this attempt, a process can
-    find there the address of one that has ended.
-
-    Args:
-        backend: ``nccl`` or ``gloo``.
-        timeout: Of every collective.
+    torchrun keeps one store over all its attempts, where an ended process may have left its
+    address; the prefix keeps the attempts apart.
     """
     store, rank, world_size = next(dist.rendezvous("env://", timeout=timeout))
     store = dist.PrefixStore(f"attempt_{os.environ['TORCHELASTIC_RESTART_COUNT']}", store)

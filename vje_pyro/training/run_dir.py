@@ -1,8 +1,7 @@
 """The run directory: every path in it, and the rule that it is never silently reused.
 
-A directory holds a run if and only if it holds its last checkpoint, which is written first, all or
-nothing, and has the whole state of the run in it. What else a killed process left there, from
-before its first checkpoint, stands in nobody's way.
+A directory holds a run if and only if it holds its last checkpoint, which is written first, whole,
+and has the whole state of the run in it.
 """
 
 import os
@@ -18,11 +17,7 @@ DIAGNOSIS, DIAGNOSIS_ARRAYS, DIAGNOSIS_DRAWS = "diagnostics.json", "arrays.npz",
 
 
 class RunDir:
-    """Paths inside a run directory.
-
-    Args:
-        path: The directory; it need not exist yet.
-    """
+    """Paths inside a run directory, which need not exist yet."""
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
@@ -76,8 +71,6 @@ class RunDir:
     def claim(self, resume: bool) -> Iterator[None]:
         """Take the directory for this process until the block ends.
 
-        Within the block the same object can be claimed again.
-
         Args:
             resume: Continue in a directory that holds a run; otherwise it must not hold one.
 
@@ -113,12 +106,13 @@ class RunDir:
 
     def check(self, resume: bool) -> None:
         """Raise :class:`CheckpointError` unless the directory is free, or can be resumed."""
+        if resume and not self.last.is_file():
+            raise CheckpointError(
+                f"Nothing to resume: {self.last} does not exist. Check the run directory, or start "
+                f"a new run there: vje train run_dir={self.path}"
+            )
         if resume:
-            self._require_checkpoint()
-        else:
-            self._require_unused()
-
-    def _require_unused(self) -> None:
+            return
         if self.last.is_file():
             raise CheckpointError(
                 f"{self.path} already holds a run, which is never overwritten. Choose another "
@@ -128,13 +122,6 @@ class RunDir:
             raise CheckpointError(
                 f"{self.path} already holds a run, but not its last checkpoint ({self.last}), "
                 "without which it cannot continue. Choose another run directory."
-            )
-
-    def _require_checkpoint(self) -> None:
-        if not self.last.is_file():
-            raise CheckpointError(
-                f"Nothing to resume: {self.last} does not exist. Check the run directory, or start "
-                f"a new run there: vje train run_dir={self.path}"
             )
 
     def _lock(self, descriptor: int) -> None:

@@ -26,7 +26,7 @@ class Start(BaseModel):
 
 
 class RunJson(BaseModel):
-    """Content of run.json; see :func:`write_run_json`."""
+    """Content of run.json; ``created`` is UTC in ISO 8601, ``resumed`` has every later start."""
 
     model_config = ConfigDict(strict=True, extra="allow")
 
@@ -57,11 +57,7 @@ def write_run_json(
     data_digest: str | None = None,
     precision: str | None = None,
 ) -> None:
-    """Write ``run_dir/run.json`` atomically.
-
-    Keys: ``config``, ``seed``, ``data_digest``, ``precision`` (the one used, where the
-    configuration says ``auto``), ``versions``, ``commit``, ``command``, ``created``
-    (UTC, ISO 8601) and ``resumed``, a list with the step, time and command of every later start.
+    """Write ``run_dir/run.json`` atomically: what :class:`RunJson` has.
 
     Args:
         run_dir: Directory of the run, existing.
@@ -69,7 +65,7 @@ def write_run_json(
         seed: Seed of the run.
         resumed_at: Step at which a resumed run goes on; None when the run is new.
         data_digest: Of the images that are trained on; None if unknown.
-        precision: Of Fabric; None if unknown.
+        precision: The one used, where the configuration says ``auto``; None if unknown.
 
     Raises:
         CheckpointError: The file cannot be written, or a resumed run's is damaged.
@@ -94,8 +90,6 @@ def write_run_json(
 
 def read_run_json(run: Path) -> dict[str, Any]:
     """Content of ``run.json``; without one, what the run's last checkpoint tells of it.
-
-    A run exists as soon as its first checkpoint does: run.json is written right after it.
 
     Raises:
         CheckpointError: If there is no such run, or the file is damaged.

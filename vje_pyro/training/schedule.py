@@ -1,9 +1,4 @@
-"""The learning rate over a run: warm-up with cosine decay.
-
-References:
-    [Loshchilov2017] I. Loshchilov, F. Hutter. SGDR: Stochastic gradient descent with warm
-        restarts. ICLR 2017.
-"""
+"""The learning rate over a run: warm-up with cosine decay."""
 
 import math
 from dataclasses import dataclass
@@ -15,7 +10,9 @@ from vje_pyro.ranges import Probability, ProperFraction
 
 @dataclass(frozen=True)
 class WarmupCosine:
-    """Linear warm-up, then half a cosine [Loshchilov2017], as a factor on the learning rate.
+    """Linear warm-up, then half a cosine, as a factor on the learning rate.
+
+    Source: Loshchilov & Hutter, "SGDR: Stochastic gradient descent with warm restarts" (ICLR 2017).
 
     Args:
         warmup: Share of all steps that warm up, in [0, 1).
@@ -50,11 +47,7 @@ class WarmupCosine:
 
 
 def set_rate(optimizer: Optimizer, factor: float) -> float:
-    """Set each group's ``lr`` to ``factor`` times the ``lr`` it was built with.
-
-    Returns:
-        The rate of the first group, for the log.
-    """
+    """Set each group's ``lr`` to ``factor`` times its first one; returns the first group's."""
     for group in optimizer.param_groups:
         group["lr"] = factor * group.setdefault("initial_lr", group["lr"])
     return float(optimizer.param_groups[0]["lr"])

@@ -24,9 +24,9 @@ class Stepper:
         fabric: Gives device, precision and processes.
         clip_grad_norm: Largest norm of the whole gradient; None does not clip.
         accumulate: Parts that a batch is split into, one after the other, to save memory: every
-            ``accumulate``-th image makes a part, so that the parts of all processes together are
-            those of one process. The gradient is that of the whole batch if the loss is a mean over
-            its data; statistics of a batch, and terms made of them, are those of a part.
+            ``accumulate``-th image makes a part. The gradient is that of the whole batch if the
+            loss is a mean over its data; statistics of a batch, and terms made of them, are those
+            of a part.
 
     Raises:
         ValueError: A knob out of its range, or a precision or strategy that cannot be used.
@@ -52,15 +52,11 @@ class Stepper:
         self._model.mark_forward_method("loss")  # so that it passes through DDP
 
     def step(self, views: Tensor, *labels: Tensor) -> tuple[Scalars, Scalars]:
-        """Take a step on ``views``, ``(V, B, C, H, W)``.
-
-        Args:
-            views: On the device.
-            labels: None, or those of the images, ``(B,)``.
+        """Take a step on ``views``, ``(V, B, C, H, W)``, perhaps with ``labels``, ``(B,)``.
 
         Returns:
-            Terms (``loss``, the loss's parts, ``grad_norm`` before clipping) and monitors,
-            detached scalars on the device.
+            Terms (``loss``, the loss's parts, ``grad_norm`` before clipping) and monitors, detached
+            scalars on the device.
         """
         terms, monitors = self._backward(views, labels)
         self._check_parameters()
@@ -133,9 +129,7 @@ def _check(fabric: Fabric, clip_grad_norm: float | None, accumulate: int) -> Non
 
 
 def compile_encoder(method: Method, mode: str = "default", backend: str = "inductor") -> None:
-    """Compile the encoder by ``torch.compile``, in place.
-
-    Names, weights and buffers stay what they are, so checkpoints fit with and without.
+    """Compile the encoder by ``torch.compile``, in place; checkpoints fit with and without.
 
     Args:
         method: Whose encoder it is.
