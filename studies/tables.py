@@ -352,14 +352,14 @@ def choice_table(results: Path) -> str:
 LEVELS = {f"{100 * float(level):.0f} %": level for level in ("0.5", "0.8", "0.95")}
 POSTERIOR: dict[str, Row] = {
     "KL to the prior, nats": ("latent", "kl"),
-    "of it mutual information": ("latent", "mutual_information"),
-    "of it aggregate posterior to the prior": ("latent", "aggregate_kl"),
+    "mutual information part": ("latent", "mutual_information"),
+    "aggregate posterior part": ("latent", "aggregate_kl"),
     "active units of 256": ("latent", "active_units"),
     "Pareto k-hat, median": ("importance", "pareto_k_median"),
     "ELBO below the bound of 1000 draws, nats": ("importance", "elbo_to_bound"),
     "angle between views, observed, degrees": ("temperature", "heldout", "angle"),
-    "its CRPS as trained": ("temperature", "heldout", "crps_before"),
-    "its CRPS recalibrated": ("temperature", "heldout", "crps_after"),
+    "CRPS of the angle as trained": ("temperature", "heldout", "crps_before"),
+    "CRPS of the angle recalibrated": ("temperature", "heldout", "crps_after"),
     **{
         f"coverage of its {name} interval, %, {words}": ("temperature", "heldout", when, level)
         for when, words in (("coverage_before", "as trained"), ("coverage_after", "recalibrated"))
