@@ -42,9 +42,11 @@ class VJE(EmbeddingModel):
         r_j \mid z &\sim \text{radius}(loc = \|z\|) \\
         q(z \mid s_i) &= N(\mu(s_i), diag\,\sigma^2(s_i))
 
-    Prior, guide and both factors are components: any of them can be another. :meth:`model` and
-    :meth:`guide` are Pyro programs on views, and on what :meth:`pairs` reads from them. To train
-    with torch::
+    Prior, guide and both factors are components: any of them can be another.
+
+    :meth:`model` and :meth:`guide` are Pyro programs on views, and also on what :meth:`pairs` reads
+    from them, which runs the encoder once per view: posterior, scale and target. To train with
+    torch::
 
         loss = method.loss(views).total            # what the trainer does
         elbo = SymmetricELBO()(method.model, method.guide)
@@ -55,45 +57,58 @@ class VJE(EmbeddingModel):
         svi = pyro.infer.SVI(method.model, method.guide, optim, loss=SymmetricELBO())
         svi.step(views)
 
-    Where one latent explains views that its posterior has seen (``objective``), an exact posterior
-    leaves the encoder no gradient: its mean already is where the density of the data is highest.
-    There ``alignment`` trains the encoder, and the bound is that of a model of its embeddings.
+    ``objective`` says which views the posterior of an image sees and which it explains: one latent
+    can explain all views of its image. The bound's data are embeddings that the encoder makes.
+    Where one latent explains views that its posterior has seen, an exact posterior leaves the
+    encoder no gradient: the mean already is where the density of the data is highest. There
+    ``alignment`` trains the encoder, and the bound is that of a model of its embeddings.
 
     A subclass makes another model (``docs/tutorials/extend_the_model.md``): :meth:`generate` is the
-    program, :meth:`plate` the data and :meth:`observe` what z explains.
-
-    Other arguments are those of :class:`~vje_pyro.inference.EmbeddingModel`.
+    program, :meth:`plate` the data and :meth:`observe` what z explains. With ``uses_labels = True``
+    the trainer gives it the images' labels too.
 
     Source: Oji & Fieguth, "Joint Embedding Variational Bayes" (arXiv 2602.05639), whose abstract
     asks for these parts; the exact factors and the scale :math:`\sigma/\sqrt D` are this project's.
 
     Args:
+        encoder: Module from images ``(B, C, H, W)`` to ``(B, D)``, with attribute ``num_features``.
         guide: Called with D, gives the :class:`~vje_pyro.guides.AmortisedGuide`.
         direction: Class or partial of the directional factor, called with ``loc`` and ``scale``.
         radius: Class or partial of the radial factor, called with ``loc``; None leaves it out.
         prior: Called with D, gives the :class:`~vje_pyro.priors.Prior` of z.
         beta: Weight of the KL term.
         num_particles: Latent samples per datum and step.
+        embedding_norm: Batch norm without affine on the encoder output, so that ‖s‖ ≈ √D.
         aggregate: Regulariser of the embeddings s of all views, ``(V B, D)``, that is added to the
             loss; it is no part of the bound. None leaves it out.
+        target_grad: ``"stop"`` observes the target; ``"flow"`` lets gradient into it (it
+            collapses: for study only).
+        target_momentum: Targets are the embeddings of a teacher, the moving average of the encoder,
+            with this momentum at the start of training and 1 at its end, along half a cosine
+            (Grill et al., arXiv 2006.07733). None takes the encoder's own embeddings, as every
+            evaluation does.
         kl: ``"analytic"``, ``"sample"``, or ``"auto"``: analytic if there is a closed form for this
-            guide and this prior, else sampled, which the log says.
+            guide and this prior, else sampled, which is then said in the log.
         reference_radius: Radius of z that σ is divided by to become the scale of the direction;
             None is √D, the radius that the standard normal prior gives z.
+        objective: :class:`~vje_pyro.inference.Conditional`, the paper's, if None;
+            :class:`~vje_pyro.inference.Joint`, :class:`~vje_pyro.inference.Subsets` or
+            :class:`~vje_pyro.inference.Predictive`.
         latents: Parameters of the laws that are inferred with z; None fixes all of them.
         alignment: Another VJE of the same embeddings (its encoder is
             :class:`~vje_pyro.encoders.Identity`), whose bound trains the encoder; the own bound
             then has no gradient into it. None trains the encoder by the own bound.
-        num_data: Data of the whole data set, to which a mini-batch is scaled up for the global
-            latents: images of the joint objectives, ordered pairs of views of the conditional one,
-            views of the predictive one. None takes the mini-batch for the whole.
+        num_data: Data of the whole data set, where there are global latents: what a mini-batch
+            says of these is scaled up to it. Of the joint objectives a datum is an image; of the
+            conditional one an ordered pair of views, and of the predictive one a view. None takes
+            the mini-batch for the whole.
         projector_dim: Hidden width of a generative projector g: the model is of e = g(h), with h
             the encoder's output, and h are the features to use. None models h itself.
 
     Raises:
-        ValueError: If D is below 3, ``beta`` is negative, ``reference_radius`` is not positive,
-            ``kl`` is unknown, or the guide needs another prior; else as of
-            :class:`~vje_pyro.inference.EmbeddingModel`.
+        ValueError: If D is below 3, ``beta`` is negative, ``reference_radius`` is not positive, or
+            ``target_grad`` or ``kl`` is unknown, or ``target_momentum`` is not in [0, 1] or takes
+            the place of a gradient that should flow, or the guide needs another prior.
     """
 
     inference: AmortisedGuide
@@ -176,7 +191,7 @@ class VJE(EmbeddingModel):
         target: Tensor | None,
         laws: dict[str, dict[str, Tensor]] | None = None,
     ) -> None:
-        """Sites of what z explains, direction and radius.
+        """Sites of what z explains, direction and radius; other arguments as of :meth:`generate`.
 
         Args:
             z: Latents of the data, ``(N, D)``.
@@ -218,7 +233,10 @@ class VJE(EmbeddingModel):
         target: Tensor | None = None,
         labels: Tensor | None = None,
     ) -> Tensor:
-        """The guide: z of every datum from its posterior, and the global latents from theirs."""
+        """The guide: z of every datum from its posterior, and the global latents from theirs.
+
+        ``labels`` and ``target`` are not used: model and guide take the same arguments.
+        """
         if self.latents:
             self.latents.sample_guide()
         with self.plate(scale):

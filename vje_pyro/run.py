@@ -33,8 +33,9 @@ class Representation:
 
     Images may be uint8 or floats in [0, 1], arrays ``(N, H, W)`` or ``(N, H, W, C)`` or tensors
     ``(N, C, H, W)``, or a single one (:func:`~vje_pyro.data.images_to_uint8`), of any size: they
-    are brought to the run's size and normalised as in training. It is a scikit-learn transformer.
-    It reads files at its first use, and raises its errors then.
+    are brought to the run's size and normalised as in training.
+    It is a scikit-learn transformer, so it fits in a pipeline before any classifier. It reads
+    files at its first use, and raises its errors then.
 
     Args:
         run: Run directory.
@@ -46,7 +47,8 @@ class Representation:
 
     Raises:
         CheckpointError: If there is no such run or checkpoint, it is damaged, or its configuration
-            is refused by :func:`vje_pyro.building.checked`. Nothing is ever unpickled.
+            is refused by :func:`vje_pyro.building.checked`. Weights are read from safetensors;
+            nothing is ever unpickled.
         VJEError: If a part of the run cannot be made, or its data set has no root.
     """
 
@@ -180,12 +182,20 @@ class Representation:
         return Independent(Normal(loc, scale), 1)
 
     def uncertainty(self, images: Any) -> Tensor:
-        """How uncertain the method, if it has a posterior, is about each image: ``(N,)``."""
+        """How uncertain the method is about each image, ``(N,)``; higher is less certain.
+
+        Raises:
+            VJEError: If the method has no posterior.
+        """
         method = require(self.method, ProbabilisticMethod)
         return self._map(lambda batch: {"x": method.uncertainty(batch)}, images)["x"]
 
     def embed_views(self, images: Any, num_views: int, seed: int = 0) -> Tensor:
-        """Embeddings of random views of each image, at least one: ``(num_views, N, D)``, CPU."""
+        """Embeddings of random views of each image, as in training: ``(num_views, N, D)``, CPU.
+
+        Raises:
+            ValueError: If ``num_views`` is below 1.
+        """
         batches, make_views = self._uint8(images).split(BATCH_SIZE), self.views.to(self.device)
         return embed_views(self.method, self.method.embed, batches, make_views, num_views, seed)
 
@@ -209,8 +219,9 @@ class Representation:
     def whitened(self, num_images: int = 10_000, num_views: int = 4, seed: int = 0) -> "Pipeline":
         """A transformer of images into embeddings in which the differences between views are white.
 
-        It is fitted to random views of training images, without labels. Its last step, a
-        :class:`~vje_pyro.inference.WithinImageWhitening`, takes embeddings.
+        It is fitted to random views of training images without labels, and works with the run of
+        any method. Its last step takes embeddings
+        (:class:`~vje_pyro.inference.WithinImageWhitening`).
 
         Args:
             num_images: Largest number of training images.
@@ -234,7 +245,11 @@ class Representation:
 
     @cached_property
     def joint_posterior_model(self) -> "ManyViews":
-        """The Pyro program of :meth:`joint_posterior`; CheckpointError if it is not fitted."""
+        """The Pyro model and guide behind :meth:`joint_posterior`.
+
+        Raises:
+            CheckpointError: If it has not been fitted, or its file cannot be read.
+        """
         from vje_pyro.models import ManyViews
 
         path = self.directory.joint_posterior
@@ -255,8 +270,16 @@ class Representation:
         """``p(z | views)`` under the joint model, batch shape ``(N,)``, event shape ``(d,)``.
 
         z is in the canonical coordinates of the embeddings
-        (:class:`~vje_pyro.models.ManyViews`). Arguments and errors are those of :meth:`posterior`,
-        and CheckpointError if it is not fitted.
+        (:class:`~vje_pyro.models.ManyViews`). More views give a narrower posterior.
+
+        Args:
+            images: As for the class.
+            num_views: Random views of each image, as in training, that the posterior sees.
+            seed: Random seed of the views and the chains.
+
+        Raises:
+            CheckpointError: If the run has no joint posterior.
+            ValueError: If ``num_views`` is below 1.
         """
         model = self.joint_posterior_model
         views = model.coordinates(self.embed_views(images, num_views, seed))
@@ -266,11 +289,16 @@ class Representation:
     def log_likelihood(
         self, source: Any, target: Any = None, num_samples: int = 16
     ) -> dict[str, Tensor]:
-        """ELBO terms of target images under the posteriors of source images, the same if None.
+        """ELBO terms of target images under the posteriors of source images.
+
+        Args:
+            source: Images that the posterior is inferred from.
+            target: The same number of images, whose embeddings are scored; the source if None.
+            num_samples: Latent samples for the expectations.
 
         Returns:
-            ``direction``, ``radius`` (expected log-likelihoods, over ``num_samples`` draws), ``kl``
-            and ``elbo``, each ``(N,)`` in nats.
+            ``direction``, ``radius`` (expected log-likelihoods), ``kl`` and ``elbo``, each ``(N,)``
+            in nats.
 
         Raises:
             VJEError: If the method has no likelihood.
@@ -317,8 +345,10 @@ class Representation:
     def set_output(self, *, transform: str | None = None) -> "Representation":
         """What :meth:`transform` gives: ``"default"`` (an array), ``"pandas"`` or ``"polars"``.
 
-        None changes nothing; without this call scikit-learn's ``transform_output`` decides. Others
-        are a ValueError.
+        None changes nothing. Without this call scikit-learn's ``transform_output`` decides.
+
+        Raises:
+            ValueError: There is no such output.
         """
         if transform not in (None, *_OUTPUTS):
             raise ValueError(f"transform must be one of {_OUTPUTS}, got {transform!r}.")
@@ -339,7 +369,11 @@ class Representation:
         return {name: getattr(self, name) for name in _PARAMS}
 
     def set_params(self, **params: Any) -> "Representation":
-        """Change arguments; what depends on them is loaded again. Unknown ones: ValueError."""
+        """Change arguments; what depends on them is loaded again at its next use.
+
+        Raises:
+            ValueError: There is no such argument.
+        """
         for name, value in params.items():
             if name not in _PARAMS:
                 raise ValueError(f"no parameter {name!r}: there are {', '.join(_PARAMS)}.")
