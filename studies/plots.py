@@ -8,8 +8,9 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
+from studies.benchmark_tables import CONTENDERS, benchmark
+from studies.pivot import read
 from studies.signal_theory import free_signal, shared_optimum
-from studies.tables import CONTENDERS, benchmark, read
 from vje_pyro.atomic import write_atomic
 from vje_pyro.reading import read_csv
 

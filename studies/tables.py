@@ -9,161 +9,34 @@ curves and correlations are numbers. Seeds that differ in data or settings are r
 
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import partial, reduce
+from collections.abc import Callable, Mapping
+from functools import partial
 from itertools import product
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from scipy.stats import f_oneway
 
 from studies import ROOT
+from studies.benchmark_tables import (
+    CONTENDERS,
+    Ratios,
+    benchmark,
+    growth_table,
+    memory_table,
+    other_table,
+    quartiles,
+    split_table,
+)
 from studies.outlier_choice import merits
-from studies.store import Record, Store
+from studies.pivot import NONE, Pivot, Row, cell, read, table
+from studies.posterior_table import posterior_table
+from studies.spread import DECIDED, spread_table
+from studies.store import Store
 from studies.study import Study
 from vje_pyro.atomic import write_atomic
 from vje_pyro.diagnostics import load_check
 from vje_pyro.errors import VJEError
-from vje_pyro.evaluation import Figure, Result
-from vje_pyro.evaluation.seeds import check_comparable
+from vje_pyro.evaluation import Figure
 from vje_pyro.names import CHECKS
 from vje_pyro.reading import load_json
-from vje_pyro.statistics import CORRELATION, SHARE, over_seeds, parts, scale_of, show
-
-Row = tuple[str, ...]
-
-NONE = "No results yet."
-PERCENT = re.compile(r"(views-\d+_)?(accuracy|angle-|radius-|rank-alarms|coverage)")
-"""Figures that are shown in %."""
-
-
-def table(heading: Iterable[str], rows: Iterable[Iterable[str]], note: str = "") -> str:
-    """Markdown."""
-    names = list(heading)
-    lines = [f"| {' | '.join(cells)} |" for cells in (names, ["---"] * len(names), *rows)]
-    return "\n".join([*lines, *(["", note] if note else [])])
-
-
-def cell(name: str, figures: Sequence[Figure], blank: str = "") -> str:
-    """A figure of all seeds as it is shown; ``blank`` where nothing was measured."""
-    if not figures:
-        return blank
-    scale = scale_of(name)
-    figure = over_seeds(figures, scale)
-    bounded = scale in (SHARE, CORRELATION) or abs(figure.value) < 10
-    form, factor = (".1f", 100) if PERCENT.match(name) else (".3f" if bounded else ".1f", 1)
-    form = ".0f" if name == "count" else form
-    return show(figure, form, factor) + "\\*" * (len(figures) == 1 and parts(figure)[1] != "")
-
-
-def read(results: Path, study: str, *protocols: str) -> list[Record]:
-    """Results of a study by variant and seed: of all protocols, or of those named, newest version.
-
-    Raises:
-        VJEError: Seeds of a variant are not repetitions of one experiment.
-    """
-    groups: dict[tuple[Any, ...], dict[int, list[Record]]] = {}
-    for record in sorted(Store(results).read(study), key=_order):
-        variant, protocol, features, _, part = record.key
-        name, version = str(protocol).rsplit("-v", 1)
-        if not protocols or name in protocols:
-            key = variant, record.result.method, features, name, part
-            groups.setdefault(key, {}).setdefault(int(version), []).append(record)
-    newest = {key: versions[max(versions)] for key, versions in groups.items()}
-    for (variant, *_, name, _), records in newest.items():
-        check_comparable(f"{study}, {variant}, {name}", [record.result for record in records])
-    return sorted((record for records in newest.values() for record in records), key=_order)
-
-
-def _order(record: Record) -> tuple[Any, ...]:
-    r = record.result
-    return record.variant, r.method, r.features, r.seed, r.protocol, record.key[-1]
-
-
-@dataclass(frozen=True)
-class Pivot:
-    """Figures of results, a row and a column each by their names, in the order they are found.
-
-    Args:
-        studies: Whose results.
-        protocols: Names without version; all when empty.
-        rows: Headings of the row's names, and each as a format of ``variant``, ``method``,
-            ``features``, ``out`` and the groups of the pattern.
-        pattern: Of the names of the figures that are shown.
-        column: Format of the column's heading.
-        columns: Instead of these the columns that are shown, ``"PROTOCOL FIGURE"`` with heading.
-        scores: Only these values of the pattern's ``score``; all when empty.
-        ends: Also both ends of the scale of each AURC, and a row for each pair of row names.
-        note: Below the table.
-    """
-
-    studies: Row
-    protocols: Row
-    rows: Mapping[str, str]
-    pattern: str = ".+"
-    column: str = ""
-    columns: Mapping[str, str] = field(default_factory=dict)
-    scores: Row = ()
-    ends: bool = False
-    note: str = ""
-
-    def __call__(self, results: Path) -> str:
-        """The table, from the folder of results."""
-        found: dict[Row, dict[str, list[Figure]]] = {}
-        names: dict[tuple[Row, str], str] = {}
-        for row, column, name, figure in self._cells(results):
-            found.setdefault(row, {}).setdefault(column, []).append(figure)
-            names[row, column] = name
-        if not found:
-            return NONE
-        columns = list(dict.fromkeys(c for figures in found.values() for c in figures))
-        columns.sort(key=[*self.columns.values(), *columns].index)
-        lines = []
-        for row in self._order(found):
-            figures = found.get(row, {})
-            cells = (cell(names.get((row, c), ""), figures.get(c, []), "–") for c in columns)
-            seeds = sorted({len(each) for each in figures.values()}) or [0]
-            lines.append([*row, *cells, "–".join(map(str, dict.fromkeys((seeds[0], seeds[-1]))))])
-        return table([*self.rows, *columns, "seeds"], lines, self.note)
-
-    def _order(self, rows: Iterable[Row]) -> Iterable[Row]:
-        """Rows with the same first name below each other; with ``ends`` all pairs of names."""
-        first, second = (list(dict.fromkeys(names)) for names in list(zip(*rows, strict=True))[:2])
-        if self.ends:
-            return product(first, second)
-        return sorted(rows, key=lambda row: first.index(row[0]))
-
-    def _cells(self, results: Path) -> Iterator[tuple[Row, str, str, Figure]]:
-        records = (x for study in self.studies for x in read(results, study, *self.protocols))
-        for variant, r in records:
-            for name, figure in (*(ends(r) if self.ends else ()), *r.figures.items()):
-                match = re.fullmatch(self.pattern, name)
-                if match is None or (self.scores and match["score"] not in self.scores):
-                    continue
-                words = {"out": r.dataset.get("out", "mean AUROC"), **match.groupdict("posterior")}
-                words |= {"variant": variant, "method": r.method, "features": r.features}
-                column = self.column.format(**words)
-                if self.columns:
-                    column = self.columns.get(f"{r.protocol} {name}", "")
-                elif PERCENT.match(name):
-                    column += ", %"
-                if column:
-                    yield tuple(x.format(**words) for x in self.rows.values()), column, name, figure
-
-
-ENDS = {"error": "error rate", "best_aurc": "best order"}
-"""Details of the uncertainty protocol and their columns."""
-
-
-def ends(result: Result) -> Iterator[tuple[str, Figure]]:
-    """Both ends of the scale of each AURC, which have no interval of their own."""
-    for name, value in result.details.items():
-        end, _, classifier = name.rpartition("_")
-        if end in ENDS:
-            yield f"aurc_{classifier}_{ENDS[end]}", Figure.point(value)
-
 
 # ---------------------------------------------------------------------------------- accuracies
 
@@ -277,46 +150,6 @@ def recipe_table(results: Path) -> str:
     return table(heading, lines, RECIPE_NOTE)
 
 
-DECIDING = ("vje", "vicreg", "simclr", "lejepa")
-DECIDED = {
-    ("knn-validation-v1", "accuracy"): "kNN",
-    ("linear-validation-v1", "accuracy"): "linear",
-    ("few-label-validation-v1", "accuracy_10"): "10 labels",
-}
-
-SPREAD_NOTE = (
-    "Standard deviations in points: of the means of the methods, and of the seeds of a method "
-    "(pooled). p: F-test of equal means."
-)
-
-
-def spread_table(results: Path) -> str:
-    """Can the study decide? A row a figure, over methods that have two seeds or more."""
-    accuracies: dict[tuple[str, str], dict[str, list[float]]] = {key: {} for key in DECIDED}
-    for variant, r in read(results, "decision"):
-        for (protocol, name), of_variant in accuracies.items():
-            if variant in DECIDING and r.features == "encoder" and r.protocol == protocol:
-                of_variant.setdefault(variant, []).append(100 * r.figures[name].value)
-    lines = []
-    for key, shown in DECIDED.items():
-        groups = [values for values in accuracies[key].values() if len(values) > 1]
-        if len(groups) > 1:
-            methods, seeds = spreads(groups)
-            p = f_oneway(*groups).pvalue
-            row = f"{methods:.2f} {seeds:.2f} {methods / seeds:.1f} {p:.1g} {len(groups)}".split()
-            lines.append([shown, *row])
-    heading = ["accuracy", "between methods", "between seeds", "ratio", "p", "methods"]
-    return table(heading, lines, SPREAD_NOTE)
-
-
-def spreads(groups: Sequence[Sequence[float]]) -> tuple[float, float]:
-    """Standard deviation of the groups' means, and the pooled one within groups."""
-    within = sum(np.var(g, ddof=1) * (len(g) - 1) for g in groups)
-    freedom = sum(len(g) - 1 for g in groups)
-    means = [np.mean(g) for g in groups]
-    return float(np.std(means, ddof=1)), float(np.sqrt(within / freedom))
-
-
 def gain(figures: Mapping[int, Figure], centre: Mapping[int, Figure]) -> str:
     """Mean difference in points over the seeds of both."""
     seeds = figures.keys() & centre.keys()
@@ -345,181 +178,6 @@ def choice_table(results: Path) -> str:
     heading = [f"{runs}: {kind.replace('_', ' ')}" for runs, kind in columns]
     rows = ([f"`{s}`", *cells] for s, cells in zip(order, shown, strict=True))
     return table(["score", *heading], rows)
-
-
-# --------------------------------------------------------------------------------- the posterior
-
-LEVELS = {f"{100 * float(level):.0f} %": level for level in ("0.5", "0.8", "0.95")}
-POSTERIOR: dict[str, Row] = {
-    "KL to the prior, nats": ("latent", "kl"),
-    "mutual information part": ("latent", "mutual_information"),
-    "aggregate posterior part": ("latent", "aggregate_kl"),
-    "active units of 256": ("latent", "active_units"),
-    "Pareto k-hat, median": ("importance", "pareto_k_median"),
-    "ELBO below the bound of 1000 draws, nats": ("importance", "elbo_to_bound"),
-    "angle between views, observed, degrees": ("temperature", "heldout", "angle"),
-    "CRPS of the angle as trained": ("temperature", "heldout", "crps_before"),
-    "CRPS of the angle recalibrated": ("temperature", "heldout", "crps_after"),
-    **{
-        f"coverage of its {name} interval, %, {words}": ("temperature", "heldout", when, level)
-        for when, words in (("coverage_before", "as trained"), ("coverage_after", "recalibrated"))
-        for name, level in LEVELS.items()
-    },
-}
-"""Where each row is in the checks of a diagnosis."""
-
-
-def posterior_table(study: str, variants: Mapping[str, str], results: Path) -> str:
-    """A row for each figure, a column for each of the variants, by its name in the table."""
-    checks: dict[str, list[Any]] = {}
-    for shown, variant in variants.items():
-        for record in read(results, study, "diagnostics"):
-            if record.variant == variant:
-                checks.setdefault(shown, []).append(record.result.details["checks"])
-    rows = (
-        [row, *(_posterior_cell(where, seeds) for seeds in checks.values())]
-        for row, where in POSTERIOR.items()
-    )
-    heading = ["", *(f"{name}, seeds: {len(seeds)}" for name, seeds in checks.items())]
-    return table(heading, rows) if checks else NONE
-
-
-def _posterior_cell(where: Row, seeds: Sequence[Any]) -> str:
-    name = "count" if where[-1] == "active_units" else where[-1]
-    name = "coverage" if where[-2].startswith("coverage") else name
-    return cell(name, [_checked(checks, where) for checks in seeds])
-
-
-def _checked(checks: Any, where: Row) -> Figure:
-    found = reduce(lambda part, key: part[key], where, checks)
-    if isinstance(found, dict):
-        return Figure(*(found[name] for name in ("value", "low", "high", "n", "interval")))
-    return Figure.point(found)
-
-
-# ------------------------------------------------------------------------------------ benchmarks
-
-CONTENDERS = {
-    "vje": "VJE", "lightly_simsiam": "lightly, SimSiam", "lightly_vicreg": "lightly, VICReg",
-}  # fmt: skip
-PIECES = {
-    "data": "batch", "views": "views", "encoder": "encoder, forward", "head": "head, forward",
-    "head_backward": "head, backward", "backward": "encoder, backward", "optimizer": "optimiser",
-    "whole_head": "*the whole head*",
-}  # fmt: skip
-OTHER = {
-    "ranks_speedup": ("ranks", "training, two processes", "images / s of one process"),
-    "log_likelihood_1_to_embed": ("scoring", "log-likelihood, 1 sample", "time of embedding"),
-    "log_likelihood_16_to_embed": ("scoring", "log-likelihood, 16 samples", "time of embedding"),
-    "help_to_import_torch": ("startup", "`vje --help`", "time of `import torch`"),
-    "train_help_to_import_torch": ("startup", "`vje train --help`", "time of `import torch`"),
-    "evaluate_help_to_import_torch": ("startup", "`vje evaluate --help`", "time of `import torch`"),
-    "unknown_key_to_import_torch": (
-        "startup",
-        "`vje train training.epoch=3`, refused",
-        "time of `import torch`",
-    ),
-    "load_to_import_torch": ("startup", "`vje_pyro.load`, imported", "time of `import torch`"),
-}
-
-
-def benchmark(results: Path, part: str) -> Any:
-    """The result file of a benchmark."""
-    path = results / "benchmarks" / f"{part}-cpu.json"
-    return load_json(path, "Run the benchmark again.", f"{path} is missing: run the benchmark.")
-
-
-def quartiles(figure: Mapping[str, float], digits: int = 2, factor: float = 1) -> str:
-    """Median and quartiles."""
-    value, low, high = (f"{factor * figure[k]:.{digits}f}" for k in ("value", "low", "high"))
-    return f"{value} [{low}, {high}]"
-
-
-@dataclass(frozen=True)
-class Ratios:
-    """Ratios of a benchmark, a row for each image size and name.
-
-    Args:
-        part: Of the benchmarks.
-        heading: Of the columns.
-        names: As figures have them, and as they are shown: formats of the result's content.
-        cells: Format of each figure's name, decimals, and what it is multiplied by.
-    """
-
-    part: str
-    heading: Row
-    names: Mapping[str, str]
-    cells: Sequence[tuple[str, int, float]]
-
-    def __call__(self, results: Path) -> str:
-        """The table, from the folder of results."""
-        content = benchmark(results, self.part)
-        figures, rows = content["figures"], []
-        sizes = content["settings"]["image_sizes"]
-        for size, (name, shown) in product(sizes, self.names.items()):
-            cells = []
-            for key, digits, factor in self.cells:
-                figure = figures.get(key.format(size=size, name=name))
-                cells.append(quartiles(figure, digits, factor) if figure else "")
-            rows.append([str(size), shown.format(**content), *cells])
-        return table(self.heading, rows)
-
-
-def split_table(results: Path) -> str:
-    """Shares of a step."""
-    content = benchmark(results, "peers")
-    sizes = content["settings"]["image_sizes"]
-    rows = (
-        [shown, *(quartiles(content["figures"][f"{size}px_share_{p}"], 1, 100) for size in sizes)]
-        for p, shown in PIECES.items()
-    )
-    return table(["piece, % of the step", *(f"{size} px" for size in sizes)], rows)
-
-
-def growth_table(results: Path) -> str:
-    """The ratio to the bound."""
-    names = {"batch": "batch size", "dim": "dimension D", "pixels": "image size"}
-    rows = []
-    for name, figure in benchmark(results, "growth")["figures"].items():
-        if name.endswith("_to_bound"):
-            what, value, *_ = name.split("_")
-            rows.append([names[what], value, quartiles(figure)])
-    return table(["what changes", "to", "time over the bound's"], rows)
-
-
-def other_table(results: Path) -> str:
-    """Processes, scoring and start-up: what has been measured."""
-    rows = (
-        [what, unit, quartiles(figure)]
-        for name, (part, what, unit) in OTHER.items()
-        if (figure := benchmark(results, part)["figures"].get(name))
-    )
-    return table(["what", "in units of", "median [quartiles]"], rows)
-
-
-def memory_table(results: Path) -> str:
-    """Bytes of a step by encoder."""
-    names = {
-        "small_resnet-32": "small residual network, 32 px", "resnet18-32": "ResNet-18, 32 px",
-        "resnet50-224": "ResNet-50, 224 px",
-    }  # fmt: skip
-    rows = []
-    path = results / "benchmarks" / "memory.json"
-    for key, found in load_json(path, "Run the benchmark again.")["encoders"].items():
-        kept, checkpointed = found["kept"], found["checkpointed"]
-        activations = (x["activations_per_image_and_view"] / 2**10 for x in (kept, checkpointed))
-        first, second = (f"{a:,.0f}" for a in activations)
-        ratios = ("step_over_bound", "step_over_1.05_bound_plus_views", "step_over_formula")
-        rows.append([
-            f"{names[key]}, {found['batch_size']}", first,
-            *(f"{kept[k] / 2**20:,.1f}" for k in ("bound", "step")),
-            *(f"{found[ratio]:.3f}" for ratio in ratios),
-            f"{found['checkpointed_step_over_step']:.2f} (a: {second} KiB)",
-        ])  # fmt: skip
-    return table([
-        "encoder, batch", "a, KiB", "bound, MiB", "step, MiB", "step / bound",
-        "step / (1.05 bound + views)", "step / formula", "step with activation checkpointing",
-    ], rows)  # fmt: skip
 
 
 def faults_table(results: Path) -> str:

@@ -9,7 +9,7 @@ import torch
 from benchmarks import __main__ as script
 from benchmarks import laws, parts, throughput, timing, training_step
 from benchmarks import views as views_of
-from studies import tables
+from studies import benchmark_tables, tables
 from vje_pyro.inference import SlicedEppsPulley
 
 TINY = ("--blocks", "2", "--batch", "8", "--width", "16", "--image-sizes", "8")
@@ -49,13 +49,13 @@ def measured(tmp_path, monkeypatch):
 def test_peers(measured):
     pytest.importorskip("lightly", reason="lightly is an extra")
     figures = measured("peers")
-    assert [figures[f"8px_{name}_to_bound"] for name in tables.CONTENDERS] == [2, 3, 4]
+    assert [figures[f"8px_{name}_to_bound"] for name in benchmark_tables.CONTENDERS] == [2, 3, 4]
     assert figures["8px_vje_speed_over_lightly_simsiam"] == 1.5
     rows = tables.TABLES["docs/explanation/performance.md", "peers"](measured.results).splitlines()
     assert rows[3] == "| 8 | lightly, SimSiam | 3.00 [3.00, 3.00] | 1.50 [1.50, 1.50] |"
     shares = [value for name, value in figures.items() if name.startswith("8px_share_")]
-    assert len(shares) == len(tables.PIECES)
-    assert len(tables.split_table(measured.results).splitlines()) == 2 + len(shares)
+    assert len(shares) == len(benchmark_tables.PIECES)
+    assert len(benchmark_tables.split_table(measured.results).splitlines()) == 2 + len(shares)
 
 
 def test_aggregate_terms(measured):
@@ -91,7 +91,7 @@ def test_other_parts(measured):
     assert set(measured("growth")) == {
         "batch_4_ms_per_image", "batch_4_to_bound", "dim_8_ms_per_image", "dim_8_to_bound",
     }  # fmt: skip
-    assert "| dimension D | 8 | 2.00 [" in tables.growth_table(measured.results)
+    assert "| dimension D | 8 | 2.00 [" in benchmark_tables.growth_table(measured.results)
     assert measured("scoring")["log_likelihood_16_to_embed"] == 1
     assert measured("pyro")["8px_transfers"] == 0
     assert measured("views")["torchvision_per_image_to_ours"] == 9

@@ -9,7 +9,7 @@ from commandline import TINY, run_cli
 
 import vje_pyro
 from studies.evaluations import CHECKS
-from studies.tables import POSTERIOR
+from studies.posterior_table import POSTERIOR
 from vje_pyro import names
 from vje_pyro.diagnostics import load_check, load_netcdf
 from vje_pyro.diagnostics.arviz_adapter import read_group

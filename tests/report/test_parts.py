@@ -12,7 +12,7 @@ import torch
 from vje_pyro.errors import CheckpointError
 from vje_pyro.report import gallery, plots, projection, run_summary
 from vje_pyro.report.collect import measure, read_log
-from vje_pyro.report.sections import _scale, has_standard_prior
+from vje_pyro.report.embeddings import has_standard_prior, show_scale
 
 
 def test_log_that_was_cut_off_in_a_line_is_read(tmp_path: Path) -> None:
@@ -174,6 +174,6 @@ def test_kl_is_shown_for_the_standard_prior_only(
     monkeypatch.setattr(full.method, "prior_distribution", lambda: prior)
     assert has_standard_prior(torch.nn.Identity() if prior is None else full.method) is expected
     sample = measure(full, ("train",), 50)
-    shown = _scale(sample, expected)
+    shown = show_scale(sample, expected)
     assert bool(shown["kl"]) is expected
     assert ("prior σ = 1" in shown["histogram"]) is expected

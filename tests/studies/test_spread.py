@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from studies.tables import spreads
+from studies.spread import spreads
 
 
 def test_spreads_by_hand():

@@ -6,7 +6,7 @@ import re
 import pytest
 from made_up import record, searched
 
-from studies import ROOT, tables
+from studies import ROOT, pivot, posterior_table, tables
 from studies.store import Store
 from vje_pyro import statistics
 from vje_pyro.errors import VJEError
@@ -225,7 +225,7 @@ def test_the_choice_of_a_score(store):
 def test_the_posterior(store):
     def checks(shift):
         content = {}
-        for number, where in enumerate(tables.POSTERIOR.values()):
+        for number, where in enumerate(posterior_table.POSTERIOR.values()):
             part = content
             for key in where[:-1]:
                 part = part.setdefault(key, {})
@@ -238,13 +238,13 @@ def test_the_posterior(store):
     for variant, seed, shift in made:
         details = {"checks": checks(shift)}
         store.add("methods", [record(variant, "diagnostics-v2", {}, seed, details=details)])
-    heading, _, kl, *others = tables.posterior_table(
+    heading, _, kl, *others = posterior_table.posterior_table(
         "methods", tables.BOTH, store.folder
     ).splitlines()
     assert heading == "|  | plain, seeds: 1 | recommended, seeds: 2 |"
     assert kl.startswith("| KL to the prior, nats | 0.000 [-1.000, 1.000]\\* | 9.0, 11.0 |")
     assert any(row == "| active units of 256 | 3 | 12, 14 |" for row in others)
-    assert tables.posterior_table("methods", {"x": "y"}, store.folder) == "No results yet."
+    assert posterior_table.posterior_table("methods", {"x": "y"}, store.folder) == "No results yet."
 
 
 def test_a_campaign_is_a_row_with_all_its_counts(tmp_path):
@@ -266,7 +266,7 @@ def test_no_interval_leaves_its_range(monkeypatch):
         made.append((statistics.over_seeds(figures, scale), scale))
         return made[-1][0]
 
-    monkeypatch.setattr(tables, "over_seeds", over_seeds)
+    monkeypatch.setattr(pivot, "over_seeds", over_seeds)
     shown = [found for make in tables.TABLES.values()
              for found in INTERVAL.findall(make(ROOT / "docs" / "results"))]  # fmt: skip
     assert len(made) > 1000

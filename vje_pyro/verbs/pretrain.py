@@ -1,20 +1,18 @@
 """From a configuration to a trained run: everything that a training is made of."""
 
 import logging
-import shlex
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import pyro
 import torch
 from lightning_fabric import Fabric
 from omegaconf import DictConfig, OmegaConf
 
-from vje_pyro.atomic import open_to_append
 from vje_pyro.building import build, checked
 from vje_pyro.configuration.overrides import composed, expanded, parsed
 from vje_pyro.configuration.schema import check
@@ -22,7 +20,6 @@ from vje_pyro.data import (
     DataSource,
     ImageArray,
     ImageFiles,
-    ImageFolder,
     Normalize,
     ResidentLoader,
     StreamingLoader,
@@ -31,8 +28,6 @@ from vje_pyro.data import (
 from vje_pyro.encoders.pointwise import gather_before_pointwise
 from vje_pyro.errors import DataError, VJEError, explained, first_line, for_users
 from vje_pyro.evaluation import knn_accuracy
-from vje_pyro.method import ProbabilisticMethod
-from vje_pyro.reading import read_csv
 from vje_pyro.training.activation_checkpointing import checkpoint_activations
 from vje_pyro.training.checkpoint import load_weights
 from vje_pyro.training.devices import (
@@ -59,6 +54,7 @@ from vje_pyro.training.run_dir import RunDir
 from vje_pyro.training.run_json import read_run_json
 from vje_pyro.training.seeding import seed_step
 from vje_pyro.training.step import compile_encoder
+from vje_pyro.verbs.training_log import log_outcome, log_summary, logged
 
 logger = logging.getLogger(__name__)
 
@@ -118,7 +114,7 @@ def _train(config: DictConfig, run_dir: str, data_digest: str | None, resume: bo
     # The processes of a launcher have each dated a directory of their own: the first one's counts.
     directory = RunDir(fabric.broadcast(run_dir))
     config = _merged(config, {"run_dir": str(directory.path)})
-    with for_users(), _logged(directory, resume) if fabric.is_global_zero else nullcontext():
+    with for_users(), logged(directory, resume) if fabric.is_global_zero else nullcontext():
         return _fit(config, fabric, directory, data_digest, resume)
 
 
@@ -147,7 +143,7 @@ def _fit(
         monitor = _monitor(config, source) if fabric.is_global_zero else None
         trackers = build(config.get("logger") or {})
         if fabric.is_global_zero:
-            _log_summary(config, source, method, loader, fabric, run_dir)
+            log_summary(config, source, method, loader, fabric, run_dir)
     _validate_first_step(method, loader, make_views, fabric, config)
     if config.device.get("compile"):
         compile_encoder(method, config.device.compile)
@@ -169,7 +165,7 @@ def _fit(
             **config.training,
         ).fit()
     if fabric.is_global_zero:
-        _log_outcome(source, method, run_dir)
+        log_outcome(source, method, run_dir)
     return result
 
 
@@ -308,85 +304,6 @@ def _validate_first_step(
         )
     # Batch norm statistics have seen the batch; what the programs have made stays.
     method.load_state_dict(method.state_dict() | state)
-
-
-class _Lines(logging.StreamHandler[TextIO]):
-    """A line that cannot be written is lost; files that matter raise errors of their own."""
-
-    def handleError(self, record: logging.LogRecord) -> None:
-        """Say nothing."""
-
-
-@contextmanager
-def _logged(directory: RunDir, resume: bool) -> Iterator[None]:
-    """Claim the directory, and write what is logged in the block to its train.log."""
-    with directory.claim(resume), open_to_append(directory.log) as file:
-        handler = _Lines(file)
-        handler.setFormatter(logging.Formatter("%(asctime)s %(name)s %(levelname)s %(message)s"))
-        logging.getLogger().addHandler(handler)
-        try:
-            yield
-        finally:
-            logging.getLogger().removeHandler(handler)
-
-
-def _log_summary(
-    config: DictConfig,
-    source: DataSource,
-    method: torch.nn.Module,
-    loader: Loader,
-    fabric: Fabric,
-    run_dir: RunDir,
-) -> None:
-    parameters = sum(p.numel() for p in method.parameters())
-    logger.info("run     %s", run_dir.path)
-    logger.info("data    %s, %d images to train on", source, len(source.split("pretrain")))
-    for line in source.describe():
-        logger.info("data    %s", line)
-    for line in config.get("chosen", ()):
-        logger.info("chosen  %s", line)
-    logger.info("method  %s, %s parameters", type(method).__name__, f"{parameters:,}")
-    logger.info(
-        "steps   %d epochs of %d steps of %d images on %d × %s, precision %s",
-        config.training.epochs,
-        loader.steps_per_epoch,
-        config.loader.batch_size,
-        fabric.world_size,
-        fabric.device.type,
-        fabric._precision.precision,
-    )
-
-
-def _log_outcome(source: DataSource, method: torch.nn.Module, directory: RunDir) -> None:
-    """What came of a training, and the commands that come next."""
-    rows = read_csv(directory.epochs) if directory.epochs.is_file() else []
-    if measured := [row for row in rows if row.get("knn")]:
-        last, best = measured[-1], max(measured, key=lambda row: float(row["knn"]))
-        logger.info(
-            "kNN     accuracy %.1f %% after epoch %s, best %.1f %% after epoch %s, on training "
-            "images that are not in its bank", 100 * float(last["knn"]), last["epoch"],
-            100 * float(best["knn"]), best["epoch"],
-        )  # fmt: skip
-    alarmed = {row["epoch"]: row["alarms"] for row in rows if row.get("alarms")}
-    said = "; ".join(f"epoch {epoch}: {words}" for epoch, words in list(alarmed.items())[-3:])
-    logger.info("alarms  %s", f"in {len(alarmed)} epochs, last {said}" if alarmed else "none")
-    logger.info("saved   %s", directory.last)
-    for verb, *options in _next_commands(source, method):
-        logger.info("next    %s", shlex.join(["vje", verb, str(directory.path), *options]))
-
-
-def _next_commands(source: DataSource, method: torch.nn.Module) -> Iterator[list[str]]:
-    """Verbs that have something to say of a run, with their options."""
-    if isinstance(source, ImageFolder):
-        folder = str(source.root)
-        yield ["outliers", folder]
-        yield ["neighbours", folder]
-    if source.num_classes > 1 and "test" in source.splits:
-        yield ["evaluate"]
-    if isinstance(method, ProbabilisticMethod):
-        yield ["diagnose", "--quick"]
-    yield ["report"]
-    yield ["posterior"]
 
 
 def resume(run: str | Path, overrides: Sequence[str] = (), trust: Sequence[str] = ()) -> FitResult:
